@@ -1,0 +1,1 @@
+//! Chooses a queue for a job, with the reason for each queue.

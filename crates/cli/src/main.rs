@@ -1,0 +1,3 @@
+//! The command line for people: tasks, jobs and queues.
+
+fn main() {}

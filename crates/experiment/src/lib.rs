@@ -1,0 +1,1 @@
+//! Profiles: what an experiment needs of a pilot, as data.

@@ -1,0 +1,1 @@
+//! Decides how many workers each queue should have.

@@ -1,0 +1,3 @@
+//! Keeps the right number of pilots on batch systems.
+
+fn main() {}

@@ -1,0 +1,36 @@
+//! The words that all of Ailurus shares: identifiers, statuses, units, jobs, files, queues,
+//! tasks, workers and the registry of error codes.
+//!
+//! Types only. Nothing here reads a clock, a file or the network, and nothing knows how PanDA
+//! spells a field on the wire: that is the business of the `wire` crate.
+
+pub mod error_code;
+pub mod file;
+pub mod id;
+pub mod job;
+pub mod queue;
+pub mod status;
+pub mod storage;
+pub mod task;
+pub mod time;
+pub mod units;
+pub mod update;
+pub mod usage;
+pub mod worker;
+
+pub use error_code::{Blame, ErrorCode, Retry};
+pub use file::{Checksum, FileReport, InputFile, OutputFile};
+pub use id::{
+    AttemptNr, BatchId, ChainName, DatasetName, EndpointName, FileId, Guid, HarvesterId, Lfn,
+    NodeName, PandaId, PilotId, QueueName, Scope, Seed, TaskId, WorkerId,
+};
+pub use job::{Job, JobRequest, SourceLabel};
+pub use queue::Queue;
+pub use status::{FileStatus, JobStatus, TaskStatus, WorkerStatus};
+pub use storage::{StorageEndpoint, StorageProtocol};
+pub use task::TaskSpec;
+pub use time::{Moment, Timestamp};
+pub use units::ByteCount;
+pub use update::{Command, JobUpdate, UpdateAnswer};
+pub use usage::UsageSummary;
+pub use worker::Worker;

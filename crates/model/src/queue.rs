@@ -1,0 +1,118 @@
+//! A PanDA queue: what CRIC's queue data (schedconfig) say that Ailurus acts on.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ByteCount, EndpointName, QueueName};
+
+/// What a transfer or a storage is used for, PanDA's *activity*: `pr`, `pw`, `read_lan` and so on.
+pub type Activity = String;
+
+/// Whether a queue takes jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueStatus {
+    /// Jobs are brokered to it and run.
+    Online,
+    /// What it has runs, nothing new is brokered to it.
+    Brokeroff,
+    /// Only test jobs.
+    Test,
+    /// Nothing starts; what runs goes on, also without heartbeats.
+    Paused,
+    /// Nothing at all.
+    Offline,
+}
+
+impl QueueStatus {
+    /// Returns PanDA's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Brokeroff => "brokeroff",
+            Self::Test => "test",
+            Self::Paused => "paused",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// One PanDA queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Its name (`nickname`).
+    pub name: QueueName,
+    /// The name under which pilots ask for jobs (`panda_resource`), usually the same.
+    pub resource: QueueName,
+    /// The site that it belongs to (`atlas_site`, else `gstat`), for example `JINR`.
+    pub site: String,
+    /// `production`, `analysis`, `unified` or `special`.
+    pub kind: String,
+    /// CRIC's state; only `ACTIVE` queues are used.
+    pub state: String,
+    /// Whether it takes jobs.
+    pub status: QueueStatus,
+    /// PanDA's `resource_type`: `grid`, `hpc`, `cloud` …
+    pub resource_type: String,
+    /// Cores of one slot, at least 1.
+    pub core_count: u32,
+    /// Memory of one slot; zero means no limit.
+    pub memory: ByteCount,
+    /// Scratch space of one slot; zero means no limit.
+    pub disk: ByteCount,
+    /// Longest run of a pilot; zero means no limit.
+    pub max_time: Duration,
+    /// Time within which a pilot asks for a further job; zero means one job a pilot.
+    pub time_floor: Duration,
+    /// Largest sum of input sizes; none means no limit.
+    pub max_input_size: Option<ByteCount>,
+    /// Platform, if the job names none.
+    pub platform: String,
+    /// `NAME=value` settings for the pilot's environment, as text.
+    pub environ: String,
+    /// Switches, as text (`catchall`).
+    pub catchall: String,
+    /// Copy tools by activity, best first (`acopytools`).
+    pub copy_tools: BTreeMap<Activity, Vec<String>>,
+    /// Storage endpoints by activity, best first (`astorages`).
+    pub storages: BTreeMap<Activity, Vec<EndpointName>>,
+    /// Whether CVMFS is on the nodes.
+    pub has_cvmfs: bool,
+    /// Grace on the wall time limit in percent (`params.pilot_walltime_grace`).
+    pub walltime_grace_percent: u32,
+    /// Grace on the memory limit in percent (`params.pilot_rss_grace`).
+    pub memory_grace_percent: u32,
+    /// Grace on the work directory limit in percent (`params.pilot_maxwdir_grace`).
+    pub disk_grace_percent: u32,
+    /// Whether a job's own wall time is its limit (`params.job_maxwalltime`).
+    pub job_walltime_is_limit: bool,
+    /// Workers that Harvester may have queued at a time (`nQueueLimitWorker` in Harvester's words).
+    pub worker_queue_limit: Option<u32>,
+    /// Workers that Harvester may have altogether (`maxWorkers` in Harvester's words).
+    pub worker_limit: Option<u32>,
+}
+
+impl Queue {
+    /// Returns the first activity in `activities` that has an entry in `map`.
+    pub fn first_of<'a, T>(map: &'a BTreeMap<Activity, Vec<T>>, activities: &[&str]) -> &'a [T] {
+        activities
+            .iter()
+            .filter_map(|activity| map.get(*activity))
+            .find(|entries| !entries.is_empty())
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the endpoint to which jobs of this queue write, if it has one.
+    #[must_use]
+    pub fn output_endpoint(&self) -> Option<&EndpointName> {
+        Self::first_of(&self.storages, &["write_lan", "pw", "w", "default"]).first()
+    }
+
+    /// Returns the endpoints from which jobs of this queue read over the local network.
+    #[must_use]
+    pub fn input_endpoints(&self) -> &[EndpointName] {
+        Self::first_of(&self.storages, &["read_lan", "pr", "r", "default"])
+    }
+}

@@ -1,0 +1,332 @@
+//! What jobs, tasks, files and workers can be, and which moves between these are allowed.
+//!
+//! The words are PanDA's, so their text form is the same in tables, JSON and on the wire.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A text was none of the known statuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{value}` is not a {kind} status: allowed are {allowed}")]
+pub struct ParseStatusError {
+    /// What has the status: `job`, `task`, `file` or `worker`.
+    pub kind: &'static str,
+    /// The text as it was given.
+    pub value: String,
+    /// The allowed words, joined by commas.
+    pub allowed: String,
+}
+
+macro_rules! statuses {
+    ($(#[$doc:meta])* $name:ident, $kind:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $text)] $variant,)*
+        }
+
+        impl $name {
+            /// Every status, in the order of a normal life.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// Returns PanDA's word.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseStatusError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::ALL.iter().copied().find(|status| status.as_str() == text).ok_or_else(|| {
+                    let allowed: Vec<&str> = Self::ALL.iter().map(|status| status.as_str()).collect();
+                    ParseStatusError { kind: $kind, value: text.to_owned(), allowed: allowed.join(", ") }
+                })
+            }
+        }
+    };
+}
+
+statuses! {
+    /// What a job is, as the server sees it.
+    ///
+    /// ```text
+    /// pending ─► defined ─► assigned ─► activated ─► sent ─► starting ─► running ─► holding ─► finished
+    ///    (inputs missing)                  ▲           │         │          │   ├─► transferring ─┤
+    ///                                      └───────────┴─────────┴──────────┘   └─► failed       │
+    ///                                        next attempt (same job, attempt number + 1)  ◄──────┘
+    /// any state before the end ─► cancelled (by a person) | closed (by the system)
+    /// ```
+    ///
+    /// Source: PanDA server, `pandaserver/taskbuffer/JobSpec.py`.
+    JobStatus, "job" {
+        /// Made, but some of its inputs do not exist yet.
+        Pending = "pending",
+        /// Complete, no queue chosen yet.
+        Defined = "defined",
+        /// A queue is chosen, inputs are on their way there.
+        Assigned = "assigned",
+        /// Ready to be given to a pilot.
+        Activated = "activated",
+        /// Given to a pilot that has not reported yet.
+        Sent = "sent",
+        /// The pilot has it: stage-in, or waiting in a batch system.
+        Starting = "starting",
+        /// The payload runs.
+        Running = "running",
+        /// The final report is in, its outputs are not registered yet.
+        Holding = "holding",
+        /// Outputs are on their way to their last storage.
+        Transferring = "transferring",
+        /// Outputs wait to be merged.
+        Merging = "merging",
+        /// Done, outputs registered.
+        Finished = "finished",
+        /// Ended without success and without further attempts.
+        Failed = "failed",
+        /// Ended because a person said so.
+        Cancelled = "cancelled",
+        /// Ended by the system before or without a run.
+        Closed = "closed",
+    }
+}
+
+impl JobStatus {
+    /// Says whether nothing can change the job any more.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Finished | Self::Failed | Self::Cancelled | Self::Closed
+        )
+    }
+
+    /// Says whether a pilot has the job.
+    #[must_use]
+    pub const fn is_with_pilot(self) -> bool {
+        matches!(self, Self::Sent | Self::Starting | Self::Running)
+    }
+
+    /// Says whether a job may go from `self` to `next`. Staying is always allowed before the end.
+    #[must_use]
+    pub fn may_become(self, next: Self) -> bool {
+        use JobStatus::{
+            Activated, Assigned, Cancelled, Closed, Defined, Failed, Finished, Holding, Merging,
+            Pending, Running, Sent, Starting, Transferring,
+        };
+        if self.is_terminal() {
+            return false;
+        }
+        if self == next || matches!(next, Cancelled | Closed) {
+            return true;
+        }
+        match self {
+            Pending => matches!(next, Defined | Assigned | Activated),
+            Defined => matches!(next, Assigned | Activated),
+            Assigned => matches!(next, Defined | Activated),
+            // A queue that goes away gives its jobs back.
+            Activated => matches!(next, Sent | Defined | Failed),
+            // Back to activated: the next attempt.
+            Sent => matches!(
+                next,
+                Starting | Running | Holding | Finished | Failed | Activated | Defined
+            ),
+            Starting => matches!(
+                next,
+                Running | Holding | Finished | Failed | Activated | Defined
+            ),
+            Running => matches!(
+                next,
+                Holding | Transferring | Merging | Finished | Failed | Activated | Defined
+            ),
+            Holding => {
+                matches!(
+                    next,
+                    Transferring | Merging | Finished | Failed | Activated | Defined
+                )
+            }
+            Transferring | Merging => matches!(next, Finished | Failed | Activated | Defined),
+            Finished | Failed | Cancelled | Closed => false,
+        }
+    }
+}
+
+statuses! {
+    /// What a task is.
+    ///
+    /// ```text
+    /// defined ─► ready ─► running ─► done | finished (some failed) | failed
+    ///               ▲        │ ─► aborting ─► aborted
+    ///               └────────┘ retry
+    /// ```
+    TaskStatus, "task" {
+        /// Accepted, jobs not made yet.
+        Defined = "defined",
+        /// Has jobs, none has run yet.
+        Ready = "ready",
+        /// Jobs are under way.
+        Running = "running",
+        /// Every job finished.
+        Done = "done",
+        /// Ended; some jobs finished, some failed.
+        Finished = "finished",
+        /// Ended; no job finished, or its input cannot come any more.
+        Failed = "failed",
+        /// A person ended it; pilots still have some of its jobs.
+        Aborting = "aborting",
+        /// A person ended it.
+        Aborted = "aborted",
+    }
+}
+
+impl TaskStatus {
+    /// Says whether the task has ended.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Done | Self::Finished | Self::Failed | Self::Aborted
+        )
+    }
+}
+
+statuses! {
+    /// What a file of a dataset is.
+    FileStatus, "file" {
+        /// Some job is to make it.
+        Expected = "defined",
+        /// It is registered: storage, size and checksum are known.
+        Ready = "ready",
+        /// The job that should have made it ended without it.
+        Failed = "failed",
+    }
+}
+
+statuses! {
+    /// What a worker is, in Harvester's words.
+    ///
+    /// Source: Harvester, `pandaharvester/harvestercore/work_spec.py`.
+    WorkerStatus, "worker" {
+        /// Recorded, submission not answered yet: it counts as existing until proven gone.
+        Pending = "pending",
+        /// The batch system has it.
+        Submitted = "submitted",
+        /// It runs.
+        Running = "running",
+        /// The pilot is there and waits for work.
+        Idle = "idle",
+        /// It ended well.
+        Finished = "finished",
+        /// It ended badly, or could not be submitted.
+        Failed = "failed",
+        /// Harvester or a person ended it.
+        Cancelled = "cancelled",
+        /// The batch system does not know it any more.
+        Missed = "missed",
+    }
+}
+
+impl WorkerStatus {
+    /// Says whether the worker is gone.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Finished | Self::Failed | Self::Cancelled | Self::Missed
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_is_read_from_its_word() {
+        for status in JobStatus::ALL {
+            assert_eq!(status.as_str().parse(), Ok(*status));
+        }
+        for status in TaskStatus::ALL {
+            assert_eq!(status.as_str().parse(), Ok(*status));
+        }
+        for status in WorkerStatus::ALL {
+            assert_eq!(status.as_str().parse(), Ok(*status));
+        }
+    }
+
+    #[test]
+    fn an_unknown_status_names_the_allowed_ones() {
+        let error = "walking".parse::<TaskStatus>().expect_err("no such status");
+        assert!(
+            error
+                .to_string()
+                .starts_with("`walking` is not a task status: allowed are defined,")
+        );
+    }
+
+    /// The whole table, one line a status: which statuses it may become, besides itself.
+    #[test]
+    fn job_moves_are_exactly_these() {
+        use JobStatus::*;
+        let end = [Cancelled, Closed];
+        let table: &[(JobStatus, &[JobStatus])] = &[
+            (Pending, &[Defined, Assigned, Activated]),
+            (Defined, &[Assigned, Activated]),
+            (Assigned, &[Defined, Activated]),
+            (Activated, &[Sent, Defined, Failed]),
+            (
+                Sent,
+                &[
+                    Starting, Running, Holding, Finished, Failed, Activated, Defined,
+                ],
+            ),
+            (
+                Starting,
+                &[Running, Holding, Finished, Failed, Activated, Defined],
+            ),
+            (
+                Running,
+                &[
+                    Holding,
+                    Transferring,
+                    Merging,
+                    Finished,
+                    Failed,
+                    Activated,
+                    Defined,
+                ],
+            ),
+            (
+                Holding,
+                &[Transferring, Merging, Finished, Failed, Activated, Defined],
+            ),
+            (Transferring, &[Finished, Failed, Activated, Defined]),
+            (Merging, &[Finished, Failed, Activated, Defined]),
+        ];
+        for from in JobStatus::ALL {
+            let row = table.iter().find(|(status, _)| status == from);
+            for to in JobStatus::ALL {
+                let expected = row.is_some_and(|(_, targets)| {
+                    from == to || end.contains(to) || targets.contains(to)
+                });
+                assert_eq!(from.may_become(*to), expected, "{from} to {to}");
+            }
+        }
+    }
+
+    #[test]
+    fn terminal_jobs_never_change() {
+        for from in JobStatus::ALL.iter().filter(|status| status.is_terminal()) {
+            assert!(JobStatus::ALL.iter().all(|to| !from.may_become(*to)));
+        }
+    }
+}

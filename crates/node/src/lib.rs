@@ -1,0 +1,1 @@
+//! Reads what the worker node is and uses: /proc, disks, batch system.

@@ -1,0 +1,1 @@
+//! Decides what a pilot does: one state machine from inputs to effects.

@@ -1,0 +1,1 @@
+//! Starts, watches and ends payload processes; nothing outlives the pilot.

@@ -1,0 +1,1 @@
+//! Rows that survive: the server's ledger and Harvester's workers in SQLite.

@@ -1,0 +1,1 @@
+//! Moves files, computes their checksums in the same pass, packs the log archive.

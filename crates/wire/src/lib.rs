@@ -1,0 +1,3 @@
+//! PanDA's messages in both dialects, queue and storage data, task files: bytes to types and back.
+
+pub mod rest;

@@ -1,0 +1,219 @@
+//! Ailurus' own JSON API for people's tools, below `/ailurus/v1`.
+//!
+//! The command line and the web pages use only this; there is no private door. Times are text in
+//! UTC (`2026-01-31 23:59:59`), durations seconds, sizes bytes.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `POST /ailurus/v1/tasks` | [`ailurus_model::task::Submission`] | [`SubmitAnswer`] |
+//! | `GET /ailurus/v1/tasks?chain=NAME` | | list of [`TaskView`] |
+//! | `GET /ailurus/v1/tasks/ID` | | [`TaskView`] |
+//! | `POST /ailurus/v1/tasks/ID/kill` and `…/retry` | | [`ActionAnswer`] |
+//! | `GET /ailurus/v1/jobs?task=ID&status=S&limit=N` | | list of [`JobView`], newest last |
+//! | `GET /ailurus/v1/jobs/ID` | | [`JobView`] with attempts |
+//! | `POST /ailurus/v1/jobs/ID/kill` | | [`ActionAnswer`] |
+//! | `GET /ailurus/v1/queues` and `…/queues/NAME` | | [`QueueView`] |
+//! | `GET /ailurus/v1/datasets/NAME` | | [`DatasetView`] |
+//!
+//! An error is answered with a fitting HTTP status and an [`ErrorBody`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A refused or failed request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// A word that programs can rely on, for example `unknown-dataset`.
+    pub code: String,
+    /// What is wrong, with the thing's name and value.
+    pub message: String,
+    /// What to do about it, empty if nothing can be said.
+    pub help: String,
+}
+
+/// What a submission became.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitAnswer {
+    /// Number and name of each new task, in the order of the submission.
+    pub tasks: Vec<SubmittedTask>,
+}
+
+/// One new task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmittedTask {
+    /// Its number.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// How many jobs it was cut into.
+    pub jobs: u32,
+}
+
+/// What a kill or retry did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionAnswer {
+    /// How many jobs it touched.
+    pub jobs: u64,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// A task with its counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Its number.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Its chain, empty if it has none.
+    pub chain: String,
+    /// Who submitted it.
+    pub user: String,
+    /// PanDA's word for what it is.
+    pub status: String,
+    /// Larger runs earlier.
+    pub priority: i64,
+    /// Jobs by status; statuses without jobs are left out.
+    pub jobs: BTreeMap<String, u64>,
+    /// All of its jobs.
+    pub jobs_total: u64,
+    /// Attempts that ended without success, also where the job then finished.
+    pub failed_attempts: u64,
+    /// When it was submitted.
+    pub created: String,
+    /// When its status changed last.
+    pub state_changed: String,
+    /// Datasets that it reads.
+    pub inputs: Vec<String>,
+    /// Datasets that it writes.
+    pub outputs: Vec<String>,
+}
+
+/// A job with its attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobView {
+    /// Its number.
+    pub panda_id: u64,
+    /// Its task.
+    pub task_id: u64,
+    /// The task's name.
+    pub task_name: String,
+    /// Which part of the task it is, from 0.
+    pub part: u32,
+    /// PanDA's word for what it is.
+    pub status: String,
+    /// The current attempt.
+    pub attempt_nr: u32,
+    /// How many attempts it may have.
+    pub max_attempts: u32,
+    /// The queue that brokerage chose, empty before.
+    pub queue: String,
+    /// Why it ended without success, or why it waits.
+    pub reason: String,
+    /// When it was made.
+    pub created: String,
+    /// When its status changed last.
+    pub state_changed: String,
+    /// Its attempts, oldest first. Empty in lists unless a failed attempt is to be explained.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// One attempt of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// Which attempt, from 1.
+    pub attempt_nr: u32,
+    /// How it ended, or what it is.
+    pub status: String,
+    /// The queue from which it was taken.
+    pub queue: String,
+    /// The node on which it ran.
+    pub node: String,
+    /// The seed that it got.
+    pub seed: u64,
+    /// When it was given to a pilot.
+    pub sent: String,
+    /// When the payload started, empty if never.
+    pub started: String,
+    /// When it ended, empty if not yet.
+    pub ended: String,
+    /// Exit code of the payload, if it ended.
+    pub payload_exit_code: Option<i64>,
+    /// CPU seconds, if reported.
+    pub cpu_secs: Option<u64>,
+    /// Largest resident memory in bytes, if reported.
+    pub rss_max: Option<u64>,
+    /// Why it failed, if it did.
+    pub diagnosis: Option<DiagnosisView>,
+    /// Where its log archive lies, empty if nowhere.
+    pub log_surl: String,
+    /// Extract of the pilot's log.
+    pub pilot_log: String,
+}
+
+/// Why an attempt failed and what helps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiagnosisView {
+    /// PanDA's error code, or the server's.
+    pub code: i64,
+    /// The entry of the error catalogue, for example `root-file-truncated`.
+    pub entry: String,
+    /// Who can do something about it.
+    pub blame: String,
+    /// The cause in one sentence.
+    pub cause: String,
+    /// The remedy in one sentence.
+    pub remedy: String,
+    /// The error text as it was reported.
+    pub text: String,
+}
+
+/// A queue with its counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueView {
+    /// Its name.
+    pub name: String,
+    /// Its site.
+    pub site: String,
+    /// `online`, `brokeroff`, `test`, `paused`, `offline`.
+    pub status: String,
+    /// Cores of one slot.
+    pub cores: u32,
+    /// Memory of one slot in bytes, zero for no limit.
+    pub memory: u64,
+    /// Jobs that have not ended, by status.
+    pub jobs: BTreeMap<String, u64>,
+    /// Workers that have not ended, by status.
+    pub workers: BTreeMap<String, u64>,
+    /// Endpoint to which its jobs write, empty if none.
+    pub output_endpoint: String,
+}
+
+/// A dataset and its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetView {
+    /// Its name.
+    pub name: String,
+    /// Parts that exist or are expected.
+    pub parts: u32,
+    /// Files that exist, by part.
+    pub files: Vec<FileView>,
+}
+
+/// One file of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileView {
+    /// Logical name.
+    pub lfn: String,
+    /// Which part of the dataset it is.
+    pub part: u32,
+    /// Size in bytes, if known.
+    pub size: Option<u64>,
+    /// Checksum, if known.
+    pub checksum: Option<String>,
+    /// Its full URL.
+    pub surl: String,
+    /// The endpoint that holds it.
+    pub endpoint: String,
+}

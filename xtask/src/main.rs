@@ -1,0 +1,3 @@
+//! Chores of the project: one command each.
+
+fn main() {}
