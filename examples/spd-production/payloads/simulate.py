@@ -217,10 +217,14 @@ def main() -> None:
     parser.add_argument("--seed", type=seed_number, required=True, help="random seed")
     parser.add_argument("--output", required=True, help="data file to write")
     parser.add_argument("--parameters", required=True, help="parameter file to write")
-    parser.add_argument("--fault", action="store_true", help="imitate a truncated input file")
+    parser.add_argument("--part", type=int, default=0, help="which job of the task this is")
+    parser.add_argument("--attempt", type=int, default=1, help="which attempt of the job this is")
+    parser.add_argument(
+        "--fault", metavar="PART:ATTEMPT", default="", help="imitate a truncated input file in this attempt of this part"
+    )
     args = parser.parse_args()
 
-    if args.fault:
+    if args.fault == f"{args.part}:{args.attempt}":
         read_truncated(Path(args.input))
     events, info = read_events(Path(args.input), args.input)
     say(f"{len(events)} events from {args.input}, seed {args.seed}")

@@ -140,7 +140,7 @@ class ChainTest(unittest.TestCase):
     def test_fault_imitates_a_truncated_file(self) -> None:
         message = self.refused(
             65, "simulate.py", "--input", "gen1.root", "--seed", 1,
-            "--output", "no.root", "--parameters", "nopar.root", "--fault",
+            "--output", "no.root", "--parameters", "nopar.root", "--part", 3, "--attempt", 1, "--fault", "3:1",
         )  # fmt: skip
         found = re.fullmatch(
             r"Error in <TFile::Init>: file gen1\.root is truncated at (\d+) bytes: "
@@ -151,6 +151,13 @@ class ChainTest(unittest.TestCase):
         self.assertEqual(int(found[2]), (self.folder / "gen1.root").stat().st_size)
         self.assertLess(int(found[1]), int(found[2]))
         self.assertFalse((self.folder / "no.root").exists())
+
+    def test_fault_spares_other_attempts(self) -> None:
+        self.check(
+            "simulate.py", "--input", "gen1.root", "--seed", 1,
+            "--output", "again.root", "--parameters", "againpar.root", "--part", 3, "--attempt", 2, "--fault", "3:1",
+        )  # fmt: skip
+        self.assertTrue((self.folder / "again.root").exists())
 
     def test_bad_inputs_are_refused(self) -> None:
         self.refused(66, "analyse.py", "--inputs", "absent.root", "--plot", "p.png", "--summary", "s.json")
