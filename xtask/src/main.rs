@@ -1,3 +1,64 @@
-//! Chores of the project: one command each.
+//! Chores of the project, one command each: `cargo xtask demo`, `test`, `bench`, `sim`, `tidy`,
+//! `docs`.
+//!
+//! Standard output is for what a command is asked for; progress goes to standard error.
 
-fn main() {}
+#![expect(clippy::print_stderr, reason = "a chore tells the person at the terminal what it does")]
+#![expect(clippy::print_stdout, reason = "a chore prints its result")]
+
+use std::process::ExitCode;
+
+mod bench;
+mod chain;
+mod demo;
+mod shell;
+mod test;
+mod tidy;
+
+const HELP: &str = "\
+Chores of the Ailurus project
+
+Usage: cargo xtask COMMAND [OPTIONS]
+
+Commands:
+  demo    run the SPD production chain on this machine and show the result
+            --events N      events to generate (default 20000)
+            --no-fault      do not break one simulation job on purpose
+            --keep          keep the server running at the end, until Ctrl-C
+  test    set up what the tests need and run them all
+  bench   measure: one JSON line a figure on standard output, a table on standard error
+            pilot | server | all (default)     --runs N
+  sim     run the simulator over seeds
+            --seeds A..B    (default 0..200)
+  tidy    check layers, file sizes and names
+  docs    write the pages that are generated from the code
+            --check         only compare them
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, options) = match arguments.split_first() {
+        Some((command, options)) => (command.as_str(), options),
+        None => ("help", &[][..]),
+    };
+    let result = match command {
+        "demo" => demo::run(options),
+        "test" => test::run(options),
+        "bench" => bench::run(options),
+        "sim" => shell::cargo_run("ailurus-sim", shell::Profile::Dev, options),
+        "tidy" => tidy::run(options),
+        "docs" => shell::cargo_run("ailurus-reference", shell::Profile::Dev, options),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(anyhow::anyhow!("`{other}` is no command: `cargo xtask help` lists them")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `cargo xtask test`: everything that must hold before a change lands, in the order of cost.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+
+use crate::{chain, shell, tidy};
+
+/// Runs formatting, layers, lints, tests, fixed seeds and the end-to-end chain.
+///
+/// # Errors
+///
+/// The first step that fails ends the run.
+pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
+    if let Some(option) = options.first() {
+        bail!("`{option}` is no option of `test`: it takes none");
+    }
+    let steps: [(&str, fn() -> anyhow::Result<()>); 8] = [
+        ("formatting", formatting),
+        ("layers, names and sizes", || tidy::run(&[])),
+        ("licences and bans", licences),
+        ("payload environment", || chain::prepare_python().map(drop)),
+        ("lints", lints),
+        ("generated pages", generated_pages),
+        ("tests", tests),
+        ("simulated seeds", || sim(&["--seeds", "0..200"])),
+    ];
+    for (name, step) in steps {
+        eprintln!("── {name}");
+        let start = Instant::now();
+        step()?;
+        eprintln!("   {name}: {}", seconds(start.elapsed()));
+    }
+    Ok(())
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+fn formatting() -> anyhow::Result<()> {
+    shell::run(shell::cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn lints() -> anyhow::Result<()> {
+    shell::run(shell::cargo().args([
+        "clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings",
+    ]))
+}
+
+fn generated_pages() -> anyhow::Result<()> {
+    shell::cargo_run("ailurus-reference", shell::Profile::Dev, &["--check".to_owned()])
+}
+
+/// The rules are in `deny.toml`. The advisories' database is fetched from the internet, so it is
+/// looked at where people are online: `cargo deny check`.
+fn licences() -> anyhow::Result<()> {
+    if !has_cargo_command("deny") {
+        eprintln!("   cargo-deny is not installed: its rules are checked by `tidy` as far as it can");
+        return Ok(());
+    }
+    shell::run(shell::cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
+}
+
+fn tests() -> anyhow::Result<()> {
+    let mut cargo = shell::cargo();
+    if has_cargo_command("nextest") {
+        cargo.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+    } else {
+        cargo.args(["test", "--quiet", "--workspace", "--no-fail-fast"]);
+    }
+    // The end-to-end tests start our programs, which a test build alone does not make.
+    shell::build(&chain::PROGRAMS, shell::Profile::Dev)?;
+    shell::run(&mut cargo)
+}
+
+fn sim(options: &[&str]) -> anyhow::Result<()> {
+    let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+    shell::cargo_run("ailurus-sim", shell::Profile::Dev, &options)
+}
+
+fn has_cargo_command(name: &str) -> bool {
+    Command::new(format!("cargo-{name}"))
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
