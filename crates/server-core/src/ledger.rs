@@ -270,6 +270,14 @@ pub trait Ledger {
     ) -> Result<Vec<PandaId>, LedgerError>;
     /// Counts the jobs of a task by status.
     fn task_counts(&self, task: TaskId) -> Result<JobCounts, LedgerError>;
+    /// Says whether a task has jobs that have not ended. Asked at each job's end, so an adapter
+    /// should answer without counting.
+    fn has_live_jobs(&self, task: TaskId) -> Result<bool, LedgerError> {
+        let counts = self.task_counts(task)?;
+        Ok(counts
+            .iter()
+            .any(|(status, jobs)| !status.is_terminal() && *jobs > 0))
+    }
     /// Counts the jobs that have not ended by queue and status.
     fn queue_counts(&self) -> Result<BTreeMap<QueueName, JobCounts>, LedgerError>;
     /// Lists activated jobs that fit, by falling priority, then rising number, `limit` at most.
@@ -295,7 +303,15 @@ pub trait Ledger {
 
     /// Lists what a job reads, by input, then part.
     fn needs_of(&self, job: PandaId) -> Result<Vec<InputNeed>, LedgerError>;
-    /// Lists the jobs that still wait for this part of a dataset, by rising number.
+    /// Says whether a job waits for an input, that is, has a need that is
+    /// [`FileStatus::Expected`]. Asked at each registered file, so an adapter should answer
+    /// without reading all needs.
+    fn has_expected_needs(&self, job: PandaId) -> Result<bool, LedgerError> {
+        let needs = self.needs_of(job)?;
+        Ok(needs.iter().any(|need| need.status == FileStatus::Expected))
+    }
+    /// Lists the jobs with an [`FileStatus::Expected`] need of this part of a dataset, whatever
+    /// their own status, by rising number.
     fn waiting_for(&self, dataset: &DatasetName, part: u32) -> Result<Vec<PandaId>, LedgerError>;
     /// Sets the status of every need of this part of a dataset.
     fn settle_needs(
