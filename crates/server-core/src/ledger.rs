@@ -268,16 +268,9 @@ pub trait Ledger {
         task: TaskId,
         statuses: &[JobStatus],
     ) -> Result<Vec<PandaId>, LedgerError>;
-    /// Counts the jobs of a task by status.
+    /// Counts the jobs of a task by status. Asked at each job's end, so it must not take longer
+    /// the more jobs there are.
     fn task_counts(&self, task: TaskId) -> Result<JobCounts, LedgerError>;
-    /// Says whether a task has jobs that have not ended. Asked at each job's end, so an adapter
-    /// should answer without counting.
-    fn has_live_jobs(&self, task: TaskId) -> Result<bool, LedgerError> {
-        let counts = self.task_counts(task)?;
-        Ok(counts
-            .iter()
-            .any(|(status, jobs)| !status.is_terminal() && *jobs > 0))
-    }
     /// Counts the jobs that have not ended by queue and status.
     fn queue_counts(&self) -> Result<BTreeMap<QueueName, JobCounts>, LedgerError>;
     /// Lists activated jobs that fit, by falling priority, then rising number, `limit` at most.
