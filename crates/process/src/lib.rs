@@ -1,1 +1,28 @@
 //! Starts, watches and ends payload processes; nothing outlives the pilot.
+//!
+//! Between the pilot and each payload stands a *guard*: the same executable, started again with
+//! [`guard::GUARD_ARGUMENT`], which owns all that the payload leaves behind. A `main` that starts
+//! payloads calls [`guard::run_if_asked`] before anything else.
+//!
+//! * [`start`] starts a payload and gives a [`RunningPayload`]: wait in one thread, signal from
+//!   others through its [`PayloadControl`].
+//! * [`run_command`] and [`ShortCommand`] run an external command to its end within a time limit.
+//! * [`spawn_named`] is how every thread is started.
+//!
+//! When to signal, how long to wait and what an outcome means for a job is decided elsewhere.
+
+mod command;
+mod descendants;
+pub mod guard;
+mod orphans;
+mod payload;
+mod protocol;
+mod short;
+mod start_error;
+mod thread;
+
+pub use command::{CoreDumps, PayloadCommand, Signal};
+pub use payload::{PayloadControl, PayloadEnd, PayloadEnded, PayloadExit, RunningPayload, start};
+pub use short::{CommandEnd, CommandOutput, RunError, ShortCommand, run_command};
+pub use start_error::StartError;
+pub use thread::spawn_named;

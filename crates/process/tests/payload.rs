@@ -1,0 +1,480 @@
+//! Payloads behind their guard, with real processes.
+//!
+//! This program is at once the tests, the guard (so it has a `main` of its own) and, when asked, a
+//! pilot that gets killed. It speaks the few words of the standard harness that test runners use.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "what a test harness and a played pilot say"
+)]
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use ailurus_process::{
+    CoreDumps, PayloadCommand, PayloadEnd, PayloadEnded, PayloadExit, RunningPayload, Signal,
+    StartError, guard, start,
+};
+use rustix::process::{Pid, kill_process, kill_process_group};
+use tempfile::TempDir;
+
+/// Limit of every wait in these tests.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// First argument that makes this program a pilot with one payload in the given directory.
+const PLAY_PILOT: &str = "play-pilot";
+
+/// Starts two stubborn descendants, one of them a daemon in a session of its own, and waits.
+const DAEMON_SCRIPT: &str = "trap '' TERM HUP INT
+    setsid sh -c 'trap \"\" TERM HUP; echo $$ > daemon; while :; do sleep 600; done' &
+    (trap '' TERM; echo started > child; exec sleep 600) &
+    while [ ! -s daemon ] || [ ! -s child ]; do :; done
+    echo $$ > ready
+    wait";
+
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+tests![
+    exit_codes_come_back,
+    a_signal_that_ends_the_payload_comes_back,
+    signals_reach_the_whole_group,
+    a_daemon_does_not_outlive_its_payload,
+    kill_ends_also_what_left_the_group,
+    a_killed_pilot_leaves_no_survivor,
+    a_killed_process_group_of_the_pilot_leaves_no_survivor,
+    a_killed_guard_leaves_no_survivor,
+    dropping_a_payload_ends_it,
+    strangers_are_left_alone,
+    payloads_side_by_side_do_not_touch_each_other,
+    only_the_given_environment_is_there,
+    no_other_file_descriptor_is_passed_on,
+    polite_signals_are_not_ignored_in_the_payload,
+    output_goes_to_the_files_however_large,
+    core_files_are_forbidden_by_default,
+    cpu_time_of_all_descendants_is_counted,
+    a_missing_program_is_named,
+    a_file_without_execute_bit_is_named,
+    a_missing_interpreter_is_named,
+    a_missing_work_directory_is_named,
+    a_zero_byte_is_refused,
+    a_start_takes_a_few_milliseconds,
+];
+
+fn main() -> ExitCode {
+    guard::run_if_asked();
+    let args: Vec<String> = env::args().skip(1).collect();
+    if args.first().is_some_and(|it| it == PLAY_PILOT) {
+        play_pilot(Path::new(&args[1]));
+        return ExitCode::SUCCESS;
+    }
+    if args.iter().any(|it| it == "--list") {
+        if !args.iter().any(|it| it == "--ignored") {
+            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        }
+        return ExitCode::SUCCESS;
+    }
+    let is_exact = args.iter().any(|it| it == "--exact");
+    let filter = args.iter().find(|it| !it.starts_with('-'));
+    for (name, test) in TESTS {
+        if filter.is_none_or(|it| name == it || (!is_exact && name.contains(it.as_str()))) {
+            println!("test {name}");
+            test();
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn exit_codes_come_back() {
+    for code in [0, 1, 134, 255] {
+        let exit = Fixture::new().run(&format!("exit {code}"));
+        assert_eq!(exit.end, PayloadEnd::Exited(code));
+        assert_eq!((exit.n_leftovers, exit.n_unkillable), (0, 0));
+    }
+}
+
+fn a_signal_that_ends_the_payload_comes_back() {
+    assert_eq!(
+        Fixture::new().run("kill -SEGV $$").end,
+        PayloadEnd::Signalled(11)
+    );
+    assert_eq!(
+        Fixture::new().run("kill -KILL $$").end,
+        PayloadEnd::Signalled(9)
+    );
+}
+
+fn signals_reach_the_whole_group() {
+    let fixture = Fixture::new();
+    let payload = fixture.start(
+        "(trap 'echo child > child; exit' TERM; echo > ready; while :; do sleep 0.01; done) &
+         trap 'wait; exit 3' TERM; wait",
+    );
+    fixture.wait_for("ready");
+    payload.control().signal(Signal::Term).expect("runs");
+    assert_eq!(wait(payload).end, PayloadEnd::Exited(3));
+    assert_eq!(fixture.read("child"), "child\n");
+}
+
+fn a_daemon_does_not_outlive_its_payload() {
+    let fixture = Fixture::new();
+    let exit = fixture.run(
+        "setsid sh -c 'echo $$ > daemon; exec sleep 600' > /dev/null 2>&1 &
+         while [ ! -s daemon ]; do :; done; exit 4",
+    );
+    assert_eq!(exit.end, PayloadEnd::Exited(4));
+    assert_eq!(exit.n_leftovers, 1);
+    assert!(!is_alive(&fixture.read("daemon")));
+}
+
+fn kill_ends_also_what_left_the_group() {
+    let fixture = Fixture::new();
+    let payload = fixture.start(DAEMON_SCRIPT);
+    fixture.wait_for("ready");
+    let control = payload.control();
+    control.kill().expect("runs");
+    assert_eq!(wait(payload).end, PayloadEnd::Signalled(9));
+    assert!(!is_alive(&fixture.read("daemon")));
+    assert_eq!(control.signal(Signal::Term), Err(PayloadEnded));
+}
+
+fn a_killed_pilot_leaves_no_survivor() {
+    let fixture = Fixture::new();
+    let mut pilot = Pilot::start(&fixture);
+    pilot.child.kill().expect("own child");
+    pilot.child.wait().expect("own child");
+    fixture.assert_all_gone();
+}
+
+fn a_killed_process_group_of_the_pilot_leaves_no_survivor() {
+    let fixture = Fixture::new();
+    let mut pilot = Pilot::start(&fixture);
+    kill_process_group(Pid::from_child(&pilot.child), rustix::process::Signal::KILL)
+        .expect("own child");
+    pilot.child.wait().expect("own child");
+    fixture.assert_all_gone();
+}
+
+fn a_killed_guard_leaves_no_survivor() {
+    let fixture = Fixture::new();
+    let payload = fixture.start(DAEMON_SCRIPT);
+    fixture.wait_for("ready");
+    let neighbour = Fixture::new();
+    let other =
+        neighbour.start("read -r x < go 2>/dev/null; while [ ! -e go ]; do sleep 0.01; done");
+    let guard = i32::try_from(payload.guard_pid()).expect("pids are positive");
+    let guard = Pid::from_raw(guard).expect("not zero");
+    kill_process(guard, rustix::process::Signal::KILL).expect("own child");
+    let exit = wait(payload);
+    assert_eq!(exit.end, PayloadEnd::GuardLost);
+    assert_eq!(exit.n_unkillable, 0);
+    fixture.assert_all_gone();
+    neighbour.write("go", "");
+    assert_eq!(wait(other).end, PayloadEnd::Exited(0));
+}
+
+fn dropping_a_payload_ends_it() {
+    let fixture = Fixture::new();
+    let payload = fixture.start(DAEMON_SCRIPT);
+    fixture.wait_for("ready");
+    drop(payload);
+    assert!(!is_alive(&fixture.read("ready")));
+    assert!(!is_alive(&fixture.read("daemon")));
+}
+
+fn strangers_are_left_alone() {
+    let mut stranger = Command::new("setsid")
+        .args(["sleep", "600"])
+        .spawn()
+        .expect("there is a sleep");
+    let fixture = Fixture::new();
+    let exit = fixture.run("setsid sleep 600 & exit 0");
+    assert_eq!(exit.end, PayloadEnd::Exited(0));
+    assert!(stranger.try_wait().expect("own child").is_none());
+    stranger.kill().expect("own child");
+    stranger.wait().expect("own child");
+}
+
+fn payloads_side_by_side_do_not_touch_each_other() {
+    let fixtures: Vec<Fixture> = (0..4).map(|_| Fixture::new()).collect();
+    let payloads: Vec<RunningPayload> = fixtures
+        .iter()
+        .map(|it| it.start("while [ ! -e go ]; do sleep 0.01; done; exit 9"))
+        .collect();
+    for (fixture, payload) in fixtures.iter().zip(payloads) {
+        fixture.write("go", "");
+        assert_eq!(wait(payload).end, PayloadEnd::Exited(9));
+    }
+}
+
+fn only_the_given_environment_is_there() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command("unused");
+    command.argv = vec!["env".into()];
+    command.env.insert("LD_PRELOAD".into(), "".into());
+    command.env.insert("EMPTY".into(), "".into());
+    let expected: Vec<String> = command
+        .env
+        .iter()
+        .map(|(name, value)| format!("{}={}", name.display(), value.display()))
+        .collect();
+    wait(start(command).expect("starts"));
+    let stdout = fixture.read("stdout");
+    let mut seen: Vec<&str> = stdout.lines().collect();
+    seen.sort_unstable();
+    assert_eq!(seen, expected);
+}
+
+fn no_other_file_descriptor_is_passed_on() {
+    let fixture = Fixture::new();
+    fixture.run("ls -l /proc/$$/fd > fds");
+    let listing = fixture.read("fds");
+    assert!(listing.contains("0 -> /dev/null"), "{listing}");
+    assert!(!listing.contains("socket:"), "{listing}");
+    assert!(!listing.contains("pipe:"), "{listing}");
+}
+
+fn polite_signals_are_not_ignored_in_the_payload() {
+    let fixture = Fixture::new();
+    fixture.run("grep -E '^Sig(Ign|Blk)' /proc/self/status > signals");
+    let polite = [1, 2, 3, 10, 12, 13, 15, 24].map(|it: u64| 1 << (it - 1));
+    let polite: u64 = polite.iter().sum();
+    for line in fixture.read("signals").lines() {
+        let (_, mask) = line.split_once('\t').expect("name and mask");
+        let mask = u64::from_str_radix(mask, 16).expect("hexadecimal");
+        assert_eq!(mask & polite, 0, "{line}");
+    }
+}
+
+fn output_goes_to_the_files_however_large() {
+    const BYTES: usize = 64 << 20;
+    let fixture = Fixture::new();
+    let exit = fixture.run(&format!("head -c {BYTES} /dev/zero; echo oops >&2"));
+    assert_eq!(exit.end, PayloadEnd::Exited(0));
+    let size = fs::metadata(fixture.path("stdout")).expect("there").len();
+    assert_eq!(usize::try_from(size), Ok(BYTES));
+    assert_eq!(fixture.read("stderr"), "oops\n");
+}
+
+fn core_files_are_forbidden_by_default() {
+    let fixture = Fixture::new();
+    fixture.run("ulimit -c > limit");
+    assert_eq!(fixture.read("limit"), "0\n");
+}
+
+fn cpu_time_of_all_descendants_is_counted() {
+    let fixture = Fixture::new();
+    // The daemon is no child of the payload when it ends: only the guard can wait for it.
+    let exit = fixture.run(
+        "(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo > done) &
+         while [ ! -e done ]; do sleep 0.01; done",
+    );
+    assert!(exit.cpu_user > Duration::from_millis(10), "{exit:?}");
+}
+
+fn a_missing_program_is_named() {
+    let error = Fixture::new().start_error(&["no-such-program"]);
+    assert!(
+        matches!(&error, StartError::NotFound { program, .. } if program == "no-such-program"),
+        "{error}"
+    );
+    let error = Fixture::new().start_error(&["./no-such-program"]);
+    assert!(matches!(error, StartError::NotFound { .. }), "{error}");
+}
+
+fn a_file_without_execute_bit_is_named() {
+    let fixture = Fixture::new();
+    fixture.write("plain.sh", "#!/bin/sh\n");
+    let error = fixture.start_error(&["./plain.sh"]);
+    assert!(
+        matches!(&error, StartError::NotExecutable { path } if path.ends_with("plain.sh")),
+        "{error}"
+    );
+}
+
+fn a_missing_interpreter_is_named() {
+    let fixture = Fixture::new();
+    fixture.write("run.py", "#!/no/such/python -u\n");
+    let permissions = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(fixture.path("run.py"), permissions).expect("own file");
+    let error = fixture.start_error(&["./run.py"]);
+    assert!(
+        matches!(&error, StartError::NoInterpreter { interpreter, .. } if interpreter == "/no/such/python"),
+        "{error}"
+    );
+}
+
+fn a_missing_work_directory_is_named() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command("true");
+    command.cwd = fixture.path("gone");
+    let error = start(command).expect_err("no directory");
+    assert!(
+        matches!(error, StartError::NoWorkDirectory { .. }),
+        "{error}"
+    );
+}
+
+fn a_zero_byte_is_refused() {
+    let error = Fixture::new().start_error(&["echo", "a\0b"]);
+    assert!(matches!(error, StartError::BadCommand { .. }), "{error}");
+}
+
+/// Generous, because other tests run beside this one; the figure itself is a bench's.
+fn a_start_takes_a_few_milliseconds() {
+    let fixture = Fixture::new();
+    let fastest = (0..10)
+        .map(|_| {
+            let begin = Instant::now();
+            let payload = fixture.start("exit 0");
+            let took = begin.elapsed();
+            wait(payload);
+            took
+        })
+        .min();
+    assert!(fastest < Some(Duration::from_millis(50)), "{fastest:?}");
+}
+
+/// A directory for one payload.
+struct Fixture {
+    dir: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("space");
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, script: &str) -> PayloadCommand {
+        command_in(self.dir.path(), script)
+    }
+
+    fn start(&self, script: &str) -> RunningPayload {
+        start(self.command(script)).expect("the payload starts")
+    }
+
+    fn start_error(&self, argv: &[&str]) -> StartError {
+        let mut command = self.command("unused");
+        command.argv = argv.iter().map(OsString::from).collect();
+        start(command).expect_err("the payload cannot start")
+    }
+
+    fn run(&self, script: &str) -> PayloadExit {
+        wait(self.start(script))
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("space");
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect("the payload wrote it")
+    }
+
+    fn wait_for(&self, name: &str) {
+        let path = self.path(name);
+        wait_until(&format!("{} is written", path.display()), || {
+            fs::metadata(&path).is_ok_and(|meta| meta.len() > 0)
+        });
+    }
+
+    /// Waits until nothing works in this directory any more.
+    fn assert_all_gone(&self) {
+        wait_until("all processes of the payload are gone", || {
+            processes_in(self.dir.path()).is_empty()
+        });
+        assert!(!is_alive(&self.read("daemon")));
+    }
+}
+
+/// Another process that starts a payload as a pilot does.
+struct Pilot {
+    child: std::process::Child,
+}
+
+impl Pilot {
+    /// Returns once the payload has its daemon.
+    fn start(fixture: &Fixture) -> Self {
+        use std::os::unix::process::CommandExt;
+        let mut child = Command::new(env::current_exe().expect("known"))
+            .arg(PLAY_PILOT)
+            .arg(fixture.dir.path())
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("says so");
+        fixture.wait_for("ready");
+        assert!(!processes_in(fixture.dir.path()).is_empty());
+        Self { child }
+    }
+}
+
+fn play_pilot(dir: &Path) {
+    let payload = start(command_in(dir, DAEMON_SCRIPT)).expect("the payload starts");
+    println!("{}", payload.pid());
+    wait(payload);
+}
+
+fn command_in(dir: &Path, script: &str) -> PayloadCommand {
+    let file = |name| File::create(dir.join(name)).expect("space");
+    PayloadCommand {
+        argv: ["sh", "-c", script].map(OsString::from).to_vec(),
+        env: BTreeMap::from([("PATH".into(), env::var_os("PATH").expect("set"))]),
+        cwd: dir.to_owned(),
+        stdout: file("stdout"),
+        stderr: file("stderr"),
+        core_dumps: CoreDumps::Forbidden,
+    }
+}
+
+/// Waits in a thread, so that a hang fails the test.
+fn wait(payload: RunningPayload) -> PayloadExit {
+    let waiter = thread::spawn(|| payload.wait());
+    wait_until("the payload has ended", || waiter.is_finished());
+    waiter.join().expect("no panic")
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    stat.is_ok_and(|it| !it.contains(") Z "))
+}
+
+/// Returns the processes whose work directory is `dir`.
+fn processes_in(dir: &Path) -> Vec<OsString> {
+    let entries = fs::read_dir("/proc").expect("mounted").flatten();
+    entries
+        .filter(|it| fs::read_link(it.path().join("cwd")).is_ok_and(|cwd| cwd == dir))
+        .map(|it| it.file_name())
+        .collect()
+}
