@@ -3,14 +3,19 @@
 //!
 //! Standard output is for what a command is asked for; progress goes to standard error.
 
-#![expect(clippy::print_stderr, reason = "a chore tells the person at the terminal what it does")]
+#![expect(
+    clippy::print_stderr,
+    reason = "a chore tells the person at the terminal what it does"
+)]
 #![expect(clippy::print_stdout, reason = "a chore prints its result")]
 
 use std::process::ExitCode;
 
+use ailurus_testkit::place::Profile;
+
 mod bench;
-mod chain;
 mod demo;
+mod docs;
 mod shell;
 mod test;
 mod tidy;
@@ -45,14 +50,16 @@ fn main() -> ExitCode {
         "demo" => demo::run(options),
         "test" => test::run(options),
         "bench" => bench::run(options),
-        "sim" => shell::cargo_run("ailurus-sim", shell::Profile::Dev, options),
+        "sim" => shell::cargo_run("ailurus-sim", Profile::Dev, options),
         "tidy" => tidy::run(options),
-        "docs" => shell::cargo_run("ailurus-reference", shell::Profile::Dev, options),
+        "docs" => docs::run(options),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
         }
-        other => Err(anyhow::anyhow!("`{other}` is no command: `cargo xtask help` lists them")),
+        other => Err(anyhow::anyhow!(
+            "`{other}` is no command: `cargo xtask help` lists them"
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

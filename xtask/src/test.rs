@@ -5,9 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ailurus_testkit::{
+    place::{self, Profile},
+    python,
+};
 use anyhow::bail;
 
-use crate::{chain, shell, tidy};
+use crate::{docs, shell, tidy};
 
 /// Runs formatting, layers, lints, tests, fixed seeds and the end-to-end chain.
 ///
@@ -22,7 +26,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
         ("formatting", formatting),
         ("layers, names and sizes", || tidy::run(&[])),
         ("licences and bans", licences),
-        ("payload environment", || chain::prepare_python().map(drop)),
+        ("payload environment", || python::prepare().map(drop)),
         ("lints", lints),
         ("generated pages", generated_pages),
         ("tests", tests),
@@ -47,19 +51,27 @@ fn formatting() -> anyhow::Result<()> {
 
 fn lints() -> anyhow::Result<()> {
     shell::run(shell::cargo().args([
-        "clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings",
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
     ]))
 }
 
 fn generated_pages() -> anyhow::Result<()> {
-    shell::cargo_run("ailurus-reference", shell::Profile::Dev, &["--check".to_owned()])
+    docs::run(&["--check".to_owned()])
 }
 
 /// The rules are in `deny.toml`. The advisories' database is fetched from the internet, so it is
 /// looked at where people are online: `cargo deny check`.
 fn licences() -> anyhow::Result<()> {
     if !has_cargo_command("deny") {
-        eprintln!("   cargo-deny is not installed: its rules are checked by `tidy` as far as it can");
+        eprintln!(
+            "   cargo-deny is not installed: its rules are checked by `tidy` as far as it can"
+        );
         return Ok(());
     }
     shell::run(shell::cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
@@ -73,13 +85,13 @@ fn tests() -> anyhow::Result<()> {
         cargo.args(["test", "--quiet", "--workspace", "--no-fail-fast"]);
     }
     // The end-to-end tests start our programs, which a test build alone does not make.
-    shell::build(&chain::PROGRAMS, shell::Profile::Dev)?;
+    shell::build(&place::PROGRAMS, Profile::Dev)?;
     shell::run(&mut cargo)
 }
 
 fn sim(options: &[&str]) -> anyhow::Result<()> {
     let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-    shell::cargo_run("ailurus-sim", shell::Profile::Dev, &options)
+    shell::cargo_run("ailurus-sim", Profile::Dev, &options)
 }
 
 fn has_cargo_command(name: &str) -> bool {

@@ -10,26 +10,59 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ailurus_testkit::place;
 use anyhow::{Context as _, bail};
-
-use crate::shell;
 
 /// The layers from the lowest to the highest. A crate imports from lower layers only; what is
 /// allowed besides stands in [`ALLOWED_ASIDE`].
 const LAYERS: &[(&str, &[&str])] = &[
     ("model", &["ailurus-model"]),
     ("wire", &["ailurus-wire"]),
-    ("know-how", &["ailurus-experiment", "ailurus-diagnosis", "ailurus-brokerage"]),
-    ("cores", &["ailurus-pilot-core", "ailurus-server-core", "ailurus-harvester-core"]),
+    (
+        "know-how",
+        &[
+            "ailurus-experiment",
+            "ailurus-diagnosis",
+            "ailurus-brokerage",
+        ],
+    ),
+    (
+        "cores",
+        &[
+            "ailurus-pilot-core",
+            "ailurus-server-core",
+            "ailurus-harvester-core",
+        ],
+    ),
     (
         "adapters",
         &[
-            "ailurus-process", "ailurus-http", "ailurus-node", "ailurus-transfer", "ailurus-batch",
+            "ailurus-process",
+            "ailurus-http",
+            "ailurus-node",
+            "ailurus-transfer",
+            "ailurus-batch",
             "ailurus-store",
         ],
     ),
-    ("binaries", &["ailurus-pilot", "ailurus-server", "ailurus-harvester", "ailurus"]),
-    ("tests", &["ailurus-testkit", "ailurus-sim", "ailurus-e2e", "ailurus-bench", "ailurus-reference"]),
+    (
+        "binaries",
+        &[
+            "ailurus-pilot",
+            "ailurus-server",
+            "ailurus-harvester",
+            "ailurus",
+        ],
+    ),
+    (
+        "tests",
+        &[
+            "ailurus-testkit",
+            "ailurus-sim",
+            "ailurus-e2e",
+            "ailurus-bench",
+        ],
+    ),
     ("chores", &["xtask"]),
 ];
 
@@ -37,13 +70,12 @@ const LAYERS: &[(&str, &[&str])] = &[
 const ALLOWED_ASIDE: &[&str] = &["ailurus-process", "ailurus-http", "ailurus-testkit"];
 
 /// What cores must not see although it lies below them: messages are translated by binaries.
-const FORBIDDEN: &[(&str, &str)] = &[
-    ("cores", "ailurus-wire"),
-    ("know-how", "ailurus-wire"),
-];
+const FORBIDDEN: &[(&str, &str)] = &[("cores", "ailurus-wire"), ("know-how", "ailurus-wire")];
 
 /// Crates that would bring I/O or an async runtime into a pure one.
-const IMPURE: &[&str] = &["tokio", "axum", "ureq", "rusqlite", "rustix", "tempfile", "tracing"];
+const IMPURE: &[&str] = &[
+    "tokio", "axum", "ureq", "rusqlite", "rustix", "tempfile", "tracing",
+];
 
 const PURE_LAYERS: &[&str] = &["model", "wire", "know-how", "cores"];
 const LINES_MAX: usize = 600;
@@ -59,7 +91,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     if let Some(option) = options.first() {
         bail!("`{option}` is no option of `tidy`: it takes none");
     }
-    let root = shell::workspace();
+    let root = place::workspace();
     let mut findings = Vec::new();
     for manifest in manifests(&root)? {
         let text = fs::read_to_string(&manifest)
@@ -97,7 +129,9 @@ fn check_manifest(text: &str) -> anyhow::Result<Vec<String>> {
     let manifest: toml::Table = text.parse().context("a manifest is no TOML")?;
     let name = package_name(&manifest)?;
     let Some(level) = level_of(name) else {
-        return Ok(vec![format!("crate `{name}` is in no layer: add it to the table in tidy.rs")]);
+        return Ok(vec![format!(
+            "crate `{name}` is in no layer: add it to the table in tidy.rs"
+        )]);
     };
     let layer = LAYERS[level].0;
     let mut findings = Vec::new();
@@ -106,13 +140,18 @@ fn check_manifest(text: &str) -> anyhow::Result<Vec<String>> {
             let aside = other == level && !ALLOWED_ASIDE.contains(&import);
             if other > level || aside {
                 let way = if aside { "aside" } else { "up" };
-                findings.push(format!("`{name}` ({layer}) imports {way}: `{import}` ({})", LAYERS[other].0));
+                findings.push(format!(
+                    "`{name}` ({layer}) imports {way}: `{import}` ({})",
+                    LAYERS[other].0
+                ));
             }
             if FORBIDDEN.contains(&(layer, import)) {
                 findings.push(format!("`{name}` ({layer}) must not know `{import}`"));
             }
         } else if PURE_LAYERS.contains(&layer) && IMPURE.contains(&import) {
-            findings.push(format!("`{name}` ({layer}) decides, so it must not import `{import}`"));
+            findings.push(format!(
+                "`{name}` ({layer}) decides, so it must not import `{import}`"
+            ));
         }
     }
     Ok(findings)
@@ -145,7 +184,9 @@ fn check_lint_file(folder: &Path, manifest: &str) -> anyhow::Result<Vec<String>>
     let has_strict_file = fs::read_to_string(folder.join("clippy.toml"))
         .is_ok_and(|text| text.contains("disallowed-methods"));
     Ok(if is_pure && !has_strict_file {
-        vec![format!("`{name}` is pure, so its folder must link to lints/pure/clippy.toml")]
+        vec![format!(
+            "`{name}` is pure, so its folder must link to lints/pure/clippy.toml"
+        )]
     } else {
         Vec::new()
     })
@@ -161,7 +202,11 @@ fn check_sources(root: &Path, folder: &Path) -> anyhow::Result<Vec<String>> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path)?;
-                let shown = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+                let shown = path
+                    .strip_prefix(root)
+                    .unwrap_or(&path)
+                    .display()
+                    .to_string();
                 findings.extend(check_source(&shown, &text));
             }
         }
@@ -175,15 +220,30 @@ fn check_source(path: &str, text: &str) -> Vec<String> {
     let is_test = path.ends_with("tests.rs") || path.contains("/tests/");
     let lines = text.lines().count();
     if lines > LINES_WITHOUT_HEAD_MAX && !text.trim_start().starts_with("//!") {
-        findings.push(format!("{path}: {lines} lines without a head comment (`//!`)"));
+        findings.push(format!(
+            "{path}: {lines} lines without a head comment (`//!`)"
+        ));
     }
-    let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text).lines().count();
+    let code = text
+        .split("\n#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text)
+        .lines()
+        .count();
     if code > LINES_MAX && !is_test {
-        findings.push(format!("{path}: {code} lines without tests, {LINES_MAX} at most"));
+        findings.push(format!(
+            "{path}: {code} lines without tests, {LINES_MAX} at most"
+        ));
     }
-    let stem = path.rsplit('/').next().and_then(|file| file.strip_suffix(".rs")).unwrap_or(path);
+    let stem = path
+        .rsplit('/')
+        .next()
+        .and_then(|file| file.strip_suffix(".rs"))
+        .unwrap_or(path);
     if EMPTY_NAMES.contains(&stem) {
-        findings.push(format!("{path}: `{stem}` says nothing about what is inside"));
+        findings.push(format!(
+            "{path}: `{stem}` says nothing about what is inside"
+        ));
     }
     findings
 }
@@ -199,7 +259,10 @@ mod tests {
     #[test]
     fn an_import_that_points_up_is_found() {
         let findings = check_manifest(&manifest("ailurus-model", "ailurus-wire")).unwrap();
-        assert_eq!(findings, ["`ailurus-model` (model) imports up: `ailurus-wire` (wire)"]);
+        assert_eq!(
+            findings,
+            ["`ailurus-model` (model) imports up: `ailurus-wire` (wire)"]
+        );
     }
 
     #[test]
@@ -212,13 +275,28 @@ mod tests {
 
     #[test]
     fn a_core_must_not_know_the_wire_or_do_io() {
-        assert_eq!(check_manifest(&manifest("ailurus-pilot-core", "ailurus-wire")).unwrap().len(), 1);
-        assert_eq!(check_manifest(&manifest("ailurus-server-core", "tokio")).unwrap().len(), 1);
+        assert_eq!(
+            check_manifest(&manifest("ailurus-pilot-core", "ailurus-wire"))
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(
+            check_manifest(&manifest("ailurus-server-core", "tokio"))
+                .unwrap()
+                .len(),
+            1
+        );
     }
 
     #[test]
     fn a_crate_without_a_layer_is_found() {
-        assert_eq!(check_manifest(&manifest("ailurus-new", "serde")).unwrap().len(), 1);
+        assert_eq!(
+            check_manifest(&manifest("ailurus-new", "serde"))
+                .unwrap()
+                .len(),
+            1
+        );
     }
 
     #[test]
@@ -226,15 +304,21 @@ mod tests {
         let long = "//! Head.\n".to_owned() + &"fn f() {}\n".repeat(LINES_MAX);
         assert_eq!(check_source("crates/x/src/y.rs", &long).len(), 1);
         assert_eq!(check_source("crates/x/src/util.rs", "//! Head.\n").len(), 1);
-        assert_eq!(check_source("crates/x/src/y.rs", &"fn f() {}\n".repeat(51)).len(), 1);
+        assert_eq!(
+            check_source("crates/x/src/y.rs", &"fn f() {}\n".repeat(51)).len(),
+            1
+        );
     }
 
     #[test]
     fn the_architecture_page_names_every_crate() {
-        let page = fs::read_to_string(shell::workspace().join("ARCHITECTURE.md")).unwrap();
+        let page = fs::read_to_string(place::workspace().join("ARCHITECTURE.md")).unwrap();
         for (layer, crates) in LAYERS {
             for name in *crates {
-                assert!(page.contains(&format!("`{name}`")), "{name} of {layer} is missing");
+                assert!(
+                    page.contains(&format!("`{name}`")),
+                    "{name} of {layer} is missing"
+                );
             }
         }
     }

@@ -10,6 +10,7 @@
 //! | `GET /ailurus/v1/tasks/ID` | | [`TaskView`] |
 //! | `POST /ailurus/v1/tasks/ID/kill` and `…/retry` | | [`ActionAnswer`] |
 //! | `GET /ailurus/v1/jobs?task=ID&status=S&limit=N` | | list of [`JobView`], newest last |
+//! | `GET /ailurus/v1/jobs?failed_attempts=true` | | the jobs with failed attempts, with all attempts |
 //! | `GET /ailurus/v1/jobs/ID` | | [`JobView`] with attempts |
 //! | `POST /ailurus/v1/jobs/ID/kill` | | [`ActionAnswer`] |
 //! | `GET /ailurus/v1/queues` and `…/queues/NAME` | | [`QueueView`] |

@@ -1,0 +1,63 @@
+//! `cargo xtask bench`: figures, one JSON line each on standard output, a table on standard error.
+//!
+//! Everything runs on loopback with release builds. A figure is the median of its runs. A goal
+//! that is missed is shown, never a failure: speed is looked at, not asserted.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "the table is for the person at the terminal"
+)]
+#![expect(clippy::print_stdout, reason = "the figures are what is asked for")]
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+
+mod figure;
+mod http;
+mod pilot;
+mod server;
+
+const HELP: &str = "usage: ailurus-bench [pilot|server|all] [--runs N]";
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    let mut which = "all".to_owned();
+    let mut runs = 20;
+    let mut words = arguments;
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "pilot" | "server" | "all" => which = word,
+            "--runs" => {
+                let value = words.next().context(HELP)?;
+                runs = value
+                    .parse()
+                    .ok()
+                    .filter(|runs| *runs > 0)
+                    .with_context(|| format!("`{value}` is no number of runs: 1 or more"))?;
+            }
+            other => bail!("`{other}` is not known; {HELP}"),
+        }
+    }
+    let mut figures = Vec::new();
+    if which != "server" {
+        figures.extend(pilot::measure(runs)?);
+    }
+    if which != "pilot" {
+        figures.extend(server::measure()?);
+    }
+    for figure in &figures {
+        println!("{}", figure.json());
+    }
+    eprint!("{}", figure::table(&figures));
+    Ok(())
+}

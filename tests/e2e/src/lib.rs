@@ -1,0 +1,181 @@
+//! What the end-to-end tests share: a deployment with shell payloads, and questions to it.
+//!
+//! The programs must have been built (`cargo build`); `cargo xtask test` does so.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ailurus_testkit::{Deployment, QueueSettings, Settings, place::Profile, wait::wait_for};
+use anyhow::Context as _;
+use serde_json::Value;
+
+/// Longest wait for anything in these tests. Generous: it is only reached when something is wrong.
+pub const LIMIT: Duration = Duration::from_secs(90);
+
+/// A deployment in a temporary folder, with payload scripts of its own.
+#[derive(Debug)]
+pub struct World {
+    /// The running programs.
+    pub deployment: Deployment,
+    // Dropped last: the programs write into it.
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    /// Starts a server, a Harvester and two queues with one slot each.
+    ///
+    /// `scripts` are the payloads that the server offers, by name.
+    ///
+    /// # Errors
+    ///
+    /// A program does not start.
+    pub fn start(scripts: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let transforms = folder.path().join("transforms");
+        fs::create_dir(&transforms)?;
+        for (name, text) in scripts {
+            fs::write(transforms.join(name), text)?;
+        }
+        let deployment = Deployment::start(Settings {
+            folder: folder.path().join("deployment"),
+            profile: Profile::Dev,
+            queues: vec![
+                QueueSettings::new("NORTH", "NORTH", 1),
+                QueueSettings::new("SOUTH", "SOUTH", 1),
+            ],
+            transforms,
+            programs_first: None,
+            heartbeat_timeout: "20s".to_owned(),
+            heartbeat_interval: "2s".to_owned(),
+        })?;
+        Ok(Self { deployment, folder })
+    }
+
+    /// Writes a task file; `{server}` in it becomes the address of the payload scripts.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn task_file(&self, text: &str) -> anyhow::Result<PathBuf> {
+        let path = self.folder.path().join("tasks.toml");
+        let scripts = format!("{}/trf/user", self.deployment.url());
+        fs::write(&path, text.replace("{server}", &scripts))?;
+        Ok(path)
+    }
+
+    /// Writes and submits a task file.
+    ///
+    /// # Errors
+    ///
+    /// It is refused.
+    pub fn submit(&self, text: &str) -> anyhow::Result<Value> {
+        let path = self.task_file(text)?;
+        self.deployment
+            .command_line(&["task", "submit", path_text(&path)?])
+    }
+
+    /// Returns all tasks.
+    ///
+    /// # Errors
+    ///
+    /// The server does not answer.
+    pub fn tasks(&self) -> anyhow::Result<Vec<Value>> {
+        let tasks = self.deployment.command_line(&["task", "list"])?;
+        Ok(tasks.as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits until every task has ended and returns them.
+    ///
+    /// # Errors
+    ///
+    /// They do not end in time, or a program is gone.
+    pub fn wait_for_tasks(&mut self) -> anyhow::Result<Vec<Value>> {
+        let deployment = &mut self.deployment;
+        wait_for("the end of all tasks", LIMIT, || {
+            deployment.check_alive()?;
+            let tasks = deployment.command_line(&["task", "list"])?;
+            let tasks = tasks.as_array().cloned().unwrap_or_default();
+            let have_ended = tasks.iter().all(|task| {
+                matches!(
+                    task["status"].as_str(),
+                    Some("done" | "finished" | "failed" | "aborted")
+                )
+            });
+            Ok(have_ended.then_some(tasks))
+        })
+    }
+
+    /// Waits until some job is in this status, and returns it with its attempts.
+    ///
+    /// # Errors
+    ///
+    /// None gets there in time.
+    pub fn wait_for_job(&self, status: &str) -> anyhow::Result<Value> {
+        wait_for(&format!("a job that is {status}"), LIMIT, || {
+            let jobs = self
+                .deployment
+                .command_line(&["job", "list", "--status", status])?;
+            let Some(job) = jobs.as_array().and_then(|jobs| jobs.first()) else {
+                return Ok(None);
+            };
+            self.job(job["panda_id"].as_u64().context("a job has a number")?)
+                .map(Some)
+        })
+    }
+
+    /// Returns a job with its attempts.
+    ///
+    /// # Errors
+    ///
+    /// There is no such job.
+    pub fn job(&self, panda_id: u64) -> anyhow::Result<Value> {
+        self.deployment
+            .command_line(&["job", "show", &panda_id.to_string()])
+    }
+
+    /// Returns the ids of this deployment's processes whose command line is `matching`: those that
+    /// name its server or run below its folder.
+    ///
+    /// # Errors
+    ///
+    /// The system's list of processes cannot be read.
+    pub fn processes(&self, matching: impl Fn(&[String]) -> bool) -> anyhow::Result<Vec<i32>> {
+        let url = self.deployment.url();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let entry = entry?;
+            let Some(id) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<String> = line
+                .split(|byte| *byte == 0)
+                .map(|word| String::from_utf8_lossy(word).into_owned())
+                .collect();
+            let is_below = fs::read_link(entry.path().join("cwd"))
+                .is_ok_and(|folder| folder.starts_with(self.folder.path()));
+            let is_ours = is_below || words.iter().any(|word| word.starts_with(&url));
+            if is_ours && matching(&words) {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Returns a path as text for a command line.
+///
+/// # Errors
+///
+/// The path is no valid text.
+pub fn path_text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str()
+        .context("the temporary folder has a plain path")
+}

@@ -1,0 +1,79 @@
+//! The virtual environment in which the payloads of the example run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::place;
+
+/// Makes the environment if it is not there yet, and returns its folder.
+///
+/// It is made anew when `requirements.txt` changed, and is complete or absent: a file with the
+/// requirements' text is written last.
+///
+/// # Errors
+///
+/// Python 3 or its `venv` module is missing, or the packages cannot be installed; the message
+/// says what to install.
+pub fn prepare() -> anyhow::Result<PathBuf> {
+    let requirements = place::production().join("payloads/requirements.txt");
+    let wanted = fs::read_to_string(&requirements)
+        .with_context(|| format!("`{}` cannot be read", requirements.display()))?;
+    let folder = place::target().join("payload-python");
+    let stamp = folder.join("complete");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(folder);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("`{}` cannot be removed", folder.display()))?;
+    }
+    let made = run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+    if made.is_err() {
+        // Debian's Python comes without `ensurepip`; the user may lack the package that has it.
+        made.context(
+            "a Python 3 with its `venv` module is needed: `apt-get install python3-venv`",
+        )?;
+    }
+    run(Command::new(folder.join("bin/python"))
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+        ])
+        .arg(&requirements))
+    .context("the payloads' Python packages cannot be installed")?;
+    warm_up(&folder)?;
+    fs::write(&stamp, wanted)?;
+    Ok(folder)
+}
+
+/// Imports everything once, so that compiled modules and the font cache exist before jobs run.
+fn warm_up(folder: &Path) -> anyhow::Result<()> {
+    run(Command::new(folder.join("bin/python"))
+        .args([
+            "-c",
+            "import chromo, uproot, awkward, scipy.optimize, matplotlib.pyplot",
+        ])
+        .env("MPLCONFIGDIR", folder))
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("`{program}` cannot be started"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        bail!("`{program}` ended with {}: {}", output.status, text.trim());
+    }
+    Ok(())
+}
