@@ -362,7 +362,7 @@ fn write_harvester_configuration(settings: &Settings, url: &str) -> anyhow::Resu
             "-t",
             "--baseurls",
             &format!("{url}/trf/user"),
-            "--heartbeat-interval",
+            "--allow-same-user", "False", "--heartbeat-interval",
             &settings.heartbeat_interval,
             "--job-request-pause",
             "1s",
