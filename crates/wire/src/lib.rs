@@ -1,4 +1,46 @@
 //! PanDA's messages in both dialects, queue and storage data, task files: bytes to types and back.
+//!
+//! Everything that comes from outside is judged here, and only here: what leaves this crate is a
+//! type of the model, or an error that names field, value and what is allowed. Serde names, `NULL`
+//! texts, MB against MiB and truncations stay here too. Nothing here does I/O.
+//!
+//! From the inside out:
+//!
+//! | module | is |
+//! |---|---|
+//! | [`fields`] | one message as named values, and PanDA's rules for reading them |
+//! | [`body`] | bytes to fields and back: gzip, JSON, forms |
+//! | [`table`] | a field's name and type in both dialects, as data |
+//! | [`v1`], [`answer`] | the frames: v1's checks and envelope, legacy status codes |
+//! | [`get_job`], [`job_text`] | asking for jobs, and the job itself |
+//! | [`update_job`], [`update_bulk`] | heartbeats, final reports, commands to the pilot |
+//! | [`queue_data`], [`storage_data`] | CRIC's files |
+//! | [`rest`] | Ailurus' own JSON API |
+//! | [`task_file`] | what people submit |
+//!
+//! A server reads a body with [`body::decode_request`], gives the fields to the call's
+//! `decode_request`, and writes what the call's `encode_answer` returns with
+//! [`Answer::to_body`]. A client writes the fields of `encode_request` with
+//! [`body::encode_json`] and reads the answer's bytes with the call's `decode_answer`.
 
+pub mod answer;
+pub mod body;
+mod command_text;
+pub mod fields;
+pub mod get_job;
+mod job_files;
+pub mod job_text;
+mod output_report;
+pub mod queue_data;
 pub mod rest;
+pub mod storage_data;
+pub mod table;
 pub mod task_file;
+pub mod update_bulk;
+pub mod update_job;
+pub mod v1;
+
+pub use answer::{Answer, AnswerError, LegacyForm, StatusCode};
+pub use fields::{FieldError, Fields};
+pub use table::Dialect;
+pub use v1::{Envelope, RequestError};

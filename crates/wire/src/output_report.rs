@@ -1,0 +1,112 @@
+//! The output report of a final update: JSON text keyed by file name.
+//!
+//! Source: Pilot 3, `pilot/control/job.py`, `add_data_structure_ids` and
+//! `pilot/util/filehandling.py`; PanDA server, `pandaserver/dataservice/adder_atlas_plugin.py`.
+
+use ailurus_model::{ByteCount, Checksum, EndpointName, FileReport, Guid, Lfn};
+use serde_json::{Map, Value, json};
+
+use crate::fields::{FieldError, Fields, json_of};
+
+/// The most files that one report may hold.
+const FILES_MAX: usize = 10_000;
+
+/// Writes the report. Files are ordered by name.
+pub(crate) fn encode(files: &[FileReport]) -> String {
+    let members: Map<String, Value> = files
+        .iter()
+        .map(|file| {
+            let (checksum_key, digits) = match &file.checksum {
+                Checksum::Adler32(value) => ("adler32", format!("{value:08x}")),
+                Checksum::Md5(digits) => ("md5sum", digits.clone()),
+            };
+            let entry = json!({
+                "guid": file.guid,
+                "fsize": file.size.as_bytes(),
+                checksum_key: digits,
+                "surl": file.surl,
+                "endpoint": file.endpoint,
+            });
+            (file.lfn.to_string(), entry)
+        })
+        .collect();
+    Value::Object(members).to_string()
+}
+
+/// Reads the report: JSON text, or an object as it is.
+pub(crate) fn decode(field: &str, report: &Value) -> Result<Vec<FileReport>, FieldError> {
+    let bad = || FieldError::new(field, Some(report), "a JSON object keyed by file name");
+    let members = json_of(report).map_err(|_| bad())?;
+    let members = Fields::from_value(members).map_err(|_| bad())?;
+    if members.iter().count() > FILES_MAX {
+        return Err(FieldError::new(
+            field,
+            Some(report),
+            format!("a report of at most {FILES_MAX} files"),
+        ));
+    }
+    members
+        .iter()
+        .map(|(lfn, entry)| decode_file(&format!("{field}.{lfn}"), lfn, entry))
+        .collect()
+}
+
+fn decode_file(place: &str, lfn: &str, entry: &Value) -> Result<FileReport, FieldError> {
+    let fields = Fields::from_value(entry.clone())
+        .map_err(|_| FieldError::new(place, Some(entry), "an object"))?;
+    let size = fields
+        .whole_if_any("fsize")
+        .or_else(|| fields.whole_if_any("bytes"))
+        .ok_or_else(|| FieldError::new(place, Some(entry), "an entry with the size as `fsize`"))?;
+    let checksum = match (fields.get("adler32"), fields.get("md5sum")) {
+        (Some(_), _) => format!("ad:{}", fields.text("adler32")).parse().ok(),
+        (None, Some(_)) => format!("md:{}", fields.text("md5sum")).parse().ok(),
+        (None, None) => None,
+    };
+    let checksum: Checksum = checksum.ok_or_else(|| {
+        let allowed = "an entry with the checksum as `adler32` or `md5sum`";
+        FieldError::new(place, Some(entry), allowed)
+    })?;
+    let endpoint = match fields.get("endpoint") {
+        // The server's own adder writes a list, of which the first has the file.
+        Some(Value::Array(names)) => names.first().and_then(Value::as_str).unwrap_or_default(),
+        Some(Value::String(name)) => name,
+        Some(_) | None => "",
+    };
+    Ok(FileReport {
+        lfn: Lfn::new(lfn),
+        guid: Guid::new(fields.text("guid")),
+        size: ByteCount::from_bytes(size),
+        checksum,
+        surl: fields.text("surl"),
+        endpoint: EndpointName::new(endpoint),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_have_adler32_or_md5_and_one_endpoint_or_a_list() {
+        let report = json!({
+            "a": {"guid": "G", "fsize": 5, "adler32": "05a501a5", "surl": "file:///a", "endpoint": ["E"]},
+            "b": {"bytes": "7", "md5sum": "d41d8cd98f00b204e9800998ecf8427e"},
+        });
+        let files = decode("xml", &json!(report.to_string())).expect("a report");
+        assert_eq!(files[0].checksum, Checksum::Adler32(0x05a5_01a5));
+        assert_eq!(files[0].endpoint.as_str(), "E");
+        assert_eq!(files[1].size, ByteCount::from_bytes(7));
+    }
+
+    #[test]
+    fn a_file_without_checksum_is_refused_by_name() {
+        let report = json!({"a": {"guid": "G", "fsize": 5}});
+        let error = decode("xml", &report).expect_err("no checksum");
+        assert_eq!(error.field, "xml.a");
+        assert!(
+            error.to_string().contains("`adler32` or `md5sum`"),
+            "{error}"
+        );
+    }
+}
