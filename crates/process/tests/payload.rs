@@ -120,8 +120,9 @@ fn a_signal_that_ends_the_payload_comes_back() {
 fn signals_reach_the_whole_group() {
     let fixture = Fixture::new();
     let payload = fixture.start(
-        "(trap 'echo child > child; exit' TERM; echo > ready; while :; do sleep 0.01; done) &
-         trap 'wait; exit 3' TERM; wait",
+        "trap 'wait; exit 3' TERM
+         (trap 'echo child > child; exit' TERM; echo > ready; while :; do sleep 0.01; done) &
+         wait",
     );
     fixture.wait_for("ready");
     payload.control().signal(Signal::Term).expect("runs");
