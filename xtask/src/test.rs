@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change lands, in the order of cost.
 
 use std::{
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -12,6 +13,9 @@ use ailurus_testkit::{
 use anyhow::bail;
 
 use crate::{docs, shell, tidy};
+
+/// The version that the rules are written for.
+const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// Runs formatting, layers, lints, tests, fixed seeds and the end-to-end chain.
 ///
@@ -65,16 +69,28 @@ fn generated_pages() -> anyhow::Result<()> {
     docs::run(&["--check".to_owned()])
 }
 
-/// The rules are in `deny.toml`. The advisories' database is fetched from the internet, so it is
-/// looked at where people are online: `cargo deny check`.
+/// The rules are in `deny.toml`. The database of advisories lies on the internet at large, so
+/// that check is left to where people are online: `cargo deny check advisories`.
 fn licences() -> anyhow::Result<()> {
-    if !has_cargo_command("deny") {
-        eprintln!(
-            "   cargo-deny is not installed: its rules are checked by `tidy` as far as it can"
-        );
-        return Ok(());
+    let deny = cargo_deny()?;
+    shell::run(shell::command(deny).args(["check", "bans", "licenses", "sources"]))
+}
+
+/// Returns the path of cargo-deny; builds it once below the target folder if it is not installed.
+fn cargo_deny() -> anyhow::Result<PathBuf> {
+    if has_cargo_command("deny") {
+        return Ok("cargo-deny".into());
     }
-    shell::run(shell::cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
+    let root = place::target().join("tools");
+    let program = root.join("bin/cargo-deny");
+    if !program.exists() {
+        eprintln!("   building cargo-deny (once, some minutes)");
+        let mut install = shell::cargo();
+        // Without its defaults it needs no C library, and no network for what we ask it.
+        install.args(["install", "cargo-deny", "--locked", "--quiet", "--no-default-features"]);
+        shell::run(install.args(["--version", CARGO_DENY_VERSION, "--root"]).arg(&root))?;
+    }
+    Ok(program)
 }
 
 fn tests() -> anyhow::Result<()> {
