@@ -11,6 +11,7 @@ use crate::{
 
 /// One task as submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskSpec {
     /// Its name, unique among the tasks of its user that have not ended.
     pub name: String,
@@ -46,6 +47,7 @@ pub struct TaskSpec {
 
 /// How a task is cut into jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Split {
     /// No input: `total` events, `per_job` in each job, the rest in the last.
     Events {
@@ -65,6 +67,7 @@ pub enum Split {
 
 /// A dataset that a task reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskInput {
     /// The name by which `parameters` refers to it: `{input.NAME}`.
     pub name: String,
@@ -74,6 +77,7 @@ pub struct TaskInput {
 
 /// A file that each job of a task writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskOutput {
     /// The name by which `parameters` refers to it: `{output.NAME}`.
     pub name: String,
@@ -85,6 +89,7 @@ pub struct TaskOutput {
 
 /// What each job of a task needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Resources {
     /// Cores, at least 1.
     pub cores: u32,
@@ -98,6 +103,7 @@ pub struct Resources {
 
 /// A dataset whose files are listed by the submitter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ListedDataset {
     /// Its name.
     pub name: DatasetName,
@@ -107,6 +113,7 @@ pub struct ListedDataset {
 
 /// One file of a listed dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ListedFile {
     /// Logical name.
     pub lfn: Lfn,
@@ -125,6 +132,7 @@ pub struct ListedFile {
 /// What one submission holds: datasets that exist already, and tasks in an order in which each
 /// reads only what exists or what an earlier one writes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Submission {
     /// Datasets that the submitter lists.
     pub datasets: Vec<ListedDataset>,
