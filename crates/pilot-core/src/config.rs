@@ -1,0 +1,91 @@
+//! What a pilot is told at its start. Plain data; the binary makes it from arguments and
+//! environment.
+
+use std::time::Duration;
+
+use ailurus_experiment::Profile;
+use ailurus_model::{HarvesterId, NodeName, QueueName, SourceLabel, Timestamp, WorkerId};
+
+/// What a pilot is told at its start.
+#[derive(Debug, Clone)]
+pub struct PilotConfig {
+    /// The experiment's profile.
+    pub profile: Profile,
+    /// The queue that it serves (`-q`).
+    pub queue: QueueName,
+    /// The jobs that it takes (`-j`).
+    pub source_label: SourceLabel,
+    /// `PR`, `RC`, `RCM` or `ALRB` (`-i`); changes the label of some test pilots.
+    pub version_tag: String,
+    /// Most job requests in a row without a job (`-v`).
+    pub job_requests_max: u32,
+    /// Most failed job requests (`-x`).
+    pub job_failures_max: u32,
+    /// Pause after a request that brought no job (`--job-request-pause`).
+    pub job_request_pause: Duration,
+    /// Longest life if the queue states none (`-l`).
+    pub lifetime: Duration,
+    /// PanDA's resource class that is wanted (`--resource-type`), if only one is.
+    pub resource_type: Option<String>,
+    /// Whether a further job must be of the same task (`--allow-same-user`).
+    pub next_job: NextJob,
+    /// Where scripts may be fetched, besides those of the profile (`-g` and the PanDA server).
+    pub script_urls: Vec<String>,
+    /// A directory from which all inputs are taken (`--input-dir`).
+    pub input_dir: Option<String>,
+    /// A directory to which all outputs go (`--output-dir`).
+    pub output_dir: Option<String>,
+    /// Whether work directories are removed (`--cleanup`).
+    pub cleanup: Cleanup,
+    /// Who the pilot is.
+    pub identity: Identity,
+    /// Wall-clock time at [`ailurus_model::Moment::START`].
+    pub start_time: Timestamp,
+    /// Random bytes for new GUIDs and the spread of pauses.
+    pub seed: [u8; 16],
+}
+
+/// Which job a pilot may take after its first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextJob {
+    /// One of the same task as the last.
+    SameTask,
+    /// Any.
+    Any,
+}
+
+/// What becomes of work directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// They are removed.
+    Remove,
+    /// They are kept, for people to look at.
+    Keep,
+}
+
+/// Who the pilot is, as it says in requests and updates.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// The worker node.
+    pub node: NodeName,
+    /// Who started it (`PANDA_JSID`), `unknown` if nobody said.
+    pub scheduler_id: String,
+    /// Log URL, batch type, version tag, version, with bars between.
+    pub pilot_id: String,
+    /// The batch system's id, empty if unknown.
+    pub batch_id: String,
+    /// The Harvester instance, if any.
+    pub harvester_id: Option<HarvesterId>,
+    /// Harvester's number of the worker, if any.
+    pub worker_id: Option<WorkerId>,
+    /// `s+` and the CPU model, empty if unknown.
+    pub cpu_unit: String,
+}
+
+impl Identity {
+    /// Says whether the worker's start and end are reported: only if Harvester knows the worker.
+    #[must_use]
+    pub const fn is_harvester_worker(&self) -> bool {
+        self.harvester_id.is_some() && self.worker_id.is_some()
+    }
+}

@@ -1,0 +1,96 @@
+//! The pilot's exit code, which wrappers and Harvester read.
+//!
+//! Source: Pilot 3, `pilot/common/errorcodes.py` and `pilot/util/auxiliary.py`.
+
+use ailurus_model::ErrorCode;
+
+/// How a pilot leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PilotExit {
+    /// What went wrong with the pilot itself; none also where a payload failed.
+    pub error: Option<ErrorCode>,
+}
+
+/// Exit code of an error that has none of its own.
+const OTHER_ERROR: u8 = 1;
+
+/// Errors with an exit code of their own.
+const EXIT_CODES: [(ErrorCode, u8); 30] = [
+    (ErrorCode::CvmfsIsNotAlive, 64),
+    (ErrorCode::GeneralError, 65),
+    (ErrorCode::Mkdir, 66),
+    (ErrorCode::NoSuchFile, 67),
+    (ErrorCode::NoVomsProxy, 68),
+    (ErrorCode::NoProxy, 68),
+    (ErrorCode::CertificateHasExpired, 68),
+    (ErrorCode::NoLocalSpace, 69),
+    (ErrorCode::UnknownException, 70),
+    (ErrorCode::QueueData, 71),
+    (ErrorCode::QueueDataNotOk, 72),
+    (ErrorCode::NoSoftwareDir, 73),
+    (ErrorCode::JsonRetrievalTimeout, 74),
+    (ErrorCode::BlackHole, 75),
+    (ErrorCode::MiddlewareImportFailure, 76),
+    (ErrorCode::MissingInputFile, 77),
+    (ErrorCode::PandaQueueNotActive, 78),
+    (ErrorCode::CommunicationFailure, 79),
+    (ErrorCode::ProxyTooShort, 80),
+    (ErrorCode::ReachedMaxTime, 81),
+    (ErrorCode::NoJobsInPanda, 82),
+    (ErrorCode::PandaQueueNotOnline, 83),
+    (ErrorCode::Sigint, 130),
+    (ErrorCode::Sigquit, 131),
+    (ErrorCode::Sigbus, 135),
+    (ErrorCode::KillSignal, 137),
+    (ErrorCode::Sigusr1, 138),
+    (ErrorCode::Sigsegv, 139),
+    (ErrorCode::Sigterm, 143),
+    (ErrorCode::Sigxcpu, 152),
+];
+
+impl PilotExit {
+    /// Nothing is wrong with the pilot.
+    pub const GOOD: Self = Self { error: None };
+
+    /// Returns the process's exit code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        let Some(error) = self.error else {
+            return 0;
+        };
+        EXIT_CODES
+            .iter()
+            .find(|(known, _)| *known == error)
+            .map_or(OTHER_ERROR, |(_, code)| *code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(error: ErrorCode) -> u8 {
+        PilotExit { error: Some(error) }.code()
+    }
+
+    #[test]
+    fn wrappers_find_the_codes_they_know() {
+        assert_eq!(PilotExit::GOOD.code(), 0);
+        assert_eq!(code(ErrorCode::Sigterm), 143);
+        assert_eq!(code(ErrorCode::Sigint), 130);
+        assert_eq!(code(ErrorCode::NoLocalSpace), 69);
+        assert_eq!(code(ErrorCode::NoJobsInPanda), 82);
+    }
+
+    #[test]
+    fn any_other_error_is_one() {
+        assert_eq!(code(ErrorCode::LoopingJob), 1);
+    }
+
+    #[test]
+    fn every_signal_has_its_shell_code() {
+        for signal in [2, 3, 7, 10, 11, 15, 24] {
+            assert_eq!(i32::from(code(ErrorCode::of_signal(signal))), 128 + signal);
+        }
+    }
+}

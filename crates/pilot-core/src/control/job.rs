@@ -1,0 +1,495 @@
+//! One job's life, from acceptance to clean-up. [`PhaseName`] has the drawing.
+
+mod steps;
+
+use std::sync::Arc;
+
+use ailurus_model::{
+    Command, ErrorCode, Job, JobStatus, Moment, UpdateAnswer, update::PilotTiming,
+};
+
+use super::{
+    phase::PhaseName,
+    random::Random,
+    reporting::{Heard, Reporter},
+    running::Running,
+    update::{Desk, Record, state_update},
+};
+use crate::{
+    JobEffect, JobInput, PilotConfig, Problem,
+    data::{LogPlan, StageOutPlan},
+    input::{PayloadEnd, Site, UpdateFailure, UpdateNr},
+    monitoring::JobLimits,
+    payload::ending::{EndReason, Step},
+    resource::life_limit,
+};
+
+/// One step: its time, chance, and what is to be done.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Moment,
+    pub(crate) random: &'a mut Random,
+    pub(crate) out: &'a mut Vec<JobEffect>,
+    pub(crate) notes: &'a mut Vec<String>,
+}
+
+/// One job's life.
+#[derive(Debug)]
+pub(crate) struct JobLife {
+    desk: Desk,
+    record: Record,
+    limits: JobLimits,
+    reporter: Reporter,
+    phase: Phase,
+    directory: Directory,
+    /// What the pilot itself will leave with.
+    pilot_error: Option<ErrorCode>,
+    next: NextStep,
+    stop: Stop,
+    standing: Standing,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Accepted,
+    StagingIn {
+        since: Moment,
+        inputs: Wait,
+        script: Wait,
+    },
+    Starting {
+        since: Moment,
+        ending: Option<EndReason>,
+    },
+    Running(Box<Running>),
+    StagingOut {
+        since: Moment,
+        plan: StageOutPlan,
+    },
+    SavingLog {
+        plan: LogPlan,
+    },
+    Reporting {
+        give_up_at: Moment,
+    },
+    CleaningUp {
+        give_up_at: Moment,
+    },
+    Over,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    UnderWay,
+    Done,
+}
+
+/// Whether there is a directory out of which a log could be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Directory {
+    Absent,
+    Made,
+}
+
+/// What the pilot does after the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NextStep {
+    /// It may ask for another job.
+    GoOn,
+    /// It leaves.
+    Leave,
+}
+
+/// What the server thinks of this attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It counts.
+    Current,
+    /// Another one counts, or the job has its final state: nothing more is said.
+    Superseded,
+}
+
+/// Whether the pilot was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    NotAsked,
+    /// It was, but a payload is still there: time counts from that one's end.
+    Asked,
+    Counting {
+        /// Outputs and log are given up then.
+        save_until: Moment,
+        /// The final update is given up then.
+        leave_at: Moment,
+    },
+}
+
+impl Stop {
+    const fn save_until(self) -> Option<Moment> {
+        match self {
+            Self::Counting { save_until, .. } => Some(save_until),
+            Self::NotAsked | Self::Asked => None,
+        }
+    }
+
+    /// The earlier of a deadline and the time to leave.
+    fn cut_short(self, deadline: Moment) -> Moment {
+        match self {
+            Self::Counting { leave_at, .. } => leave_at.min(deadline),
+            Self::NotAsked | Self::Asked => deadline,
+        }
+    }
+}
+
+/// What became of a job that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct JobOutcome {
+    pub(crate) pilot_error: Option<ErrorCode>,
+    pub(crate) next: NextStep,
+}
+
+impl JobLife {
+    /// Takes a job: the server hears of it, and its directory is made.
+    pub(crate) fn begin(
+        turn: &mut Turn<'_>,
+        job: Box<Job>,
+        (config, site): (Arc<PilotConfig>, Arc<Site>),
+        timing: PilotTiming,
+    ) -> Self {
+        let life_limit = life_limit(&config, &site.queue);
+        let limits = JobLimits::of(&job, &site.queue, &config.profile.limits, life_limit);
+        let mut life = Self {
+            desk: Desk { job, config, site },
+            record: Record::new(turn.now, timing),
+            limits,
+            reporter: Reporter::new(turn.now),
+            phase: Phase::Accepted,
+            directory: Directory::Absent,
+            pilot_error: None,
+            next: NextStep::GoOn,
+            stop: Stop::NotAsked,
+            standing: Standing::Current,
+        };
+        life.tell(turn, JobStatus::Starting);
+        turn.out.push(JobEffect::MakeWorkDir(life.desk.job.clone()));
+        life
+    }
+
+    pub(crate) fn phase(&self) -> PhaseName {
+        match &self.phase {
+            Phase::Accepted => PhaseName::Accepted,
+            Phase::StagingIn { .. } => PhaseName::StagingIn,
+            Phase::Starting { .. } => PhaseName::Starting,
+            Phase::Running(_) => PhaseName::Running,
+            Phase::StagingOut { .. } => PhaseName::StagingOut,
+            Phase::SavingLog { .. } => PhaseName::SavingLog,
+            Phase::Reporting { .. } => PhaseName::Reporting,
+            Phase::CleaningUp { .. } => PhaseName::CleaningUp,
+            Phase::Over => PhaseName::Over,
+        }
+    }
+
+    /// Returns what became of the job, once it is over.
+    pub(crate) fn outcome(&self) -> Option<JobOutcome> {
+        matches!(self.phase, Phase::Over).then_some(JobOutcome {
+            pilot_error: self.pilot_error,
+            next: self.next,
+        })
+    }
+
+    pub(crate) fn job(&self) -> &Job {
+        &self.desk.job
+    }
+
+    /// Takes what happened. What does not belong to the phase is late, and ignored.
+    pub(crate) fn on_input(&mut self, turn: &mut Turn<'_>, input: JobInput) {
+        match input {
+            JobInput::WorkDirReady(result) => self.on_work_dir(turn, result),
+            JobInput::StageInEnded(result) => self.on_stage_in(turn, result),
+            JobInput::ScriptReady(result) => self.on_script(turn, result),
+            JobInput::PayloadStarted(result) => self.on_payload_started(turn, result),
+            JobInput::PayloadEnded(end) => self.on_payload_ended(turn, *end),
+            JobInput::Sampled(sample) => self.on_sample(turn, &sample),
+            JobInput::StageOutEnded(results) => self.on_stage_out(turn, results),
+            JobInput::LogSaved(result) => self.on_log_saved(turn, result),
+            JobInput::UpdateAnswered { nr, result } => self.on_answer(turn, nr, result),
+            JobInput::CleanedUp => {
+                if matches!(self.phase, Phase::CleaningUp { .. }) {
+                    self.enter(turn, Phase::Over);
+                }
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_timeout(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        self.reporter.on_timeout(now, turn.out);
+        if self.heartbeat_due().is_some_and(|due| due <= now) {
+            self.tell(turn, self.wire_status());
+        }
+        if let Some((due, reason)) = self.next_limit()
+            && due <= now
+        {
+            self.end(turn, reason);
+        }
+        let limits = &self.desk.config.profile.limits;
+        match &mut self.phase {
+            Phase::Running(running) => {
+                if running.on_timeout(now, limits, turn.out) == Step::GiveUp {
+                    turn.notes
+                        .push("the payload survives SIGKILL and is given up".into());
+                    self.on_payload_ended(turn, PayloadEnd::default());
+                }
+            }
+            Phase::StagingOut { .. } | Phase::SavingLog { .. } => {
+                if self.stop.save_until().is_some_and(|due| due <= now) {
+                    turn.out.push(JobEffect::StopTransfers);
+                    self.report(turn);
+                }
+            }
+            Phase::Reporting { give_up_at } if *give_up_at <= now => self.abandon_report(turn),
+            Phase::CleaningUp { give_up_at } if *give_up_at <= now => self.enter(turn, Phase::Over),
+            Phase::Accepted
+            | Phase::StagingIn { .. }
+            | Phase::Starting { .. }
+            | Phase::Reporting { .. }
+            | Phase::CleaningUp { .. }
+            | Phase::Over => {}
+        }
+    }
+
+    /// Returns when `on_timeout` is due.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        let of_phase = match &self.phase {
+            Phase::Running(running) => running.next_deadline(),
+            Phase::StagingOut { .. } | Phase::SavingLog { .. } => self.stop.save_until(),
+            Phase::Reporting { give_up_at } | Phase::CleaningUp { give_up_at } => Some(*give_up_at),
+            Phase::Accepted | Phase::StagingIn { .. } | Phase::Starting { .. } | Phase::Over => {
+                None
+            }
+        };
+        let of_limit = self.next_limit().map(|(due, _)| due);
+        [
+            of_phase,
+            of_limit,
+            self.heartbeat_due(),
+            self.reporter.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Ends the job because the pilot got a signal.
+    pub(crate) fn on_stop(&mut self, turn: &mut Turn<'_>, signal: i32) {
+        self.next = NextStep::Leave;
+        self.pilot_error.get_or_insert(ErrorCode::of_signal(signal));
+        if self.stop == Stop::NotAsked {
+            self.stop = Stop::Asked;
+        }
+        self.start_stop_clock(turn.now);
+        match &mut self.phase {
+            Phase::Accepted
+            | Phase::StagingIn { .. }
+            | Phase::Starting { .. }
+            | Phase::Running(_) => {
+                self.end(turn, EndReason::Stop(signal));
+            }
+            Phase::Reporting { give_up_at } | Phase::CleaningUp { give_up_at } => {
+                *give_up_at = self.stop.cut_short(*give_up_at);
+            }
+            Phase::StagingOut { .. } | Phase::SavingLog { .. } | Phase::Over => {}
+        }
+    }
+
+    // --- ends ---
+
+    /// Ends the job for a reason that comes from outside of it.
+    fn end(&mut self, turn: &mut Turn<'_>, reason: EndReason) {
+        match &reason {
+            EndReason::Limit(problem) => {
+                self.pilot_error.get_or_insert(problem.code);
+                self.next = NextStep::Leave;
+            }
+            EndReason::ServerLost(_) => {
+                self.pilot_error
+                    .get_or_insert(ErrorCode::ExceededMaxWaitTime);
+                self.next = NextStep::Leave;
+            }
+            EndReason::ServerKill | EndReason::SoftKill => self.next = NextStep::Leave,
+            EndReason::Stop(_) => {}
+            EndReason::Superseded => {
+                self.standing = Standing::Superseded;
+                self.reporter.silence();
+            }
+        }
+        let problem = reason.problem();
+        match &mut self.phase {
+            Phase::Starting { ending, .. } => {
+                ending.get_or_insert(reason);
+            }
+            Phase::Running(running) => {
+                let limits = &self.desk.config.profile.limits;
+                running.end(turn.now, reason, limits, turn.out);
+            }
+            Phase::Accepted | Phase::StagingIn { .. } => {
+                turn.out.push(JobEffect::StopTransfers);
+                match problem {
+                    Some(problem) => self.fail(turn, problem),
+                    None => self.clean_up(turn),
+                }
+            }
+            Phase::StagingOut { .. } | Phase::SavingLog { .. } => match problem {
+                Some(problem) => self.record.problems.push(problem),
+                None => {
+                    turn.out.push(JobEffect::StopTransfers);
+                    self.clean_up(turn);
+                }
+            },
+            Phase::Reporting { .. } => {
+                if problem.is_none() {
+                    self.clean_up(turn);
+                }
+            }
+            Phase::CleaningUp { .. } | Phase::Over => {}
+        }
+    }
+
+    fn fail(&mut self, turn: &mut Turn<'_>, problem: Problem) {
+        turn.notes.push(format!("the job fails: {problem}"));
+        self.record.problems.push(problem);
+        self.save_log(turn);
+    }
+
+    /// Fails the job for what may be the node's fault: the pilot then takes no further job.
+    fn fail_with_pilot(&mut self, turn: &mut Turn<'_>, problem: Problem) {
+        self.pilot_error.get_or_insert(problem.code);
+        self.next = NextStep::Leave;
+        self.fail(turn, problem);
+    }
+
+    /// Starts to count the time of a stop, once no payload is there.
+    fn start_stop_clock(&mut self, now: Moment) {
+        if self.stop == Stop::Asked && !self.phase().has_payload() {
+            let patience = self.desk.config.profile.limits.stop_patience;
+            self.stop = Stop::Counting {
+                save_until: now.after(patience / 2),
+                leave_at: now.after(patience),
+            };
+        }
+    }
+
+    // --- the server ---
+
+    fn on_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        nr: UpdateNr,
+        result: Result<UpdateAnswer, UpdateFailure>,
+    ) {
+        match self
+            .reporter
+            .on_answer(turn.now, nr, result, turn.random, turn.out)
+        {
+            Heard::Nothing => {}
+            Heard::Failed(why) => turn.notes.push(format!("update {nr} failed: {why}")),
+            Heard::FinalDelivered => self.clean_up(turn),
+            Heard::FinalRefused(why) => {
+                turn.notes
+                    .push(format!("the final update is refused: {why}"));
+                self.abandon_report(turn);
+            }
+            Heard::Answer(answer) => {
+                for command in answer.commands {
+                    self.on_command(turn, command);
+                }
+                self.reporter.send_next(turn.out);
+            }
+        }
+    }
+
+    fn on_command(&mut self, turn: &mut Turn<'_>, command: Command) {
+        turn.notes.push(format!("the server commands {command:?}"));
+        match command {
+            Command::ToBeKilled => self.end(turn, EndReason::ServerKill),
+            Command::SoftKill => self.end(turn, EndReason::SoftKill),
+            Command::BadAttemptNr | Command::AlreadyDone => self.end(turn, EndReason::Superseded),
+            Command::Debug(_) | Command::Other(_) => {}
+        }
+    }
+
+    fn tell(&mut self, turn: &mut Turn<'_>, status: JobStatus) {
+        if self.standing == Standing::Superseded {
+            return;
+        }
+        let update = state_update(&self.desk, &self.record, status);
+        self.reporter.queue(turn.now, update, turn.out);
+    }
+
+    fn wire_status(&self) -> JobStatus {
+        match self.phase() {
+            PhaseName::Accepted | PhaseName::StagingIn | PhaseName::Starting => JobStatus::Starting,
+            PhaseName::Running
+            | PhaseName::StagingOut
+            | PhaseName::SavingLog
+            | PhaseName::Reporting
+            | PhaseName::CleaningUp
+            | PhaseName::Over => JobStatus::Running,
+        }
+    }
+
+    /// When the next heartbeat is due: never once the final update is on its way, and never for
+    /// an attempt that the server has given up.
+    fn heartbeat_due(&self) -> Option<Moment> {
+        let is_silent = match &self.phase {
+            Phase::Accepted
+            | Phase::StagingIn { .. }
+            | Phase::Starting { .. }
+            | Phase::Running(_)
+            | Phase::StagingOut { .. }
+            | Phase::SavingLog { .. } => self.standing == Standing::Superseded,
+            Phase::Reporting { .. } | Phase::CleaningUp { .. } | Phase::Over => true,
+        };
+        let period = self.desk.config.profile.limits.heartbeat;
+        (!is_silent).then(|| self.reporter.last_queued().after(period))
+    }
+
+    /// The next time limit of a job that still works towards its end, and what it means.
+    fn next_limit(&self) -> Option<(Moment, EndReason)> {
+        let is_limited = match &self.phase {
+            Phase::Running(running) => !running.is_ending(),
+            Phase::Accepted | Phase::StagingIn { .. } => true,
+            Phase::Starting { .. }
+            | Phase::StagingOut { .. }
+            | Phase::SavingLog { .. }
+            | Phase::Reporting { .. }
+            | Phase::CleaningUp { .. }
+            | Phase::Over => false,
+        };
+        if !is_limited {
+            return None;
+        }
+        let silence = self.desk.config.profile.limits.lost_heartbeat;
+        let lost = (
+            self.reporter.last_heard().after(silence),
+            EndReason::ServerLost(silence),
+        );
+        let over = self.limits.walltime.map(|limit| {
+            let problem = Problem::new(ErrorCode::ReachedMaxTime, format!("{} s", limit.as_secs()));
+            (self.record.taken.after(limit), EndReason::Limit(problem))
+        });
+        [Some(lost), over]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(due, _)| *due)
+    }
+
+    fn enter(&mut self, turn: &mut Turn<'_>, phase: Phase) {
+        let from = self.phase();
+        self.phase = phase;
+        let to = self.phase();
+        debug_assert!(from.may_become(to), "a job goes from {from} to {to}");
+        self.start_stop_clock(turn.now);
+        turn.notes
+            .push(format!("job {}: {from} -> {to}", self.desk.job.panda_id));
+    }
+}

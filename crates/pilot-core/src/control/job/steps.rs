@@ -1,0 +1,314 @@
+//! The steps of a job's life: what follows from each thing that ends.
+
+use std::time::Duration;
+
+use ailurus_experiment::plan_payload;
+use ailurus_model::{ErrorCode, JobStatus};
+
+use super::{Directory, JobLife, Phase, Standing, Turn, Wait};
+use crate::{
+    JobEffect, Problem,
+    config::Cleanup,
+    control::{
+        running::Running,
+        update::{Desk, final_update, wall_clock},
+    },
+    data::{StoredFile, plan_log, plan_stage_in, plan_stage_out},
+    input::PayloadEnd,
+    monitoring::Sample,
+    payload::{
+        ending::EndReason,
+        report::PayloadReport,
+        script::{plan_problem, plan_script},
+    },
+    recovery::{Verdict, judge},
+};
+
+/// Time for removing what a job left; a dead file system must not hold the pilot.
+const CLEANUP_PATIENCE: Duration = Duration::from_secs(60);
+
+impl JobLife {
+    // --- before the payload ---
+
+    pub(super) fn on_work_dir(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
+        if !matches!(self.phase, Phase::Accepted) {
+            return;
+        }
+        if let Err(problem) = result {
+            return self.fail_with_pilot(turn, problem);
+        }
+        self.directory = Directory::Made;
+        let Desk { job, config, site } = &self.desk;
+        let allowed = [
+            config.script_urls.as_slice(),
+            &config.profile.payload.script_urls,
+        ]
+        .concat();
+        let plans = plan_script(&config.profile, job, &allowed)
+            .and_then(|script| Ok((script, plan_stage_in(job, site, config)?)));
+        match plans {
+            Err(problem) => self.fail(turn, problem),
+            Ok((script, stage_in)) => {
+                let inputs = if stage_in.files.is_empty() {
+                    Wait::Done
+                } else {
+                    Wait::UnderWay
+                };
+                let phase = Phase::StagingIn {
+                    since: turn.now,
+                    inputs,
+                    script: Wait::UnderWay,
+                };
+                self.enter(turn, phase);
+                if inputs == Wait::UnderWay {
+                    turn.out.push(JobEffect::StageIn(stage_in));
+                }
+                turn.out.push(JobEffect::FetchScript(script));
+            }
+        }
+    }
+
+    pub(super) fn on_stage_in(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
+        let Phase::StagingIn { since, inputs, .. } = &mut self.phase else {
+            return;
+        };
+        *inputs = Wait::Done;
+        self.record.timing.stage_in = turn.now.since(*since);
+        match result {
+            Ok(()) => self.start_when_ready(turn),
+            Err(problem) => self.fail_with_pilot(turn, problem),
+        }
+    }
+
+    pub(super) fn on_script(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
+        let Phase::StagingIn { script, .. } = &mut self.phase else {
+            return;
+        };
+        *script = Wait::Done;
+        match result {
+            Ok(()) => self.start_when_ready(turn),
+            Err(problem) => {
+                turn.out.push(JobEffect::StopTransfers);
+                self.fail(turn, problem);
+            }
+        }
+    }
+
+    fn start_when_ready(&mut self, turn: &mut Turn<'_>) {
+        if !matches!(
+            self.phase,
+            Phase::StagingIn {
+                inputs: Wait::Done,
+                script: Wait::Done,
+                ..
+            }
+        ) {
+            return;
+        }
+        let Desk { job, config, .. } = &self.desk;
+        match plan_payload(&config.profile, job, config.queue.as_str()) {
+            Err(error) => self.fail(turn, plan_problem(&error)),
+            Ok(plan) => {
+                let since = turn.now;
+                self.enter(
+                    turn,
+                    Phase::Starting {
+                        since,
+                        ending: None,
+                    },
+                );
+                turn.out.push(JobEffect::StartPayload(plan));
+            }
+        }
+    }
+
+    // --- the payload ---
+
+    pub(super) fn on_payload_started(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
+        let Phase::Starting { since, ending } = &mut self.phase else {
+            return;
+        };
+        let reason = ending.take();
+        self.record.timing.setup = turn.now.since(*since);
+        if let Err(problem) = result {
+            let problem = reason
+                .and_then(|reason| reason.problem())
+                .unwrap_or(problem);
+            return match self.standing {
+                Standing::Current => self.fail(turn, problem),
+                Standing::Superseded => self.clean_up(turn),
+            };
+        }
+        let wall_now = wall_clock(&self.desk.config, turn.now);
+        let running = Running::new(turn.now, wall_now, &self.desk.config.profile.limits);
+        self.enter(turn, Phase::Running(Box::new(running)));
+        match reason {
+            Some(reason) => self.end(turn, reason),
+            None => self.tell(turn, JobStatus::Running),
+        }
+    }
+
+    pub(super) fn on_sample(&mut self, turn: &mut Turn<'_>, sample: &Sample) {
+        let Phase::Running(running) = &mut self.phase else {
+            return;
+        };
+        let wall_now = wall_clock(&self.desk.config, turn.now);
+        let limits = (&self.desk.config.profile.limits, &self.limits);
+        let judged = running.on_sample(turn.now, wall_now, sample, limits, &mut self.record.meter);
+        self.record.timing.payload = turn.now.since(running.started());
+        if let Err(problem) = judged {
+            self.end(turn, EndReason::Limit(problem));
+        }
+    }
+
+    pub(super) fn on_payload_ended(&mut self, turn: &mut Turn<'_>, end: PayloadEnd) {
+        if matches!(self.phase, Phase::Starting { .. }) {
+            self.on_payload_started(turn, Ok(()));
+        }
+        let Phase::Running(running) = &self.phase else {
+            return;
+        };
+        self.record.timing.payload = turn.now.since(running.started());
+        if let Some(cpu) = end.cpu {
+            self.record.meter.set_cpu(cpu);
+        }
+        let reason = running.end_reason().cloned();
+        let report = PayloadReport::read(end.job_report.as_deref(), end.error_report.as_deref());
+        let verdict = judge(
+            end.exit,
+            reason.as_ref(),
+            &end.symptoms,
+            &end.last_words,
+            &report,
+        );
+        self.record.n_events = report.n_events;
+        self.record.metadata = end.job_report;
+        match self.standing {
+            Standing::Current => self.conclude(turn, verdict, &report),
+            Standing::Superseded => self.clean_up(turn),
+        }
+    }
+
+    fn conclude(&mut self, turn: &mut Turn<'_>, verdict: Verdict, report: &PayloadReport) {
+        self.record.payload_exit_code = Some(verdict.exit_code);
+        self.record.payload_error = verdict.payload_error;
+        if let Some(problem) = verdict.problem {
+            return self.fail(turn, problem);
+        }
+        let Desk { job, config, site } = &self.desk;
+        match plan_stage_out(job, site, config, &report.guids, turn.random) {
+            Err(problem) => self.fail(turn, problem),
+            Ok(plan) if plan.files.is_empty() => self.save_log(turn),
+            Ok(plan) => {
+                turn.out.push(JobEffect::StageOut(plan.clone()));
+                let since = turn.now;
+                self.enter(turn, Phase::StagingOut { since, plan });
+            }
+        }
+    }
+
+    // --- after the payload ---
+
+    pub(super) fn on_stage_out(
+        &mut self,
+        turn: &mut Turn<'_>,
+        results: Vec<Result<StoredFile, Problem>>,
+    ) {
+        let Phase::StagingOut { since, plan } = &self.phase else {
+            return;
+        };
+        self.record.timing.stage_out = turn.now.since(*since);
+        let missing = plan.files.len().saturating_sub(results.len());
+        for (file, result) in plan.files.iter().zip(results) {
+            let is_optional = self.desk.job.outputs_optional.contains(&file.lfn);
+            match result {
+                Ok(stored) => self.record.stored.push(file.report(&stored)),
+                Err(problem) if is_optional && problem.code == ErrorCode::MissingOutputFile => {
+                    turn.notes
+                        .push(format!("output `{}` is missing, as it may be", file.lfn));
+                }
+                Err(problem) => self.record.problems.push(problem),
+            }
+        }
+        if missing > 0 {
+            let detail = format!("{missing} outputs have no result");
+            self.record
+                .problems
+                .push(Problem::new(ErrorCode::StageOutFailed, detail));
+        }
+        self.save_log(turn);
+    }
+
+    pub(super) fn save_log(&mut self, turn: &mut Turn<'_>) {
+        if self.directory == Directory::Absent {
+            return self.report(turn);
+        }
+        let Desk { job, config, site } = &self.desk;
+        match plan_log(job, site, config, turn.random) {
+            Ok(None) => self.report(turn),
+            Ok(Some(plan)) => {
+                turn.out.push(JobEffect::SaveLog(plan.clone()));
+                self.enter(turn, Phase::SavingLog { plan });
+            }
+            Err(problem) => {
+                self.record.problems.push(problem);
+                self.report(turn);
+            }
+        }
+    }
+
+    pub(super) fn on_log_saved(
+        &mut self,
+        turn: &mut Turn<'_>,
+        result: Result<StoredFile, Problem>,
+    ) {
+        let Phase::SavingLog { plan } = &self.phase else {
+            return;
+        };
+        match result {
+            Ok(stored) => self.record.stored.push(plan.file.report(&stored)),
+            Err(problem) => self.record.problems.push(problem),
+        }
+        self.report(turn);
+    }
+
+    /// Sends the final update, the only place where that is done.
+    pub(super) fn report(&mut self, turn: &mut Turn<'_>) {
+        if matches!(
+            self.phase,
+            Phase::StagingOut { .. } | Phase::SavingLog { .. }
+        ) && self.stop.save_until().is_some_and(|due| due <= turn.now)
+            && self.record.problems.is_empty()
+        {
+            let detail = "the pilot had to stop before outputs and log were stored";
+            let code = self.pilot_error.unwrap_or(ErrorCode::KillSignal);
+            self.record.problems.push(Problem::new(code, detail));
+        }
+        let patience = self.desk.config.profile.limits.final_update_patience;
+        let give_up_at = self.stop.cut_short(turn.now.after(patience));
+        let update = final_update(&self.desk, &self.record, turn.now);
+        self.enter(turn, Phase::Reporting { give_up_at });
+        self.reporter.queue(turn.now, update, turn.out);
+    }
+
+    pub(super) fn abandon_report(&mut self, turn: &mut Turn<'_>) {
+        if let Some(update) = self.reporter.give_up() {
+            turn.notes
+                .push("the final update could not be delivered and is kept on disk".into());
+            turn.out.push(JobEffect::KeepUpdate(update));
+            self.pilot_error
+                .get_or_insert(ErrorCode::CommunicationFailure);
+        }
+        self.clean_up(turn);
+    }
+
+    pub(super) fn clean_up(&mut self, turn: &mut Turn<'_>) {
+        let give_up_at = self.stop.cut_short(turn.now.after(CLEANUP_PATIENCE));
+        self.enter(turn, Phase::CleaningUp { give_up_at });
+        if self.directory == Directory::Absent || self.desk.config.cleanup == Cleanup::Keep {
+            self.enter(turn, Phase::Over);
+        } else {
+            turn.out.push(JobEffect::CleanUp);
+        }
+    }
+}

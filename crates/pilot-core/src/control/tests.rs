@@ -1,0 +1,6 @@
+//! The pilot's life, step by step: state, input, expected effects.
+
+mod bench;
+mod job_life;
+mod pilot_life;
+mod properties;

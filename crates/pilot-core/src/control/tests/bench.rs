@@ -1,0 +1,228 @@
+//! A pilot on a bench: short verbs for what happens, short words for what it does.
+
+use std::time::Duration;
+
+use ailurus_model::{
+    ByteCount, Checksum, Command, ErrorCode, Job, JobStatus, JobUpdate, Moment, UpdateAnswer,
+};
+
+use crate::{
+    Effect, Input, JobEffect, JobInput, JobTicket, PilotConfig, PilotCore, Problem,
+    control::{phase::PhaseName, testing},
+    data::StoredFile,
+    input::{PayloadEnd, Site, UpdateFailure, UpdateNr},
+    monitoring::{FilesSample, Sample},
+    payload::ending::PayloadSignal,
+    recovery::PayloadExit,
+    resource::NodeFacts,
+};
+
+/// A pilot and what it wants done, with notes left out.
+pub(super) struct Bench {
+    pub(super) core: PilotCore,
+    pub(super) now: Moment,
+    wanted: Vec<Effect>,
+    ticket: JobTicket,
+}
+
+impl Bench {
+    pub(super) fn new(config: PilotConfig) -> Self {
+        Self {
+            core: PilotCore::new(config),
+            now: Moment::START,
+            wanted: Vec::new(),
+            ticket: JobTicket::default(),
+        }
+    }
+
+    /// A pilot that has asked for its first job.
+    pub(super) fn asking(config: PilotConfig, site: Site) -> Self {
+        let mut bench = Self::new(config);
+        bench.give(Input::Started);
+        bench.give(Input::SiteLoaded(Ok(Box::new(site))));
+        bench.give(Input::NodeMeasured(roomy()));
+        bench.wanted();
+        bench
+    }
+
+    /// A pilot whose job has its directory, and waits for inputs (if any) and script.
+    pub(super) fn staging_in(job: Job) -> Self {
+        let mut bench = Self::asking(testing::config(), testing::site());
+        bench.accept(job);
+        bench.job(JobInput::WorkDirReady(Ok(())));
+        bench
+    }
+
+    /// A pilot whose payload runs; both of its updates are answered.
+    pub(super) fn running(job: Job) -> Self {
+        let mut bench = Self::staging_in(job);
+        bench.answer(1);
+        if bench.wants(|effect| matches!(effect, JobEffect::StageIn(_))) {
+            bench.job(JobInput::StageInEnded(Ok(())));
+        }
+        bench.job(JobInput::ScriptReady(Ok(())));
+        bench.job(JobInput::PayloadStarted(Ok(())));
+        bench.answer(2);
+        bench.wanted();
+        bench
+    }
+
+    pub(super) fn accept(&mut self, job: Job) {
+        self.ticket = self.ticket.next();
+        self.give(Input::JobAcquired(Box::new(job)));
+    }
+
+    pub(super) fn give(&mut self, input: Input) {
+        let effects = self.core.handle(self.now, input);
+        self.keep(effects);
+    }
+
+    pub(super) fn job(&mut self, input: JobInput) {
+        self.give(Input::Job(self.ticket, input));
+    }
+
+    /// Lets time pass, with every deadline on the way.
+    pub(super) fn pass(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while let Some(due) = self.core.next_deadline().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            let effects = self.core.handle_timeout(self.now);
+            self.keep(effects);
+        }
+        self.now = end;
+    }
+
+    pub(super) fn pass_secs(&mut self, seconds: u64) {
+        self.pass(Duration::from_secs(seconds));
+    }
+
+    pub(super) fn answer(&mut self, nr: UpdateNr) {
+        let result = Ok(UpdateAnswer::default());
+        self.job(JobInput::UpdateAnswered { nr, result });
+    }
+
+    pub(super) fn command(&mut self, nr: UpdateNr, command: Command) {
+        let result = Ok(UpdateAnswer::with(command));
+        self.job(JobInput::UpdateAnswered { nr, result });
+    }
+
+    pub(super) fn no_answer(&mut self, nr: UpdateNr) {
+        let result = Err(UpdateFailure::Unreachable("connection refused".into()));
+        self.job(JobInput::UpdateAnswered { nr, result });
+    }
+
+    pub(super) fn payload_exits(&mut self, exit: PayloadExit) {
+        let end = PayloadEnd {
+            exit,
+            ..PayloadEnd::default()
+        };
+        self.job(JobInput::PayloadEnded(Box::new(end)));
+    }
+
+    pub(super) fn sample_files(&mut self, change: impl FnOnce(&mut FilesSample)) {
+        let mut files = FilesSample {
+            free_space: ByteCount::from_gib(100),
+            ..FilesSample::default()
+        };
+        change(&mut files);
+        self.job(JobInput::Sampled(Sample {
+            usage: None,
+            files: Some(files),
+        }));
+    }
+
+    fn keep(&mut self, effects: Vec<Effect>) {
+        let told = effects
+            .into_iter()
+            .filter(|effect| !matches!(effect, Effect::Note(_)));
+        self.wanted.extend(told);
+    }
+
+    /// Takes what the pilot wanted done since the last call.
+    pub(super) fn wanted(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Takes the same in short words, and so checks that nothing else was wanted.
+    pub(super) fn words(&mut self) -> Vec<String> {
+        self.wanted().iter().map(word).collect()
+    }
+
+    /// Says whether something is wanted, without taking it.
+    pub(super) fn wants(&self, what: impl Fn(&JobEffect) -> bool) -> bool {
+        let is_it = |effect: &Effect| matches!(effect, Effect::Job(_, effect) if what(effect));
+        self.wanted.iter().any(is_it)
+    }
+
+    /// Takes what was wanted and returns the last update in it.
+    pub(super) fn update(&mut self) -> JobUpdate {
+        let updates = self.wanted().into_iter().rev().filter_map(|effect| {
+            if let Effect::Job(_, JobEffect::SendUpdate { update, .. }) = effect {
+                return Some(*update);
+            }
+            None
+        });
+        let last = updates.into_iter().next();
+        last.expect("an update was wanted")
+    }
+
+    pub(super) fn phase(&self) -> Option<PhaseName> {
+        self.core.current_job().map(|(_, phase)| phase)
+    }
+}
+
+pub(super) fn roomy() -> NodeFacts {
+    NodeFacts {
+        memory: ByteCount::from_gib(8),
+        free_space: ByteCount::from_gib(100),
+    }
+}
+
+pub(super) fn stored() -> Result<StoredFile, Problem> {
+    Ok(StoredFile {
+        size: ByteCount::from_bytes(5),
+        checksum: Checksum::Adler32(0x05a5_01a5),
+    })
+}
+
+pub(super) fn problem<T>(code: ErrorCode) -> Result<T, Problem> {
+    Err(Problem::new(code, "as a test"))
+}
+
+/// The code that an update reports.
+pub(super) fn code(update: &JobUpdate) -> i64 {
+    update.pilot_error.as_ref().map_or(0, |error| error.code)
+}
+
+fn word(effect: &Effect) -> String {
+    match effect {
+        Effect::LoadSite => "load-site".into(),
+        Effect::MeasureNode => "measure".into(),
+        Effect::AcquireJob(_) => "ask".into(),
+        Effect::ReportWorker(phase) => format!("worker {phase:?}"),
+        Effect::Note(text) => format!("note {text}"),
+        Effect::Exit(exit) => format!("exit {}", exit.code()),
+        Effect::Job(_, effect) => job_word(effect),
+    }
+}
+
+fn job_word(effect: &JobEffect) -> String {
+    match effect {
+        JobEffect::MakeWorkDir(_) => "make-dir".into(),
+        JobEffect::StageIn(_) => "stage-in".into(),
+        JobEffect::FetchScript(_) => "script".into(),
+        JobEffect::StartPayload(_) => "start".into(),
+        JobEffect::SignalPayload(PayloadSignal::Terminate) => "term".into(),
+        JobEffect::SignalPayload(PayloadSignal::Kill) => "kill".into(),
+        JobEffect::TakeSample(scope) => format!("sample {scope:?}"),
+        JobEffect::StageOut(_) => "stage-out".into(),
+        JobEffect::SaveLog(_) => "save-log".into(),
+        JobEffect::StopTransfers => "stop-transfers".into(),
+        JobEffect::SendUpdate { nr, update } => {
+            let status: JobStatus = update.status;
+            format!("update {nr} {status}")
+        }
+        JobEffect::KeepUpdate(_) => "keep-update".into(),
+        JobEffect::CleanUp => "clean-up".into(),
+    }
+}

@@ -1,0 +1,170 @@
+//! Plans the stage-in of a job: which files, from which replicas.
+
+use ailurus_model::{ByteCount, Checksum, EndpointName, ErrorCode, InputFile, Job, Lfn};
+
+use super::{
+    check_name,
+    place::{Direction, place_file, place_in_directory},
+};
+use crate::{PilotConfig, Problem, input::Site};
+
+/// What is to be staged in for one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageInPlan {
+    /// Every input, in the order of the job.
+    pub files: Vec<StageInFile>,
+}
+
+/// One input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageInFile {
+    /// Its name in the job's directory.
+    pub lfn: Lfn,
+    /// URLs of its replicas, best first, at least one.
+    pub sources: Vec<String>,
+    /// Its size, if known: it must be this.
+    pub size: Option<ByteCount>,
+    /// Its checksum, if known: it must be this.
+    pub checksum: Option<Checksum>,
+}
+
+/// Plans the stage-in of a job.
+///
+/// # Errors
+///
+/// 1168 if the inputs are larger than the queue allows together, 1190 or 1099 for names that
+/// cannot be, and the errors of [`place_file`] for a file that has no usable place.
+pub fn plan_stage_in(job: &Job, site: &Site, config: &PilotConfig) -> Result<StageInPlan, Problem> {
+    check_total_size(job, site)?;
+    let files = job
+        .inputs
+        .iter()
+        .map(|input| {
+            check_name(&input.lfn, ErrorCode::StageInFailed)?;
+            Ok(StageInFile {
+                lfn: input.lfn.clone(),
+                sources: plan_sources(input, site, config)?,
+                size: input.size,
+                checksum: input.checksum.clone(),
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(StageInPlan { files })
+}
+
+fn check_total_size(job: &Job, site: &Site) -> Result<(), Problem> {
+    let Some(limit) = site.queue.max_input_size else {
+        return Ok(());
+    };
+    let total = job
+        .inputs
+        .iter()
+        .filter_map(|input| input.size)
+        .fold(ByteCount::ZERO, ByteCount::plus);
+    if total <= limit {
+        return Ok(());
+    }
+    let detail = format!("inputs of {total}, the queue allows {limit}");
+    Err(Problem::new(ErrorCode::SizeTooLarge, detail))
+}
+
+/// Lists the replicas of a file: the endpoint that the job names, then those the queue reads from.
+fn plan_sources(
+    input: &InputFile,
+    site: &Site,
+    config: &PilotConfig,
+) -> Result<Vec<String>, Problem> {
+    if let Some(directory) = &config.input_dir {
+        return Ok(vec![place_in_directory(directory, &input.lfn)]);
+    }
+    let mut endpoints: Vec<&EndpointName> = Vec::new();
+    if !input.endpoint.is_empty() {
+        endpoints.push(&input.endpoint);
+    }
+    for endpoint in site.queue.input_endpoints() {
+        if !endpoints.contains(&endpoint) {
+            endpoints.push(endpoint);
+        }
+    }
+    let mut sources = Vec::new();
+    let mut first_problem = None;
+    for endpoint in endpoints {
+        match place_file(
+            &site.storages,
+            endpoint,
+            &input.scope,
+            &input.lfn,
+            Direction::Read,
+        ) {
+            Ok(url) => sources.push(url),
+            Err(problem) => first_problem = first_problem.or(Some(problem)),
+        }
+    }
+    if sources.is_empty() {
+        let none = || {
+            let detail = format!(
+                "`{}` has no storage: neither job nor queue name one",
+                input.lfn
+            );
+            Problem::new(ErrorCode::NoReplicas, detail)
+        };
+        return Err(first_problem.unwrap_or_else(none));
+    }
+    Ok(sources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing::{config, input_file, job, site};
+
+    #[test]
+    fn the_jobs_endpoint_comes_before_the_queues() {
+        let mut site = site();
+        let mut other = site.storages[&EndpointName::new("EP")].clone();
+        other.name = EndpointName::new("OTHER");
+        for protocols in other.protocols.values_mut() {
+            protocols[0].path = "/other".into();
+        }
+        site.storages.insert(other.name.clone(), other);
+        let mut job = job(1);
+        job.inputs = vec![input_file("f")];
+        job.inputs[0].endpoint = EndpointName::new("OTHER");
+        let plan = plan_stage_in(&job, &site, &config()).expect("plan");
+        assert!(plan.files[0].sources[0].starts_with("file:///other/"));
+        assert!(plan.files[0].sources[1].starts_with("file:///store/"));
+    }
+
+    #[test]
+    fn an_input_directory_replaces_all_storages() {
+        let mut config = config();
+        config.input_dir = Some("/in/".into());
+        let mut job = job(1);
+        job.inputs = vec![input_file("f")];
+        let plan = plan_stage_in(&job, &site(), &config).expect("plan");
+        assert_eq!(plan.files[0].sources, ["file:///in/f"]);
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_and_inputs_that_are_too_large_are_refused() {
+        let code = |change: fn(&mut Job, &mut Site)| {
+            let (mut job, mut site) = (job(1), site());
+            job.inputs = vec![input_file("f")];
+            change(&mut job, &mut site);
+            plan_stage_in(&job, &site, &config())
+                .err()
+                .map(|problem| problem.code)
+        };
+        assert_eq!(code(|_, _| {}), None);
+        let elsewhere = code(|job, _| job.inputs[0].lfn = Lfn::new("../f"));
+        assert_eq!(elsewhere, Some(ErrorCode::StageInFailed));
+        let long = code(|job, _| job.inputs[0].lfn = Lfn::new("f".repeat(256)));
+        assert_eq!(long, Some(ErrorCode::LfnTooLong));
+        let large = code(|_, site| site.queue.max_input_size = Some(ByteCount::from_bytes(9)));
+        assert_eq!(large, Some(ErrorCode::SizeTooLarge));
+        assert_eq!(
+            code(|_, site| site.storages.clear()),
+            Some(ErrorCode::NoStorage)
+        );
+    }
+}

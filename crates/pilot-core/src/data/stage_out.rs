@@ -1,0 +1,234 @@
+//! Plans where outputs and the log go.
+
+use std::collections::BTreeMap;
+
+use ailurus_experiment::NamePattern;
+use ailurus_model::{
+    ByteCount, Checksum, EndpointName, ErrorCode, FileReport, Guid, Job, Lfn, OutputFile,
+    job::guid_from_random,
+};
+
+use super::{
+    check_name,
+    place::{Direction, place_file, place_in_directory},
+};
+use crate::{PilotConfig, Problem, control::random::Random, input::Site};
+
+/// What is to be stored for one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageOutPlan {
+    /// Every output, in the order of the job.
+    pub files: Vec<StageOutFile>,
+    /// Largest size of one of them.
+    pub size_max: ByteCount,
+}
+
+/// One output, or the log archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageOutFile {
+    /// Its name in the job's directory.
+    pub lfn: Lfn,
+    /// The URL where it is to be.
+    pub destination: String,
+    /// The endpoint that the URL belongs to.
+    pub endpoint: EndpointName,
+    /// Its GUID.
+    pub guid: Guid,
+}
+
+impl StageOutFile {
+    /// Returns what is reported once the file is stored.
+    #[must_use]
+    pub fn report(&self, stored: &StoredFile) -> FileReport {
+        FileReport {
+            lfn: self.lfn.clone(),
+            guid: self.guid.clone(),
+            size: stored.size,
+            checksum: stored.checksum.clone(),
+            surl: self.destination.clone(),
+            endpoint: self.endpoint.clone(),
+        }
+    }
+}
+
+/// A file as it lies in storage, verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its size, never zero.
+    pub size: ByteCount,
+    /// Its checksum.
+    pub checksum: Checksum,
+}
+
+/// How the log archive is made and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPlan {
+    /// The archive and its destination.
+    pub file: StageOutFile,
+    /// The directory that everything in the archive lies in.
+    pub top_directory: String,
+    /// Names in the job's directory that stay out: inputs, outputs, the archive itself.
+    pub left_out_names: Vec<Lfn>,
+    /// Patterns of names that stay out.
+    pub left_out: Vec<NamePattern>,
+}
+
+/// Plans the stage-out of a job. `guids` are those that the payload gave to its outputs.
+///
+/// # Errors
+///
+/// 1190 or 1371 for names that cannot be, 1133 where no endpoint is known, and the errors of
+/// [`place_file`].
+pub fn plan_stage_out(
+    job: &Job,
+    site: &Site,
+    config: &PilotConfig,
+    guids: &BTreeMap<Lfn, Guid>,
+    random: &mut Random,
+) -> Result<StageOutPlan, Problem> {
+    let files = job
+        .outputs
+        .iter()
+        .map(|output| {
+            let mut file = plan_file(output, site, config, random)?;
+            if let Some(guid) = guids.get(&output.lfn) {
+                file.guid = guid.clone();
+            }
+            Ok(file)
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(StageOutPlan {
+        files,
+        size_max: config.profile.limits.output_file,
+    })
+}
+
+/// Plans the log archive of a job; none if the job wants none.
+///
+/// # Errors
+///
+/// As [`plan_stage_out`].
+pub fn plan_log(
+    job: &Job,
+    site: &Site,
+    config: &PilotConfig,
+    random: &mut Random,
+) -> Result<Option<LogPlan>, Problem> {
+    let Some(log) = &job.log else {
+        return Ok(None);
+    };
+    let inputs = job.inputs.iter().map(|input| input.lfn.clone());
+    let outputs = job.outputs.iter().map(|output| output.lfn.clone());
+    Ok(Some(LogPlan {
+        file: plan_file(log, site, config, random)?,
+        top_directory: format!("tarball_PandaJob_{}_{}", job.panda_id, site.queue.name),
+        left_out_names: inputs.chain(outputs).chain([log.lfn.clone()]).collect(),
+        left_out: config.profile.log.left_out.clone(),
+    }))
+}
+
+fn plan_file(
+    output: &OutputFile,
+    site: &Site,
+    config: &PilotConfig,
+    random: &mut Random,
+) -> Result<StageOutFile, Problem> {
+    check_name(&output.lfn, ErrorCode::BadOutputFileName)?;
+    let endpoint = choose_endpoint(output, site);
+    let destination = if let Some(directory) = &config.output_dir {
+        place_in_directory(directory, &output.lfn)
+    } else if let Some(endpoint) = endpoint {
+        place_file(
+            &site.storages,
+            endpoint,
+            &output.scope,
+            &output.lfn,
+            Direction::Write,
+        )?
+    } else {
+        let detail = format!("`{}`: neither job nor queue name one", output.lfn);
+        return Err(Problem::new(ErrorCode::NoStorage, detail));
+    };
+    let guid = output.guid.clone().filter(|guid| !guid.is_empty());
+    Ok(StageOutFile {
+        lfn: output.lfn.clone(),
+        destination,
+        endpoint: endpoint.cloned().unwrap_or_default(),
+        guid: guid.unwrap_or_else(|| guid_from_random(random.bytes())),
+    })
+}
+
+/// Chooses the endpoint of an output: the job's if the site knows it, else the queue's.
+fn choose_endpoint<'a>(output: &'a OutputFile, site: &'a Site) -> Option<&'a EndpointName> {
+    let named = Some(&output.endpoint).filter(|endpoint| !endpoint.is_empty());
+    named
+        .filter(|endpoint| site.storages.contains_key(endpoint))
+        .or_else(|| site.queue.output_endpoint())
+        .or(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing::{config, job, output_file, site};
+
+    fn plan(job: &Job, site: &Site, config: &PilotConfig) -> Result<StageOutPlan, ErrorCode> {
+        let guids = BTreeMap::from([(Lfn::new("reported"), Guid::new("FROM-REPORT"))]);
+        plan_stage_out(job, site, config, &guids, &mut Random::new([1; 16]))
+            .map_err(|problem| problem.code)
+    }
+
+    #[test]
+    fn guids_come_from_the_report_then_the_job_then_chance() {
+        let mut job = job(1);
+        job.outputs = vec![
+            output_file("reported"),
+            output_file("named"),
+            output_file("neither"),
+        ];
+        job.outputs[1].guid = Some(Guid::new("FROM-JOB"));
+        let plan = plan(&job, &site(), &config()).expect("plan");
+        assert_eq!(plan.files[0].guid.as_str(), "FROM-REPORT");
+        assert_eq!(plan.files[1].guid.as_str(), "FROM-JOB");
+        assert_eq!(plan.files[2].guid.as_str().len(), 36);
+    }
+
+    #[test]
+    fn an_endpoint_that_the_site_does_not_know_is_replaced_by_the_queues() {
+        let mut job = job(1);
+        job.outputs = vec![output_file("o")];
+        job.outputs[0].endpoint = EndpointName::new("ELSEWHERE");
+        let plan = plan(&job, &site(), &config()).expect("plan");
+        assert_eq!(plan.files[0].endpoint.as_str(), "EP");
+    }
+
+    #[test]
+    fn an_output_directory_replaces_all_storages() {
+        let (mut config, mut site, mut job) = (config(), site(), job(1));
+        config.output_dir = Some("/out".into());
+        site.storages.clear();
+        job.outputs = vec![output_file("o")];
+        let plan = plan(&job, &site, &config).expect("plan");
+        assert_eq!(plan.files[0].destination, "file:///out/o");
+    }
+
+    #[test]
+    fn an_output_name_that_leads_elsewhere_is_refused() {
+        let mut job = job(1);
+        job.outputs = vec![output_file("../../etc/passwd")];
+        assert_eq!(
+            plan(&job, &site(), &config()),
+            Err(ErrorCode::BadOutputFileName)
+        );
+    }
+
+    #[test]
+    fn inputs_outputs_and_the_archive_itself_stay_out_of_the_log() {
+        let mut job = job(1);
+        job.outputs = vec![output_file("o")];
+        let plan = plan_log(&job, &site(), &config(), &mut Random::new([1; 16]));
+        let plan = plan.expect("plan").expect("a log is wanted");
+        assert_eq!(plan.left_out_names, [Lfn::new("o"), Lfn::new("log.tgz")]);
+        assert_eq!(plan.top_directory, "tarball_PandaJob_1_Q");
+    }
+}

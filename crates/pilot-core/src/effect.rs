@@ -1,0 +1,74 @@
+//! What the shell must do. Each effect that starts something comes back as an input.
+
+use ailurus_experiment::PayloadPlan;
+use ailurus_model::{Job, JobRequest, JobUpdate};
+
+use crate::{
+    PilotExit,
+    data::{LogPlan, StageInPlan, StageOutPlan},
+    input::{JobTicket, UpdateNr},
+    monitoring::SampleScope,
+    payload::{ending::PayloadSignal, script::ScriptPlan},
+};
+
+/// Something the shell must start now; its end comes back as an [`crate::Input`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Load queue and storage data: `SiteLoaded`.
+    LoadSite,
+    /// Measure memory and free space: `NodeMeasured`.
+    MeasureNode,
+    /// Ask the server for a job: `JobAcquired`, `NoJob`, `JobRefused` or `AcquireFailed`.
+    AcquireJob(JobRequest),
+    /// Tell the server what the worker is: `WorkerReported`.
+    ReportWorker(WorkerPhase),
+    /// Do something for a job.
+    Job(JobTicket, JobEffect),
+    /// Say this in the log; nothing comes back.
+    Note(String),
+    /// Remove the pilot's own directory if that is wanted, and leave with this code.
+    Exit(PilotExit),
+}
+
+/// What is said of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerPhase {
+    /// The pilot has started.
+    Started,
+    /// The pilot is about to leave.
+    Finished,
+}
+
+/// Something to do for one job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobEffect {
+    /// Make the job's directory: `WorkDirReady`.
+    MakeWorkDir(Box<Job>),
+    /// Fetch and verify the inputs: `StageInEnded`.
+    StageIn(StageInPlan),
+    /// Get the script: `ScriptReady`.
+    FetchScript(ScriptPlan),
+    /// Start the payload: `PayloadStarted`, and later `PayloadEnded`.
+    StartPayload(PayloadPlan),
+    /// Send a signal to all of the payload's processes; nothing comes back.
+    SignalPayload(PayloadSignal),
+    /// Take a sample: `Sampled`.
+    TakeSample(SampleScope),
+    /// Verify and store the outputs: `StageOutEnded`.
+    StageOut(StageOutPlan),
+    /// Pack and store the log archive: `LogSaved`.
+    SaveLog(LogPlan),
+    /// Give up transfers that are under way; nothing comes back, and what they end with is ignored.
+    StopTransfers,
+    /// Send an update: `UpdateAnswered` with the same number.
+    SendUpdate {
+        /// Which try.
+        nr: UpdateNr,
+        /// What to send.
+        update: Box<JobUpdate>,
+    },
+    /// Keep a final update that could not be delivered, where people and programs find it.
+    KeepUpdate(Box<JobUpdate>),
+    /// Remove what the job left on the node, if that is wanted: `CleanedUp`.
+    CleanUp,
+}

@@ -1,0 +1,140 @@
+//! What can happen outside the core.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use ailurus_model::{AttemptNr, EndpointName, Job, PandaId, Queue, StorageEndpoint, UpdateAnswer};
+
+use crate::{
+    Problem,
+    data::StoredFile,
+    monitoring::Sample,
+    recovery::{PayloadExit, Symptom},
+    resource::NodeFacts,
+};
+
+/// Counts the jobs of one pilot. What carries an old ticket belongs to a job that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct JobTicket(u32);
+
+impl JobTicket {
+    /// Returns the ticket after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for JobTicket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Counts the tries to send updates of one job. An answer to an old number is ignored.
+pub type UpdateNr = u32;
+
+/// The queue and the storages, as the site's information system describes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// The queue.
+    pub queue: Queue,
+    /// Storage endpoints by name.
+    pub storages: BTreeMap<EndpointName, StorageEndpoint>,
+}
+
+/// Something that happened outside the core.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The shell is ready. Comes first, once.
+    Started,
+    /// Queue and storage data were looked for.
+    SiteLoaded(Result<Box<Site>, Problem>),
+    /// The node was measured.
+    NodeMeasured(NodeFacts),
+    /// The server gave a job.
+    JobAcquired(Box<Job>),
+    /// The server has no job for this pilot.
+    NoJob,
+    /// The server gave a job whose definition cannot be understood.
+    JobRefused {
+        /// The job's number.
+        panda_id: PandaId,
+        /// Its attempt, if that was readable.
+        attempt_nr: Option<AttemptNr>,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+    /// The server could not be asked, or its answer was no answer.
+    AcquireFailed(String),
+    /// The worker's status was reported, or could not be.
+    WorkerReported,
+    /// Somebody sent the pilot this signal.
+    StopRequested(i32),
+    /// Something about a job.
+    Job(JobTicket, JobInput),
+}
+
+/// Something that happened about one job.
+#[derive(Debug, Clone)]
+pub enum JobInput {
+    /// Its directory is made, or cannot be.
+    WorkDirReady(Result<(), Problem>),
+    /// Its inputs are there and verified, or one is not.
+    StageInEnded(Result<(), Problem>),
+    /// Its script is there, or cannot be had.
+    ScriptReady(Result<(), Problem>),
+    /// The payload runs, or could not be started.
+    PayloadStarted(Result<(), Problem>),
+    /// The payload and all of its processes are gone.
+    PayloadEnded(Box<PayloadEnd>),
+    /// A sample was taken.
+    Sampled(Sample),
+    /// Each output is stored, or not, in the order of the plan.
+    StageOutEnded(Vec<Result<StoredFile, Problem>>),
+    /// The log archive is packed and stored, or not.
+    LogSaved(Result<StoredFile, Problem>),
+    /// The server answered an update, or did not.
+    UpdateAnswered {
+        /// Which try.
+        nr: UpdateNr,
+        /// The answer.
+        result: Result<UpdateAnswer, UpdateFailure>,
+    },
+    /// What the job left on the node is removed.
+    CleanedUp,
+}
+
+/// How a payload ended and what it left.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PayloadEnd {
+    /// How it ended.
+    pub exit: PayloadExit,
+    /// CPU time of the payload and all of its children, if known.
+    pub cpu: Option<Duration>,
+    /// Known errors in its output, the most telling first. Looked for only after a failure.
+    pub symptoms: Vec<Symptom>,
+    /// The last line of standard error that says something, empty if there is none.
+    pub last_words: String,
+    /// The text of `jobReport.json`, if the payload wrote one.
+    pub job_report: Option<String>,
+    /// The text of `payload_error_report.json`, if the payload wrote one.
+    pub error_report: Option<String>,
+}
+
+/// Why an update got no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpdateFailure {
+    /// The server was not reached, was busy, or broke: the same may work later.
+    Unreachable(String),
+    /// The server understood and refused: the same will hardly work later.
+    Refused(String),
+}
+
+impl fmt::Display for UpdateFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(text) => write!(f, "the server was not reached: {text}"),
+            Self::Refused(text) => write!(f, "the server refused: {text}"),
+        }
+    }
+}

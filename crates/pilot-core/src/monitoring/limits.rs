@@ -1,0 +1,249 @@
+//! Limits of a running payload, as pure functions of samples.
+
+use std::time::Duration;
+
+use ailurus_experiment::Limits;
+use ailurus_model::{
+    ByteCount, ErrorCode, Job, Queue, Timestamp, units::format_duration, usage::UsageSample,
+};
+
+use crate::Problem;
+
+/// What was seen at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sample {
+    /// The payload's processes; none if they could not be looked at.
+    pub usage: Option<UsageSample>,
+    /// The job's directory, where it was looked at.
+    pub files: Option<FilesSample>,
+}
+
+/// What was seen of a job's directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FilesSample {
+    /// Size of all files in it, links not followed.
+    pub total: ByteCount,
+    /// Free space where it lies.
+    pub free_space: ByteCount,
+    /// Size of the larger of the payload's standard output and standard error.
+    pub stdout: ByteCount,
+    /// The latest change of a file that shows progress, if there is such a file.
+    pub newest_progress: Option<Timestamp>,
+}
+
+/// The limits of one job, worked out once from queue, job and profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobLimits {
+    /// Memory, if limited.
+    pub memory: Option<ByteCount>,
+    /// Size of the job's directory, if limited.
+    pub directory: Option<ByteCount>,
+    /// Free space that must stay.
+    pub free_space: ByteCount,
+    /// Size of standard output and of standard error.
+    pub stdout: ByteCount,
+    /// Time without progress, if checked.
+    pub looping: Option<Duration>,
+    /// Time since the job was taken, if limited.
+    pub walltime: Option<Duration>,
+}
+
+impl JobLimits {
+    /// Works out the limits of a job. `life_limit` is the pilot's own, if it has one.
+    ///
+    /// Source: Pilot 3, `pilot/util/monitoring.py` and `pilot/control/monitor.py`.
+    #[must_use]
+    pub fn of(job: &Job, queue: &Queue, limits: &Limits, life_limit: Option<Duration>) -> Self {
+        let walltime = if queue.job_walltime_is_limit && !job.walltime.is_zero() {
+            Some(job.walltime)
+        } else {
+            life_limit
+        };
+        // A job of one core gets its share of a slot with several.
+        let share = if job.core_count == 1 {
+            u64::from(queue.core_count.max(1))
+        } else {
+            1
+        };
+        let directory = ByteCount::from_bytes(queue.disk.as_bytes() / share);
+        Self {
+            memory: with_grace(queue.memory, queue.memory_grace_percent),
+            directory: with_grace(directory, queue.disk_grace_percent),
+            free_space: limits.free_space_during,
+            stdout: limits.stdout,
+            looping: job.looping_check.then_some(limits.looping),
+            walltime: walltime.map(|limit| {
+                let percent = 100_u32.saturating_add(queue.walltime_grace_percent);
+                limit.saturating_mul(percent) / 100
+            }),
+        }
+    }
+
+    /// Judges the processes of a payload.
+    ///
+    /// # Errors
+    ///
+    /// 1235 above the memory limit.
+    pub fn check_usage(&self, usage: &UsageSample) -> Result<(), Problem> {
+        // Shared pages count once, where the kernel tells.
+        let used = if usage.pss == ByteCount::ZERO {
+            usage.rss
+        } else {
+            usage.pss
+        };
+        match self.memory {
+            Some(limit) if used > limit => {
+                let detail = format!("{used} used, {limit} allowed");
+                Err(Problem::new(ErrorCode::PayloadExceedMaxMem, detail))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Judges the directory of a job.
+    ///
+    /// # Errors
+    ///
+    /// 1098, 1104 or 1106.
+    pub fn check_files(&self, files: &FilesSample) -> Result<(), Problem> {
+        if files.free_space <= self.free_space {
+            let detail = format!(
+                "{} free, more than {} wanted",
+                files.free_space, self.free_space
+            );
+            return Err(Problem::new(ErrorCode::NoLocalSpace, detail));
+        }
+        if let Some(limit) = self.directory.filter(|limit| files.total > *limit) {
+            let detail = format!("{} used, {limit} allowed", files.total);
+            return Err(Problem::new(ErrorCode::UserDirTooLarge, detail));
+        }
+        if files.stdout > self.stdout {
+            let detail = format!("{} written, {} allowed", files.stdout, self.stdout);
+            return Err(Problem::new(ErrorCode::StdoutTooBig, detail));
+        }
+        Ok(())
+    }
+
+    /// Judges the progress of a payload that started or last changed a file at `last_progress`.
+    ///
+    /// # Errors
+    ///
+    /// 1150 if that is too long ago.
+    pub fn check_progress(&self, last_progress: Timestamp, now: Timestamp) -> Result<(), Problem> {
+        match self.looping {
+            Some(limit) if now.since(last_progress) > limit => {
+                let detail = format!("no file changed for {}", format_duration(limit));
+                Err(Problem::new(ErrorCode::LoopingJob, detail))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Adds a grace in percent to a limit; zero means that there is no limit.
+fn with_grace(limit: ByteCount, percent: u32) -> Option<ByteCount> {
+    if limit == ByteCount::ZERO {
+        return None;
+    }
+    let bytes = u128::from(limit.as_bytes()) * (100 + u128::from(percent)) / 100;
+    Some(ByteCount::from_bytes(
+        u64::try_from(bytes).unwrap_or(u64::MAX),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing::{job, site};
+
+    fn limits(change: fn(&mut Job, &mut Queue)) -> JobLimits {
+        let (mut job, mut queue) = (job(1), site().queue);
+        change(&mut job, &mut queue);
+        JobLimits::of(
+            &job,
+            &queue,
+            &Limits::default(),
+            Some(Duration::from_secs(1000)),
+        )
+    }
+
+    fn code(result: Result<(), Problem>) -> Option<ErrorCode> {
+        result.err().map(|problem| problem.code)
+    }
+
+    #[test]
+    fn memory_is_limited_to_the_queues_with_its_grace() {
+        let limits = limits(|_, queue| {
+            queue.memory = ByteCount::from_mib(1000);
+            queue.memory_grace_percent = 100;
+        });
+        let used = |pss, rss| UsageSample {
+            pss: ByteCount::from_mib(pss),
+            rss: ByteCount::from_mib(rss),
+            ..UsageSample::default()
+        };
+        let too_much = Some(ErrorCode::PayloadExceedMaxMem);
+        assert_eq!(code(limits.check_usage(&used(2000, 9000))), None);
+        assert_eq!(code(limits.check_usage(&used(2001, 9000))), too_much);
+        assert_eq!(code(limits.check_usage(&used(0, 2001))), too_much);
+    }
+
+    #[test]
+    fn a_job_of_one_core_gets_its_share_of_the_slots_disk() {
+        let limits = limits(|job, queue| {
+            (job.core_count, queue.core_count) = (1, 4);
+            (queue.disk, queue.disk_grace_percent) = (ByteCount::from_gib(40), 20);
+        });
+        assert_eq!(limits.directory, Some(ByteCount::from_gib(12)));
+    }
+
+    #[test]
+    fn the_directory_is_judged_for_space_size_and_output() {
+        let limits = limits(|_, queue| queue.disk = ByteCount::from_gib(10));
+        let files = |free, total, stdout| FilesSample {
+            free_space: ByteCount::from_gib(free),
+            total: ByteCount::from_gib(total),
+            stdout: ByteCount::from_gib(stdout),
+            newest_progress: None,
+        };
+        assert_eq!(code(limits.check_files(&files(2, 9, 2))), None);
+        assert_eq!(
+            code(limits.check_files(&files(1, 9, 2))),
+            Some(ErrorCode::NoLocalSpace)
+        );
+        assert_eq!(
+            code(limits.check_files(&files(2, 11, 2))),
+            Some(ErrorCode::UserDirTooLarge)
+        );
+        assert_eq!(
+            code(limits.check_files(&files(2, 9, 3))),
+            Some(ErrorCode::StdoutTooBig)
+        );
+    }
+
+    #[test]
+    fn a_payload_loops_after_more_than_the_limit_unless_the_job_says_no() {
+        let at = |hours: i64| Timestamp::from_millis(hours * 3_600_000);
+        let checked = limits(|_, _| {});
+        assert_eq!(code(checked.check_progress(at(1), at(3))), None);
+        assert_eq!(
+            code(checked.check_progress(at(1), at(4))),
+            Some(ErrorCode::LoopingJob)
+        );
+        let unchecked = limits(|job, _| job.looping_check = false);
+        assert_eq!(code(unchecked.check_progress(at(1), at(99))), None);
+    }
+
+    #[test]
+    fn the_jobs_own_wall_time_counts_only_where_the_queue_says_so() {
+        let limits_of = |is_limit: bool| {
+            let (mut job, mut queue) = (job(1), site().queue);
+            job.walltime = Duration::from_secs(60);
+            (queue.job_walltime_is_limit, queue.walltime_grace_percent) = (is_limit, 10);
+            let life_limit = Some(Duration::from_secs(1000));
+            JobLimits::of(&job, &queue, &Limits::default(), life_limit).walltime
+        };
+        assert_eq!(limits_of(true), Some(Duration::from_secs(66)));
+        assert_eq!(limits_of(false), Some(Duration::from_secs(1100)));
+    }
+}

@@ -1,0 +1,5 @@
+//! The payload room: where the script comes from, how a payload is ended, what its reports say.
+
+pub mod ending;
+pub mod report;
+pub mod script;

@@ -1,0 +1,7 @@
+//! The recovery room: what failed, with which code, and when to try again.
+
+pub mod backoff;
+pub mod classify;
+
+pub use backoff::Backoff;
+pub use classify::{PayloadExit, Symptom, Verdict, judge};
