@@ -203,6 +203,15 @@ impl Answer {
         }
     }
 
+    /// Makes a success of a call without data.
+    #[must_use]
+    pub fn done(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Legacy => Self::success(dialect, Fields::new()),
+            Dialect::V1 => Self::V1(Envelope::success(Value::Null)),
+        }
+    }
+
     /// Makes a refusal or failure.
     #[must_use]
     pub fn failure(dialect: Dialect, status: StatusCode, message: &str) -> Self {
@@ -231,7 +240,7 @@ impl Answer {
             }
             (Self::Legacy(fields), LegacyForm::Json) => body::encode_json(fields),
             (Self::V1(envelope), LegacyForm::Urlencoded | LegacyForm::Json) => {
-                serde_json::to_vec(envelope).expect("JSON values can always be written")
+                body::encode_value(envelope)
             }
         }
     }

@@ -5,9 +5,14 @@
 //!
 //! Source: Pilot 3, `pilot/util/https.py`, `request2`; PanDA server, `pandaserver/server/panda.py`.
 
-use std::{borrow::Cow, io::Read, io::Write};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    io::{Read, Write},
+};
 
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::fields::{Fields, text_of};
@@ -103,6 +108,49 @@ pub fn decode_form(bytes: &[u8]) -> Fields {
     fields
 }
 
+/// Reads the query string of a v1 request, where a repeated name makes a list.
+#[must_use]
+pub fn decode_query(query: &str) -> Fields {
+    let mut lists: BTreeMap<Cow<'_, str>, Vec<Value>> = BTreeMap::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        lists
+            .entry(name)
+            .or_default()
+            .push(Value::from(value.into_owned()));
+    }
+    let mut fields = Fields::new();
+    for (name, mut values) in lists {
+        match (values.len(), values.pop()) {
+            (1, Some(only)) => fields.put(&name, only),
+            (_, last) => {
+                values.extend(last);
+                fields.put(&name, values);
+            }
+        }
+    }
+    fields
+}
+
+/// Writes a query string, where a list becomes a repeated name.
+#[must_use]
+pub fn encode_query(fields: &Fields) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields.iter() {
+        let items = match value {
+            Value::Array(items) => items.as_slice(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => std::slice::from_ref(value),
+        };
+        for item in items {
+            query.append_pair(name, &text_of(item));
+        }
+    }
+    query.finish()
+}
+
 /// Reads a request's body by its `Content-Type`: JSON, else a form.
 ///
 /// # Errors
@@ -124,7 +172,13 @@ pub fn is_json_type(header: &str) -> bool {
 /// Writes the fields as a JSON object.
 #[must_use]
 pub fn encode_json(fields: &Fields) -> Vec<u8> {
-    serde_json::to_vec(fields).expect("JSON values can always be written")
+    encode_value(fields)
+}
+
+/// Writes what is made of text, numbers, lists and maps with text keys as JSON.
+#[must_use]
+pub(crate) fn encode_value(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("such values can always be written")
 }
 
 /// Writes the fields as a form. Nothing becomes `None`, switches `True` and `False`, lists and

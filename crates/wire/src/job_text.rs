@@ -212,5 +212,5 @@ pub fn decode_file(bytes: &[u8]) -> Result<Job, JobFileError> {
 pub fn encode_file(job: &Job) -> Vec<u8> {
     let members: BTreeMap<String, Value> =
         BTreeMap::from([(job.panda_id.to_string(), encode(job).into_value())]);
-    serde_json::to_vec(&members).expect("JSON values can always be written")
+    body::encode_value(&members)
 }

@@ -10,10 +10,13 @@
 //! |---|---|
 //! | [`fields`] | one message as named values, and PanDA's rules for reading them |
 //! | [`body`] | bytes to fields and back: gzip, JSON, forms |
-//! | [`table`] | a field's name and type in both dialects, as data |
+//! | `table` | a field's name and type in both dialects, as data |
 //! | [`v1`], [`answer`] | the frames: v1's checks and envelope, legacy status codes |
 //! | [`get_job`], [`job_text`] | asking for jobs, and the job itself |
 //! | [`update_job`], [`update_bulk`] | heartbeats, final reports, commands to the pilot |
+//! | [`job_status`], [`worker_status`] | what jobs are; pilots that begin and end |
+//! | [`harvester_call`], [`worker_text`] | Harvester's calls and its workers |
+//! | [`system_call`] | whether the server is there, job statistics |
 //! | [`queue_data`], [`storage_data`] | CRIC's files |
 //! | [`rest`] | Ailurus' own JSON API |
 //! | [`task_file`] | what people submit |
@@ -26,21 +29,28 @@
 pub mod answer;
 pub mod body;
 mod command_text;
+mod decode_anything;
 pub mod fields;
 pub mod get_job;
+pub mod harvester_call;
 mod job_files;
+pub mod job_status;
 pub mod job_text;
 mod output_report;
 pub mod queue_data;
 pub mod rest;
 pub mod storage_data;
-pub mod table;
+pub mod system_call;
+mod table;
 pub mod task_file;
 pub mod update_bulk;
 pub mod update_job;
 pub mod v1;
+pub mod worker_status;
+pub mod worker_text;
 
 pub use answer::{Answer, AnswerError, LegacyForm, StatusCode};
+pub use decode_anything::decode_anything;
 pub use fields::{FieldError, Fields};
 pub use table::Dialect;
 pub use v1::{Envelope, RequestError};

@@ -162,7 +162,8 @@ fn fits(field: &Field, value: &Value) -> bool {
         Value::Bool(_) => matches!(field.kind, Kind::Flag | Kind::Int | Kind::Id | Kind::Number),
         Value::Number(number) => match field.kind {
             Kind::Int | Kind::Id => !number.is_f64(),
-            kind => kind == Kind::Number,
+            Kind::Number | Kind::Any => true,
+            Kind::Text | Kind::Flag | Kind::List | Kind::Map => false,
         },
         Value::String(_) => field.kind == Kind::Text,
         Value::Array(_) => field.kind == Kind::List,

@@ -1,0 +1,64 @@
+//! One door to every decoder of the crate, for fuzzing and for the test that no bytes panic.
+
+use ailurus_model::{HarvesterId, PandaId, QueueName};
+
+use crate::{
+    Answer, Dialect, Fields, body, get_job, harvester_call, job_status, job_text, queue_data,
+    storage_data, system_call, task_file, update_bulk, update_job, worker_status, worker_text,
+};
+
+/// Gives the bytes to every decoder in both dialects and drops what they make of them.
+///
+/// It returns whatever the bytes are: a decoder that panics is a defect.
+pub fn decode_anything(bytes: &[u8]) {
+    let query = body::decode_query(&String::from_utf8_lossy(bytes));
+    let form = body::decode_form(bytes);
+    let json = body::decode_json(bytes).unwrap_or_default();
+    for dialect in Dialect::ALL {
+        for fields in [&query, &form, &json] {
+            decode_requests(dialect, fields);
+        }
+        decode_answers(dialect, bytes);
+    }
+    drop(queue_data::decode(bytes, &QueueName::new("Q")));
+    drop(queue_data::decode_all(bytes));
+    drop(storage_data::decode(bytes));
+    drop(job_text::decode_file(bytes));
+    drop(task_file::parse(
+        "fuzz.toml",
+        &String::from_utf8_lossy(bytes),
+    ));
+}
+
+fn decode_requests(dialect: Dialect, fields: &Fields) {
+    drop(get_job::decode_request(dialect, fields));
+    drop(job_text::decode(fields));
+    drop(update_job::decode_request(dialect, fields));
+    drop(update_bulk::decode_request(fields));
+    drop(job_status::decode_request(dialect, fields));
+    drop(worker_status::decode_request(dialect, fields));
+    drop(worker_text::decode_request(fields));
+    drop(worker_text::decode(&HarvesterId::new("h"), fields));
+    drop(harvester_call::decode_heartbeat(fields));
+    drop(harvester_call::decode_statistics(fields));
+    drop(harvester_call::decode_commands_request(fields));
+    drop(harvester_call::decode_acknowledgement(fields));
+    drop(harvester_call::decode_worker_id_request(fields));
+}
+
+fn decode_answers(dialect: Dialect, bytes: &[u8]) {
+    drop(Answer::parse(dialect, bytes).map(Answer::into_fields));
+    drop(get_job::decode_answer(dialect, bytes));
+    drop(update_job::decode_answer(dialect, bytes));
+    drop(job_status::decode_answer(
+        dialect,
+        &[PandaId::new(1), PandaId::new(2)],
+        bytes,
+    ));
+    drop(system_call::decode_is_alive(dialect, bytes));
+    drop(system_call::decode_job_statistics(bytes));
+    drop(update_bulk::decode_answer(bytes));
+    drop(worker_text::decode_answer(bytes));
+    drop(harvester_call::decode_commands(bytes));
+    drop(harvester_call::decode_worker_id(bytes));
+}

@@ -1,0 +1,7 @@
+//! The messages as others see them: golden samples, round trips, and bytes that mean nothing.
+
+mod any_bytes;
+mod generators;
+mod golden;
+mod round_trip;
+mod samples;
