@@ -1,1 +1,24 @@
 //! Moves files, computes their checksums in the same pass, packs the log archive.
+//!
+//! * [`copy_local`] copies one file: verified while it is read, never half-written at its target.
+//! * [`stage`] moves many, a bounded number at a time, each with its own outcome.
+//! * [`CopyTool`] says which tool moves what, by name and by URL scheme.
+//! * [`archive::pack`] makes the log archive.
+//!
+//! Which replica to take, when to try again and what a failure means for the job is decided by the
+//! core; each error says its [`ErrorCode`](ailurus_model::ErrorCode).
+
+pub mod archive;
+pub mod checksum;
+mod copy;
+mod error;
+mod naming;
+mod partial;
+mod stage;
+mod tool;
+
+pub use copy::{CopyRequest, Durability, TransferReport, copy_local, file_checksum};
+pub use error::{Direction, TransferError};
+pub use naming::{deterministic_path, new_guid};
+pub use stage::{StageFile, StageOptions, stage};
+pub use tool::{CopyTool, local_path};
