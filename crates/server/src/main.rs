@@ -1,3 +1,83 @@
 //! The server: PanDA's HTTP API in both dialects over an embedded database.
 
-fn main() {}
+mod app;
+mod cli;
+mod config;
+mod knowledge;
+mod limits;
+mod listener;
+mod panda;
+mod rest;
+mod serve;
+mod static_files;
+mod watchdog;
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+
+use cli::{Cli, Command, ConfigCommand};
+use config::{Config, ConfigError};
+use knowledge::{Knowledge, KnowledgeError, chain};
+
+/// Exit code: the server could not start or had to end.
+const FAILED: u8 = 1;
+/// Exit code: the configuration or the command line cannot be used.
+const BAD_CONFIGURATION: u8 = 2;
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // There is nowhere left to say that this failed.
+            drop(writeln!(io::stderr(), "error: {}", chain(&*error)));
+            let is_configuration = error.is::<ConfigError>() || error.is::<KnowledgeError>();
+            ExitCode::from(if is_configuration {
+                BAD_CONFIGURATION
+            } else {
+                FAILED
+            })
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
+    match &cli.command {
+        Command::Serve(options) => {
+            let (config, _) = Config::load(options)?;
+            tracing_subscriber::fmt()
+                .with_max_level(config.log)
+                .with_writer(io::stderr)
+                .with_ansi(false)
+                .init();
+            let knowledge = Knowledge::load(&config)?;
+            serve::run(&config, knowledge, options.port_file.as_deref())?;
+        }
+        Command::Config(ConfigCommand::Show(options)) => {
+            let (_, shown) = Config::load(options)?;
+            let lines: Vec<String> = shown.iter().map(ToString::to_string).collect();
+            say(&lines.join("\n"))?;
+        }
+        Command::Config(ConfigCommand::Check(options)) => {
+            let (config, _) = Config::load(options)?;
+            let knowledge = Knowledge::load(&config)?;
+            say(&format!(
+                "the configuration can be used: {} queues",
+                knowledge.queues.len()
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints a text for people or scripts. A reader that has gone is no error.
+fn say(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}

@@ -4,13 +4,17 @@ use ailurus_model::{
     AttemptNr, ByteCount, Command, DatasetName, FileStatus, HarvesterId, JobStatus, PandaId,
     QueueName, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId, WorkerStatus,
 };
-use ailurus_server_core::ledger::{ClaimFilter, DatasetRecord, Ledger};
+use ailurus_server_core::{
+    MemoryLedger,
+    ledger::{ClaimFilter, DatasetRecord, Ledger},
+};
 use ailurus_store::SqliteLedger;
 
 use crate::rows::{NOW, any_job, attempt, file, job, need, task, worker};
 
 /// Runs a check on a new ledger of each kind.
 fn on_each_ledger(check: impl Fn(&mut dyn Ledger)) {
+    check(&mut MemoryLedger::default());
     let dir = tempfile::tempdir().unwrap();
     check(&mut SqliteLedger::open(&dir.path().join("server.db")).unwrap());
 }

@@ -1,6 +1,10 @@
 //! The store from outside: every ledger keeps its contract, and nothing acknowledged is lost.
 
+#[cfg(test)]
 mod contract;
+#[cfg(test)]
 mod migration;
+#[cfg(test)]
 mod rows;
+#[cfg(test)]
 mod writer;

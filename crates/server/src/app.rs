@@ -1,0 +1,80 @@
+//! What every handler has at hand: the way to the rows, for writing and for reading.
+
+use std::{path::PathBuf, sync::Arc};
+
+use ailurus_server_core::{Context, ledger::LedgerError};
+use ailurus_store::{ReadError, Reader, Readers, SqliteLedger, WriteError, Writer};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::knowledge::Knowledge;
+
+/// Questions to the database that run at the same time; more wait.
+const READS_AT_ONCE: usize = 4;
+
+/// The running server, without its sockets.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// What the server is told by files.
+    ///
+    /// Operations hold this and not the whole app: they run on the writer's thread, which must
+    /// never be the one that drops the writer.
+    pub(crate) knowledge: Arc<Knowledge>,
+    /// Folder of payload scripts.
+    pub(crate) transforms: Option<PathBuf>,
+    /// Largest body of a request, in bytes.
+    pub(crate) body_limit: usize,
+    writer: Writer,
+    readers: Arc<Readers>,
+    reads: Semaphore,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub(crate) fn new(
+        knowledge: Arc<Knowledge>,
+        transforms: Option<PathBuf>,
+        body_limit: usize,
+        writer: Writer,
+        readers: Readers,
+    ) -> Self {
+        Self {
+            knowledge,
+            transforms,
+            body_limit,
+            writer,
+            readers: Arc::new(readers),
+            reads: Semaphore::new(READS_AT_ONCE),
+        }
+    }
+
+    /// Runs an operation that changes rows. Once this returns `Ok`, the change is on disk.
+    pub(crate) async fn write<T, E>(
+        &self,
+        operation: impl FnOnce(&Context<'_>, &mut SqliteLedger) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, WriteError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let knowledge = Arc::clone(&self.knowledge);
+        self.writer.submit(
+            move |ledger| operation(&knowledge.context(), ledger),
+            // Nobody listens any more if the client has gone.
+            move |result| drop(sender.send(result)),
+        );
+        receiver.await.unwrap_or(Err(WriteError::Stopped))
+    }
+
+    /// Asks the rows something, as they were committed last.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Reader) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let _turn = self.reads.acquire().await.expect("it is never closed");
+        let readers = Arc::clone(&self.readers);
+        tokio::task::spawn_blocking(move || readers.read(question))
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+}

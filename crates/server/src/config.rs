@@ -1,0 +1,404 @@
+//! The server's configuration: what a file may say, and the checked form that goes inside.
+//!
+//! [`ConfigFile`] is the file as people write it; [`Config`] cannot be wrong. Later sources win:
+//! built-in, file, command line.
+
+use std::{
+    fmt::Display,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ailurus_model::{
+    ByteCount,
+    units::{format_duration, optional_duration_text},
+};
+use ailurus_server_core::Limits;
+use serde::Deserialize;
+
+use crate::{cli::Options, limits::LimitsSection};
+
+/// The configuration file. Unknown keys are refused. Durations and sizes have units: `"10s"`,
+/// `"2h 30m"`, `"16 MiB"`. Relative paths begin at the directory in which the server was started.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ConfigFile {
+    /// Address and port to listen on. Default `127.0.0.1:25080`.
+    listen: Option<SocketAddr>,
+    /// Database file; made if it is not there. Default `ailurus-server.db`.
+    database: Option<PathBuf>,
+    /// Queue data as CRIC has them. Default `queues.json`.
+    queues: Option<PathBuf>,
+    /// Storage data as CRIC has them. Without it, no storage is known.
+    storages: Option<PathBuf>,
+    /// Folder whose files are served at `/trf/user/NAME`. Without it, none are.
+    transforms: Option<PathBuf>,
+    /// How often silent jobs are looked for and queues are chosen for waiting ones. Default `10s`.
+    #[serde(with = "optional_duration_text")]
+    watch_interval: Option<Duration>,
+    /// Largest body of a request. Default `16 MiB`.
+    body_limit: Option<ByteCount>,
+    /// How long a request may take from its head to its answer. Default `1m`.
+    #[serde(with = "optional_duration_text")]
+    request_timeout: Option<Duration>,
+    /// How long a connection may be silent before it is closed. Default `5m`.
+    #[serde(with = "optional_duration_text")]
+    idle_timeout: Option<Duration>,
+    /// Connections at a time; more wait until one ends. Default 4096.
+    connections: Option<u32>,
+    /// How long running requests may take to end once the server is to stop. Default `10s`.
+    #[serde(with = "optional_duration_text")]
+    stop_timeout: Option<Duration>,
+    /// Least important messages that are logged: `error`, `warn`, `info`, `debug`, `trace`.
+    /// Default `info`.
+    log: Option<String>,
+    /// Limits on jobs, tasks and workers.
+    limits: LimitsSection,
+}
+
+/// The configuration as the server uses it.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Address and port to listen on.
+    pub(crate) listen: SocketAddr,
+    /// Database file.
+    pub(crate) database: PathBuf,
+    /// Queue data file.
+    pub(crate) queues: PathBuf,
+    /// Storage data file.
+    pub(crate) storages: Option<PathBuf>,
+    /// Folder of payload scripts.
+    pub(crate) transforms: Option<PathBuf>,
+    /// Time between two looks at silent and waiting jobs.
+    pub(crate) watch_interval: Duration,
+    /// Largest body of a request, in bytes.
+    pub(crate) body_limit: usize,
+    /// Longest time from a request's head to its answer.
+    pub(crate) request_timeout: Duration,
+    /// Longest silence of a connection.
+    pub(crate) idle_timeout: Duration,
+    /// Connections at a time.
+    pub(crate) connections: usize,
+    /// Time for running requests once the server is to stop.
+    pub(crate) stop_timeout: Duration,
+    /// Least important messages that are logged.
+    pub(crate) log: tracing::level_filters::LevelFilter,
+    /// Limits on jobs, tasks and workers.
+    pub(crate) limits: Limits,
+}
+
+/// Where the value of a setting comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    BuiltIn,
+    File,
+    CommandLine,
+}
+
+impl Origin {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built-in",
+            Self::File => "file",
+            Self::CommandLine => "command line",
+        }
+    }
+}
+
+/// One line of `config show`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// The key.
+    pub(crate) key: &'static str,
+    /// The value as text.
+    pub(crate) value: String,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+}
+
+impl Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let origin = self.origin.as_str();
+        write!(f, "{} = {}  # {origin}", self.key, self.value)
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration `{}` cannot be read", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML, has an unknown key, or a value of the wrong kind.
+    #[error("configuration `{}` is wrong: {problem}", path.display())]
+    Malformed { path: PathBuf, problem: String },
+    /// A value is of the right kind but makes no sense.
+    #[error("`{key}` is `{value}`: it must be {allowed}")]
+    Value {
+        key: &'static str,
+        value: String,
+        allowed: &'static str,
+    },
+    /// Others could reach the server, and it cannot tell who they are.
+    #[error(
+        "`listen` is `{address}`, which other machines may reach, and this server does not ask \
+         who they are: listen on `127.0.0.1`, or add `--insecure-any-address` where a firewall or \
+         a proxy stands before it"
+    )]
+    OpenAddress { address: SocketAddr },
+}
+
+/// Collects settings by source and remembers where each came from.
+#[derive(Debug, Default)]
+struct Picker {
+    shown: Vec<Shown>,
+}
+
+impl Picker {
+    fn pick<T>(
+        &mut self,
+        key: &'static str,
+        sources: [Option<T>; 2],
+        built_in: T,
+        text: impl Fn(&T) -> String,
+    ) -> T {
+        let [command_line, file] = sources;
+        let (value, origin) = match (command_line, file) {
+            (Some(value), _) => (value, Origin::CommandLine),
+            (None, Some(value)) => (value, Origin::File),
+            (None, None) => (built_in, Origin::BuiltIn),
+        };
+        self.shown.push(Shown {
+            key,
+            value: text(&value),
+            origin,
+        });
+        value
+    }
+}
+
+impl Config {
+    /// Reads the file, if one is named, puts the command line over it, and checks the result.
+    /// The lines show every setting in the order of the documentation.
+    pub(crate) fn load(options: &Options) -> Result<(Self, Vec<Shown>), ConfigError> {
+        let file = match &options.config {
+            Some(path) => read_file(path)?,
+            None => ConfigFile::default(),
+        };
+        let mut picker = Picker::default();
+        let config = resolve(options, file, &mut picker)?;
+        if !config.listen.ip().is_loopback() && !options.insecure_any_address {
+            return Err(ConfigError::OpenAddress {
+                address: config.listen,
+            });
+        }
+        Ok((config, picker.shown))
+    }
+}
+
+fn read_file(path: &Path) -> Result<ConfigFile, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|error| ConfigError::Malformed {
+        path: path.to_owned(),
+        problem: error.to_string().trim_end().to_owned(),
+    })
+}
+
+fn resolve(
+    options: &Options,
+    file: ConfigFile,
+    picker: &mut Picker,
+) -> Result<Config, ConfigError> {
+    let path = |path: &PathBuf| format!("\"{}\"", path.display());
+    let optional_path = |path: &Option<PathBuf>| match path {
+        Some(path) => format!("\"{}\"", path.display()),
+        None => "none".to_owned(),
+    };
+    let time = |duration: &Duration| format!("\"{}\"", format_duration(*duration));
+    let listen = picker.pick(
+        "listen",
+        [options.listen, file.listen],
+        SocketAddr::from(([127, 0, 0, 1], 25080)),
+        |address| format!("\"{address}\""),
+    );
+    let database = [options.database.clone(), file.database];
+    let queues = [options.queues.clone(), file.queues];
+    let storages = [options.storages.clone(), file.storages].map(|path| path.map(Some));
+    let transforms = [options.transforms.clone(), file.transforms].map(|path| path.map(Some));
+    let config = Config {
+        listen,
+        database: picker.pick("database", database, "ailurus-server.db".into(), path),
+        queues: picker.pick("queues", queues, "queues.json".into(), path),
+        storages: picker.pick("storages", storages, None, optional_path),
+        transforms: picker.pick("transforms", transforms, None, optional_path),
+        watch_interval: picker.pick(
+            "watch_interval",
+            [None, file.watch_interval],
+            Duration::from_secs(10),
+            time,
+        ),
+        body_limit: body_limit(picker, file.body_limit)?,
+        request_timeout: picker.pick(
+            "request_timeout",
+            [None, file.request_timeout],
+            Duration::from_secs(60),
+            time,
+        ),
+        idle_timeout: picker.pick(
+            "idle_timeout",
+            [None, file.idle_timeout],
+            Duration::from_secs(300),
+            time,
+        ),
+        connections: connections(picker, file.connections)?,
+        stop_timeout: picker.pick(
+            "stop_timeout",
+            [None, file.stop_timeout],
+            Duration::from_secs(10),
+            time,
+        ),
+        log: log_level(picker, file.log)?,
+        limits: file.limits.resolve(&mut picker.shown),
+    };
+    for (key, value) in [
+        ("watch_interval", config.watch_interval),
+        ("request_timeout", config.request_timeout),
+        ("idle_timeout", config.idle_timeout),
+    ] {
+        if value.is_zero() {
+            return Err(ConfigError::Value {
+                key,
+                value: format_duration(value),
+                allowed: "longer than nothing",
+            });
+        }
+    }
+    Ok(config)
+}
+
+fn body_limit(picker: &mut Picker, file: Option<ByteCount>) -> Result<usize, ConfigError> {
+    let limit = picker.pick(
+        "body_limit",
+        [None, file],
+        ByteCount::from_mib(16),
+        |size| format!("\"{size}\""),
+    );
+    usize::try_from(limit.as_bytes())
+        .ok()
+        .filter(|bytes| (1024..=ailurus_wire::body::BODY_MAX).contains(bytes))
+        .ok_or_else(|| ConfigError::Value {
+            key: "body_limit",
+            value: limit.to_string(),
+            allowed: "between 1 KiB and 64 MiB",
+        })
+}
+
+fn connections(picker: &mut Picker, file: Option<u32>) -> Result<usize, ConfigError> {
+    let connections = picker.pick("connections", [None, file], 4096, u32::to_string);
+    usize::try_from(connections)
+        .ok()
+        .filter(|connections| *connections > 0)
+        .ok_or_else(|| ConfigError::Value {
+            key: "connections",
+            value: connections.to_string(),
+            allowed: "at least 1",
+        })
+}
+
+fn log_level(
+    picker: &mut Picker,
+    file: Option<String>,
+) -> Result<tracing::level_filters::LevelFilter, ConfigError> {
+    let level = picker.pick("log", [None, file], "info".to_owned(), |level| {
+        format!("\"{level}\"")
+    });
+    level.parse().map_err(|_| ConfigError::Value {
+        key: "log",
+        value: level,
+        allowed: "one of `error`, `warn`, `info`, `debug`, `trace`",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, change: impl FnOnce(&mut Options)) -> Result<(Config, Vec<Shown>), String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("server.toml");
+        fs::write(&path, text).unwrap();
+        let mut options = Options {
+            config: Some(path),
+            ..Options::default()
+        };
+        change(&mut options);
+        Config::load(&options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_file_line_and_allowed_keys() {
+        let error = load("watch_intervall = \"10s\"", |_| {}).expect_err("unknown");
+        for part in ["server.toml", "line 1", "watch_intervall", "watch_interval"] {
+            assert!(error.contains(part), "{error}");
+        }
+        let error = load("[limits]\nheartbeat = \"2h\"", |_| {}).expect_err("unknown");
+        assert!(error.contains("heartbeat_timeout"), "{error}");
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_is_refused_with_an_example() {
+        let error = load("watch_interval = \"10\"", |_| {}).expect_err("no unit");
+        assert!(error.contains("`10` is not a duration"), "{error}");
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_says_so() {
+        let (config, shown) = load("database = \"file.db\"\nlog = \"warn\"", |options| {
+            options.database = Some("line.db".into());
+        })
+        .unwrap();
+        assert_eq!(config.database, Path::new("line.db"));
+        let line = |key| {
+            let shown = shown.iter().find(|shown| shown.key == key);
+            shown.unwrap().to_string()
+        };
+        assert_eq!(line("database"), "database = \"line.db\"  # command line");
+        assert_eq!(line("log"), "log = \"warn\"  # file");
+        assert_eq!(
+            line("watch_interval"),
+            "watch_interval = \"10s\"  # built-in"
+        );
+        assert!(line("limits.heartbeat_timeout").contains("\"2h\""));
+    }
+
+    #[test]
+    fn an_address_that_others_reach_is_refused_unless_insisted_on() {
+        let open = "listen = \"0.0.0.0:0\"";
+        let error = load(open, |_| {}).expect_err("open");
+        assert!(error.contains("--insecure-any-address"), "{error}");
+        assert!(load(open, |options| options.insecure_any_address = true).is_ok());
+    }
+
+    #[test]
+    fn values_without_sense_are_refused() {
+        for text in [
+            "body_limit = \"1 B\"",
+            "connections = 0",
+            "log = \"loud\"",
+            "watch_interval = \"0s\"",
+        ] {
+            let error = load(text, |_| {}).expect_err(text);
+            let key = text.split(' ').next().unwrap();
+            assert!(error.contains(key) && error.contains("must be"), "{error}");
+        }
+    }
+}

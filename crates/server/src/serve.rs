@@ -1,0 +1,196 @@
+//! Runs the server: opens the database, listens, serves until told to stop, finishes.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ailurus_store::{OpenError, Readers, SqliteLedger, Writer};
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::StatusCode,
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::timeout,
+};
+
+use crate::{
+    app::App, config::Config, knowledge::Knowledge, listener::BoundedListener, panda, rest,
+    static_files, watchdog,
+};
+
+/// The server could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// The database is of no use.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The address is of no use.
+    #[error("`{address}` cannot be listened on")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    /// The port file is of no use.
+    #[error("the address cannot be written to `{}`", path.display())]
+    PortFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The system refused something that is always there.
+    #[error("the system does not let the server {action}")]
+    System {
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn system(action: &'static str) -> impl FnOnce(io::Error) -> ServeError {
+    move |source| ServeError::System { action, source }
+}
+
+/// Serves until SIGTERM or SIGINT, then lets running requests end and closes the database.
+pub(crate) fn run(
+    config: &Config,
+    knowledge: Knowledge,
+    port_file: Option<&Path>,
+) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("server")
+        .build()
+        .map_err(system("start its threads"))?;
+    let result = runtime.block_on(serve(config, Arc::new(knowledge), port_file));
+    // Requests that did not end in time are given up; what was acknowledged is on disk.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve(
+    config: &Config,
+    knowledge: Arc<Knowledge>,
+    port_file: Option<&Path>,
+) -> Result<(), ServeError> {
+    let ledger = SqliteLedger::open(&config.database)?;
+    let writer = Writer::start(ledger).map_err(system("start the database's thread"))?;
+    let app = Arc::new(App::new(
+        Arc::clone(&knowledge),
+        config.transforms.clone(),
+        config.body_limit,
+        writer,
+        Readers::new(&config.database),
+    ));
+    let (listener, address) = listen(config.listen).await?;
+    // From here on, a signal ends the server in good order.
+    let stop = stop_signal()?;
+    if let Some(path) = port_file {
+        write_port_file(path, address).map_err(|source| ServeError::PortFile {
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    tracing::info!(%address, queues = knowledge.queues.len(), "serving");
+    let watchdog = tokio::spawn(watchdog::run(Arc::clone(&app), config.watch_interval));
+    serve_until(config, listener, app, stop).await;
+    watchdog.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Answers requests until the stop, then gives those that run some time to end.
+async fn serve_until(
+    config: &Config,
+    listener: TcpListener,
+    app: Arc<App>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let listener = BoundedListener::new(listener, config.connections, config.idle_timeout);
+    let router = router(app, config.request_timeout);
+    let mut stop_of_server = stop.clone();
+    let server = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stopped(&mut stop_of_server).await });
+    let overtime = async {
+        stopped(&mut stop).await;
+        tokio::time::sleep(config.stop_timeout).await;
+    };
+    tokio::select! {
+        result = server => {
+            if let Err(error) = result {
+                tracing::error!(%error, "the server ended by itself");
+            }
+        }
+        () = overtime => tracing::warn!("requests that still run are given up"),
+    }
+}
+
+fn router(app: Arc<App>, request_timeout: Duration) -> Router {
+    Router::new()
+        .route("/server/panda/{method}", any(panda::legacy))
+        .route("/api/{version}/{module}/{method}", any(panda::v1))
+        .merge(static_files::routes())
+        .merge(rest::routes())
+        .fallback(panda::no_such_path)
+        .with_state(app)
+        .layer(from_fn_with_state(request_timeout, within_time))
+}
+
+/// Gives a request up that takes too long. What it wrote may be kept all the same: clients ask
+/// again, and asking twice does no harm.
+async fn within_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    match timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let text = format!("ERROR : the request took longer than {limit:?}");
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+/// Returns a flag that becomes true with SIGTERM or SIGINT.
+fn stop_signal() -> Result<watch::Receiver<bool>, ServeError> {
+    let listen_for = |kind| signal(kind).map_err(system("listen for signals"));
+    let mut terminate = listen_for(SignalKind::terminate())?;
+    let mut interrupt = listen_for(SignalKind::interrupt())?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
+            _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+        }
+        sender.send_replace(true);
+    });
+    Ok(receiver)
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The sender goes only after it has said so.
+    drop(stop.wait_for(|is_stopped| *is_stopped).await);
+}
+
+/// Writes the address in one step, so that a reader finds all of it or nothing.
+fn write_port_file(path: &Path, address: SocketAddr) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    fs::write(&unfinished, format!("{address}\n"))?;
+    fs::rename(&unfinished, path)
+}

@@ -1,0 +1,89 @@
+//! The server's own timer: looks for silent jobs and chooses queues for waiting ones.
+
+use std::{sync::Arc, time::Duration};
+
+use ailurus_server_core::{WatchReport, broker, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{app::App, knowledge::chain};
+
+/// Rounds of one kind in a row, at most: between two ticks others get their turn too.
+const ROUNDS_MAX: u32 = 100;
+
+/// Looks again and again, until the future is dropped. A round that fails is logged, and the next
+/// tick tries anew.
+pub(crate) async fn run(app: Arc<App>, every: Duration) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        watch_all(&app).await;
+        broker_all(&app).await;
+    }
+}
+
+/// Ends attempts of which nothing was heard, batch by batch.
+async fn watch_all(app: &App) {
+    let batch = u64::from(app.knowledge.limits.watch_batch);
+    for _ in 0..ROUNDS_MAX {
+        match app.write(watch).await {
+            Ok(report) => {
+                log(&report);
+                if largest(&report) < batch {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = chain(&error), "silent jobs could not be looked for");
+                return;
+            }
+        }
+    }
+}
+
+/// Chooses queues for jobs that have none, batch by batch.
+async fn broker_all(app: &App) {
+    let batch = u64::from(app.knowledge.limits.broker_batch);
+    for _ in 0..ROUNDS_MAX {
+        match app.write(broker).await {
+            Ok(jobs) => {
+                if jobs > 0 {
+                    tracing::info!(jobs, "jobs were given to queues");
+                }
+                if jobs < batch {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = chain(&error), "queues could not be chosen");
+                return;
+            }
+        }
+    }
+}
+
+fn largest(report: &WatchReport) -> u64 {
+    counts(report)
+        .into_iter()
+        .map(|(_, n)| n)
+        .max()
+        .unwrap_or(0)
+}
+
+fn log(report: &WatchReport) {
+    for (reason, jobs) in counts(report) {
+        if jobs > 0 {
+            tracing::warn!(jobs, reason, "jobs were silent for too long");
+        }
+    }
+}
+
+const fn counts(report: &WatchReport) -> [(&'static str, u64); 5] {
+    [
+        ("heartbeat lost", report.lost_heartbeats),
+        ("sent, no reply", report.sent_without_reply),
+        ("final report held back", report.holding_too_long),
+        ("outputs did not arrive", report.transferring_too_long),
+        ("no pilot came", report.activated_too_long),
+    ]
+}

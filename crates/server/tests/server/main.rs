@@ -1,0 +1,12 @@
+//! The real binary on a free port of the loopback, spoken to as its clients do.
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod jobs;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod serving;
