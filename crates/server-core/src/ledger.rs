@@ -24,6 +24,21 @@ pub struct LedgerError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// Rows that should agree do not.
+#[derive(Debug, thiserror::Error)]
+#[error("the rows contradict each other: {0}")]
+struct Contradiction(String);
+
+impl LedgerError {
+    /// Rows that should agree do not: no answer is better than a wrong one.
+    pub(crate) fn contradiction(detail: String) -> Self {
+        Self {
+            action: "read rows that belong together".to_owned(),
+            source: Box::new(Contradiction(detail)),
+        }
+    }
+}
+
 /// A task and what has become of it. Counts of its jobs are derived from the jobs' rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskRecord {

@@ -1,3 +1,55 @@
 //! Decides what the server does: jobs, tasks, dispatch, retries and watchdogs over a ledger of rows.
+//!
+//! Every operation is a function that takes a [`Context`] (time, queues, knowledge, limits) and a
+//! [`Ledger`] (the rows), one operation a file. It reads and writes rows and returns an answer; it
+//! reads no clock, sends nothing and knows no wire format. All of a call belongs to the one
+//! transaction that its caller began, so a refused or failed call leaves nothing behind once that
+//! transaction is given up.
+//!
+//! | operation | who asks |
+//! |---|---|
+//! | [`submit()`] | a person, with tasks |
+//! | [`acquire_jobs`], [`update_job`], [`job_statuses`], [`note_worker_pilot`] | a pilot |
+//! | [`update_workers`] | Harvester |
+//! | [`kill_job`], [`kill_task`], [`retry_task`] | a person |
+//! | [`broker()`], [`watch()`] | the server's own timer |
 
+mod action;
+mod attempt_end;
+mod broker;
+mod context;
+mod dispatch;
+mod input;
+pub mod invariants;
+mod job_status;
 pub mod ledger;
+pub mod memory;
+mod naming;
+mod operation;
+mod release;
+mod resource_type;
+mod retry;
+mod submit;
+mod task_status;
+pub mod template;
+mod text;
+mod update;
+mod watch;
+mod workers;
+
+pub use action::{ActionError, kill_job, kill_task};
+pub use broker::broker;
+pub use context::{Context, Limits};
+pub use dispatch::{AcquireError, acquire_jobs};
+pub use job_status::job_statuses;
+pub use ledger::{Ledger, LedgerError};
+pub use memory::MemoryLedger;
+pub use resource_type::resource_type;
+pub use retry::retry_task;
+pub use submit::{SubmitError, Submitted, submit};
+pub use update::update_job;
+pub use watch::{WatchReport, watch};
+pub use workers::{PilotPhase, note_worker_pilot, update_workers};
+
+#[cfg(test)]
+mod tests;

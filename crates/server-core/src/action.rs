@@ -1,0 +1,149 @@
+//! What a person does to jobs and tasks that are under way: kill them.
+
+use ailurus_model::{Command, JobStatus, PandaId, TaskId, TaskStatus};
+
+use crate::{
+    Context,
+    ledger::{JobRecord, Ledger, LedgerError},
+    operation::Operation,
+    text::{DIAG_CHARS_MAX, clipped},
+};
+
+/// A kill or retry was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// No such job.
+    #[error("job {id} is not known")]
+    UnknownJob {
+        /// The job.
+        id: PandaId,
+    },
+    /// No such task.
+    #[error("task {id} is not known")]
+    UnknownTask {
+        /// The task.
+        id: TaskId,
+    },
+    /// A person ended the task: it is not tried again.
+    #[error("task {id} is {status} and is not tried again")]
+    TaskAborted {
+        /// The task.
+        id: TaskId,
+        /// What it is.
+        status: TaskStatus,
+    },
+    /// The rows are out of reach.
+    #[error("the rows of jobs and tasks cannot be changed")]
+    Ledger(#[from] LedgerError),
+}
+
+impl ActionError {
+    /// Returns a word that programs can rely on.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownJob { .. } => "unknown-job",
+            Self::UnknownTask { .. } => "unknown-task",
+            Self::TaskAborted { .. } => "task-aborted",
+            Self::Ledger(_) => "ledger-failed",
+        }
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub const fn help(&self) -> &'static str {
+        match self {
+            Self::UnknownJob { .. } => "list the jobs of the task to see their numbers",
+            Self::UnknownTask { .. } => "list the tasks to see their numbers",
+            Self::TaskAborted { .. } => "submit the task anew, with new output datasets",
+            Self::Ledger(_) => "try again later; the server's log tells more",
+        }
+    }
+}
+
+/// Kills a job and returns how many jobs this touched: none if it has ended or is being killed.
+/// A job that no pilot has is cancelled at once. A pilot that has it is told with its next update,
+/// and the job is cancelled when the pilot reports or is given up.
+///
+/// # Errors
+///
+/// [`ActionError::UnknownJob`], or [`ActionError::Ledger`] if the rows are out of reach.
+pub fn kill_job(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    id: PandaId,
+    who: &str,
+) -> Result<u64, ActionError> {
+    let Some(job) = ledger.job(id)? else {
+        return Err(ActionError::UnknownJob { id });
+    };
+    let mut op = Operation::new(ctx, ledger);
+    let is_touched = op.kill(job, who)?;
+    op.finish()?;
+    Ok(u64::from(is_touched))
+}
+
+/// Kills all jobs of a task that have not ended, and returns how many this touched.
+///
+/// # Errors
+///
+/// [`ActionError::UnknownTask`], or [`ActionError::Ledger`] if the rows are out of reach.
+pub fn kill_task(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    id: TaskId,
+    who: &str,
+) -> Result<u64, ActionError> {
+    let Some(mut task) = ledger.task(id)? else {
+        return Err(ActionError::UnknownTask { id });
+    };
+    if task.status.is_terminal() {
+        return Ok(0);
+    }
+    task.status = TaskStatus::Aborting;
+    task.state_changed = ctx.now;
+    ledger.put_task(&task)?;
+    let mut op = Operation::new(ctx, ledger);
+    op.touched.insert(id);
+    let mut touched = 0;
+    let live: Vec<JobStatus> = JobStatus::ALL
+        .iter()
+        .copied()
+        .filter(|status| !status.is_terminal())
+        .collect();
+    for job in op.ledger.jobs_of_task(id, &live)? {
+        let job = op.job(job)?;
+        touched += u64::from(op.kill(job, who)?);
+    }
+    op.finish()?;
+    Ok(touched)
+}
+
+impl<L: Ledger> Operation<'_, L> {
+    fn kill(&mut self, mut job: JobRecord, who: &str) -> Result<bool, LedgerError> {
+        if job.status.is_terminal() || job.command == Some(Command::ToBeKilled) {
+            return Ok(false);
+        }
+        job.reason = clipped(&format!("killed by `{who}`"), DIAG_CHARS_MAX);
+        match job.status {
+            JobStatus::Pending
+            | JobStatus::Defined
+            | JobStatus::Assigned
+            | JobStatus::Activated => {
+                self.end_without_outputs(job, JobStatus::Cancelled)?;
+            }
+            JobStatus::Sent
+            | JobStatus::Starting
+            | JobStatus::Running
+            | JobStatus::Holding
+            | JobStatus::Transferring
+            | JobStatus::Merging => {
+                // Its time stays: a kill is no sign of life.
+                job.command = Some(Command::ToBeKilled);
+                self.ledger.put_job(&job)?;
+            }
+            JobStatus::Finished | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Closed => {}
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,229 @@
+//! How an attempt ends, and whether the job gets another one.
+//!
+//! ```text
+//! attempt finished ─► job finished, files registered, waiting jobs released
+//! attempt failed ─┬─► job cancelled          if somebody wanted it killed
+//!                 ├─► job defined, attempt+1 if the error allows it and attempts are left
+//!                 └─► job failed             otherwise: its parts are lost
+//! ```
+
+use ailurus_diagnosis::{Action, ErrorSource, Explanation};
+use ailurus_model::{
+    ByteCount, Command, ErrorCode, FileReport, JobStatus, Queue, update::ReportedError,
+};
+
+use crate::{
+    ledger::{AttemptRecord, FileRecord, JobRecord, Ledger, LedgerError},
+    operation::Operation,
+    release::{Fate, SettledPart},
+    resource_type,
+    text::{DIAG_CHARS_MAX, clipped},
+};
+
+/// How much lower the priority of each further attempt is, as in PanDA.
+const RETRY_PRIORITY_STEP: i64 = 10;
+/// Memory a core, in MiB, to which a job is raised that ran out of it: the next larger one.
+///
+/// Source: PanDA server, `pandaserver/taskbuffer/retryModule.py`, `increase_memory`.
+const MEMORY_STEPS_MIB: [u64; 6] = [1000, 2000, 3000, 4000, 6000, 8000];
+
+/// An error that the server itself found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerError {
+    pub(crate) source: ErrorSource,
+    pub(crate) error: ReportedError,
+}
+
+impl ServerError {
+    pub(crate) fn new(source: ErrorSource, code: i64, diag: &str) -> Self {
+        Self {
+            source,
+            error: ReportedError {
+                code,
+                diag: clipped(diag, DIAG_CHARS_MAX),
+            },
+        }
+    }
+}
+
+impl<L: Ledger> Operation<'_, L> {
+    /// Ends a job well: `files` holds one report for each of the task's outputs, in their order.
+    pub(crate) fn finish_attempt(
+        &mut self,
+        mut job: JobRecord,
+        mut attempt: AttemptRecord,
+        files: Vec<FileReport>,
+    ) -> Result<(), LedgerError> {
+        attempt.status = JobStatus::Finished;
+        attempt.ended = Some(self.ctx.now);
+        self.ledger.put_attempt(&attempt)?;
+        self.set_status(&mut job, JobStatus::Finished);
+        job.reason.clear();
+        job.command = None;
+        self.ledger.put_job(&job)?;
+        self.touched.insert(job.task_id);
+        let spec = self.spec(job.task_id)?;
+        let mut ready = Vec::new();
+        for (output, file) in spec.outputs.iter().zip(files) {
+            let id = self.ledger.new_file_id()?;
+            self.ledger.insert_file(&FileRecord {
+                id,
+                dataset: output.dataset.clone(),
+                part: job.part,
+                lfn: file.lfn,
+                scope: spec.scope.clone(),
+                guid: Some(file.guid),
+                size: Some(file.size),
+                checksum: Some(file.checksum),
+                surl: file.surl,
+                endpoint: file.endpoint,
+                producer: Some(job.panda_id),
+            })?;
+            ready.push(SettledPart {
+                dataset: output.dataset.clone(),
+                part: job.part,
+                fate: Fate::Ready,
+            });
+        }
+        self.settle(ready)
+    }
+
+    /// Ends the current attempt of a job because of something that the server found.
+    pub(crate) fn fail_by_server(
+        &mut self,
+        job: JobRecord,
+        error: ServerError,
+    ) -> Result<(), LedgerError> {
+        let attempt = self.attempt(&job)?;
+        self.fail_attempt(job, attempt, Some(error))
+    }
+
+    /// Ends an attempt without success. The errors of pilot and payload stand in the attempt.
+    pub(crate) fn fail_attempt(
+        &mut self,
+        mut job: JobRecord,
+        mut attempt: AttemptRecord,
+        server: Option<ServerError>,
+    ) -> Result<(), LedgerError> {
+        attempt.ended = Some(self.ctx.now);
+        attempt.server_error = server.as_ref().map(|server| server.error.clone());
+        if job.command == Some(Command::ToBeKilled) {
+            attempt.status = JobStatus::Cancelled;
+            self.ledger.put_attempt(&attempt)?;
+            return self.end_without_outputs(job, JobStatus::Cancelled);
+        }
+        let why = self.explain(&attempt, server.map(|server| server.source));
+        attempt.status = JobStatus::Failed;
+        attempt.diagnosis.clone_from(&why.entry);
+        self.ledger.put_attempt(&attempt)?;
+        let is_over = job.attempt_nr.value() >= job.max_attempts;
+        if is_over || why.action == Action::DoNotRetry {
+            job.reason = reason_of(&job, &attempt, &why);
+            return self.end_without_outputs(job, JobStatus::Failed);
+        }
+        if why.action == Action::MoreMemory {
+            self.raise_memory(&mut job)?;
+        }
+        job.attempt_nr = job.attempt_nr.next();
+        job.priority = job.priority.saturating_sub(RETRY_PRIORITY_STEP);
+        job.command = None;
+        job.worker = None;
+        self.place(&mut job)?;
+        Ok(())
+    }
+
+    /// Ends a job for good without outputs; its parts are lost.
+    pub(crate) fn end_without_outputs(
+        &mut self,
+        mut job: JobRecord,
+        status: JobStatus,
+    ) -> Result<(), LedgerError> {
+        self.set_status(&mut job, status);
+        job.command = None;
+        self.ledger.put_job(&job)?;
+        self.touched.insert(job.task_id);
+        let lost = self.parts_lost_with(&job)?;
+        self.settle(lost)
+    }
+
+    /// What the server found comes first, because it ended the attempt; then the pilot's word,
+    /// unless it only says that the payload failed.
+    fn explain(&self, attempt: &AttemptRecord, server: Option<ErrorSource>) -> Explanation {
+        let catalogue = self.ctx.catalogue;
+        if let Some((source, error)) = server.zip(attempt.server_error.as_ref()) {
+            return catalogue.explain(source, error.code, &error.diag);
+        }
+        let pilot = attempt.pilot_error.clone().unwrap_or_default();
+        let payload = payload_error(attempt);
+        match payload {
+            Some(payload) if pilot.code == 0 || only_blames_payload(pilot.code) => {
+                let text = format!("{}\n{}", payload.diag, pilot.diag);
+                catalogue.explain(ErrorSource::Payload, payload.code, &text)
+            }
+            Some(payload) => {
+                let text = format!("{}\n{}", pilot.diag, payload.diag);
+                catalogue.explain(ErrorSource::Pilot, pilot.code, &text)
+            }
+            None => catalogue.explain(ErrorSource::Pilot, pilot.code, &pilot.diag),
+        }
+    }
+
+    /// Raises a job's memory to the next step, but not over what the largest queue has.
+    fn raise_memory(&mut self, job: &mut JobRecord) -> Result<(), LedgerError> {
+        let spec = self.spec(job.task_id)?;
+        let cores = u64::from(job.cores.max(1));
+        let per_core = job.memory.as_mib() / cores;
+        let Some(step) = MEMORY_STEPS_MIB.iter().find(|step| **step > per_core) else {
+            return Ok(());
+        };
+        let wanted = ByteCount::from_mib(step.saturating_mul(cores));
+        let may_run_it =
+            |queue: &&Queue| spec.queues.is_empty() || spec.queues.contains(&queue.name);
+        let has_room = |queue: &Queue| queue.memory == ByteCount::ZERO || queue.memory >= wanted;
+        if self.ctx.queues.values().filter(may_run_it).any(has_room) {
+            job.memory = wanted;
+            resource_type(job.cores, wanted).clone_into(&mut job.resource_type);
+        }
+        Ok(())
+    }
+}
+
+/// The payload's own error, else its exit code.
+fn payload_error(attempt: &AttemptRecord) -> Option<ReportedError> {
+    let by_exit = || {
+        let code = attempt.payload_exit_code.filter(|code| *code != 0)?;
+        let diag = String::new();
+        Some(ReportedError { code, diag })
+    };
+    attempt.payload_error.clone().or_else(by_exit)
+}
+
+fn only_blames_payload(code: i64) -> bool {
+    [
+        ErrorCode::PayloadExecutionFailure,
+        ErrorCode::UnknownPayloadFailure,
+        ErrorCode::UnknownTrfFailure,
+    ]
+    .iter()
+    .any(|known| i64::from(known.number()) == code.saturating_abs())
+}
+
+fn reason_of(job: &JobRecord, attempt: &AttemptRecord, why: &Explanation) -> String {
+    let errors = [
+        &attempt.server_error,
+        &attempt.pilot_error,
+        &attempt.payload_error,
+    ];
+    let reported = errors
+        .into_iter()
+        .flatten()
+        .find(|error| !error.diag.is_empty());
+    let text = reported.map_or(why.cause.as_str(), |error| error.diag.as_str());
+    clipped(
+        &format!(
+            "attempt {} of {} failed ({}): {text}",
+            job.attempt_nr, job.max_attempts, why.entry
+        ),
+        DIAG_CHARS_MAX,
+    )
+}

@@ -1,0 +1,344 @@
+//! Gives activated jobs to a pilot.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ailurus_model::{
+    BatchId, Guid, HarvesterId, InputFile, Job, JobRequest, JobStatus, Lfn, OutputFile, PandaId,
+    Queue, QueueName, SourceLabel, TaskSpec, TaskStatus, Worker, WorkerId, WorkerStatus,
+    job::guid_from_random, queue::QueueStatus,
+};
+
+use crate::{
+    Context,
+    input::usable,
+    ledger::{AttemptRecord, ClaimFilter, FileRecord, InputNeed, JobRecord, Ledger, LedgerError},
+    naming::{log_dataset, log_lfn, output_lfns, parameters},
+    operation::Operation,
+    text::{NAME_CHARS_MAX, clipped},
+};
+
+/// A pilot's request for jobs was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AcquireError {
+    /// No such queue.
+    #[error("queue `{queue}` is not known")]
+    UnknownQueue {
+        /// The queue as it was asked for.
+        queue: QueueName,
+    },
+    /// The queue gives no jobs out.
+    #[error("queue `{queue}` is {}, it gives no jobs out", status.as_str())]
+    QueueNotServing {
+        /// The queue.
+        queue: QueueName,
+        /// What it is.
+        status: QueueStatus,
+    },
+    /// The rows are out of reach.
+    #[error("jobs for queue `{queue}` cannot be looked up")]
+    Ledger {
+        /// The queue.
+        queue: QueueName,
+        /// Why.
+        #[source]
+        source: LedgerError,
+    },
+}
+
+impl AcquireError {
+    /// Returns a word that programs can rely on.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownQueue { .. } => "unknown-queue",
+            Self::QueueNotServing { .. } => "queue-not-serving",
+            Self::Ledger { .. } => "ledger-failed",
+        }
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub const fn help(&self) -> &'static str {
+        match self {
+            Self::UnknownQueue { .. } => {
+                "name a queue of the server's queue file, or add this one to it"
+            }
+            Self::QueueNotServing { .. } => {
+                "wait until the queue is online again, or set its status in the queue file"
+            }
+            Self::Ledger { .. } => "ask again later; the server's log tells more",
+        }
+    }
+}
+
+/// Picks activated jobs for one pilot request, best first, and notes that the pilot has them.
+///
+/// Returns at most `request.n_jobs` jobs, all of one queue, by falling priority, then rising
+/// [`PandaId`]. Empty means "nothing fits"; it is not an error. Each job is a new attempt with a
+/// seed that no other attempt of its task had.
+///
+/// # Errors
+///
+/// [`AcquireError::UnknownQueue`] and [`AcquireError::QueueNotServing`] if the queue gives no jobs
+/// out, [`AcquireError::Ledger`] if the rows are out of reach.
+///
+/// Source: PanDA server, `pandaserver/taskbuffer/db_proxy_mods/job_complex_module.py`, `getJobs`.
+pub fn acquire_jobs(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    request: &JobRequest,
+) -> Result<Vec<Job>, AcquireError> {
+    let Some(queue) = ctx.queue(&request.queue) else {
+        return Err(AcquireError::UnknownQueue {
+            queue: request.queue.clone(),
+        });
+    };
+    let label = match queue.status {
+        QueueStatus::Online | QueueStatus::Brokeroff => request.source_label.clone(),
+        QueueStatus::Test => as_test(&request.source_label),
+        QueueStatus::Paused | QueueStatus::Offline => {
+            return Err(AcquireError::QueueNotServing {
+                queue: queue.name.clone(),
+                status: queue.status,
+            });
+        }
+    };
+    let mut op = Operation::new(ctx, ledger);
+    op.send_jobs(queue, &label, request)
+        .and_then(|jobs| op.finish().map(|()| jobs))
+        .map_err(|source| AcquireError::Ledger {
+            queue: queue.name.clone(),
+            source,
+        })
+}
+
+/// A queue under test gives only test jobs to the pilots that ask for common ones.
+fn as_test(label: &SourceLabel) -> SourceLabel {
+    match label.as_str() {
+        "" | "user" | "managed" | "unified" => SourceLabel::new("test"),
+        _ => label.clone(),
+    }
+}
+
+impl<L: Ledger> Operation<'_, L> {
+    fn send_jobs(
+        &mut self,
+        queue: &Queue,
+        label: &SourceLabel,
+        request: &JobRequest,
+    ) -> Result<Vec<Job>, LedgerError> {
+        let filter = ClaimFilter {
+            queue: &queue.name,
+            source_label: label,
+            memory: request.memory,
+            disk: request.disk,
+            remaining_secs: request.remaining_time.map(|time| time.as_secs()),
+            resource_type: request.resource_type.as_deref(),
+            task_id: request.task_id,
+            user: request.user.as_deref(),
+        };
+        let n_jobs = request
+            .n_jobs
+            .clamp(1, self.ctx.limits.jobs_per_request_max.max(1));
+        let limit = usize::try_from(n_jobs).unwrap_or(usize::MAX);
+        let ids = self.ledger.claimable(&filter, limit)?;
+        if !ids.is_empty() {
+            self.note_worker(queue, request)?;
+        }
+        ids.into_iter()
+            .map(|id| self.send_job(id, queue, request))
+            .collect()
+    }
+
+    /// Makes the next attempt of a job and gives it out.
+    fn send_job(
+        &mut self,
+        id: PandaId,
+        queue: &Queue,
+        request: &JobRequest,
+    ) -> Result<Job, LedgerError> {
+        let mut job = self.job(id)?;
+        let mut task = self.task(job.task_id)?;
+        let attempt = AttemptRecord {
+            panda_id: id,
+            attempt_nr: job.attempt_nr,
+            seed: task.next_seed,
+            queue: queue.name.clone(),
+            node: clipped(request.node.as_str(), NAME_CHARS_MAX)
+                .as_str()
+                .into(),
+            pilot_id: clipped(&request.scheduler_id, NAME_CHARS_MAX),
+            status: JobStatus::Sent,
+            sent: self.ctx.now,
+            started: None,
+            ended: None,
+            payload_exit_code: None,
+            pilot_error: None,
+            payload_error: None,
+            server_error: None,
+            diagnosis: String::new(),
+            cpu_secs: None,
+            rss_max: None,
+            timing: String::new(),
+            log_surl: String::new(),
+            pilot_log: String::new(),
+        };
+        self.ledger.put_attempt(&attempt)?;
+        task.next_seed = task.next_seed.next();
+        if task.status == TaskStatus::Ready {
+            task.status = TaskStatus::Running;
+            task.state_changed = self.ctx.now;
+        }
+        self.ledger.put_task(&task)?;
+        self.set_status(&mut job, JobStatus::Sent);
+        job.worker = worker_of(request);
+        self.ledger.put_job(&job)?;
+        let needs = self.ledger.needs_of(id)?;
+        let needs = usable(task.spec.split, &needs);
+        let files = self.files_of(&needs)?;
+        described(&task.spec, &job, &attempt, queue, &needs, files)
+    }
+
+    /// A worker that asks for jobs runs, also if Harvester has not said so yet.
+    fn note_worker(&mut self, queue: &Queue, request: &JobRequest) -> Result<(), LedgerError> {
+        let Some((harvester_id, worker_id)) = worker_of(request) else {
+            return Ok(());
+        };
+        if self.ledger.worker(&harvester_id, worker_id)?.is_some() {
+            return Ok(());
+        }
+        let worker = Worker {
+            harvester_id,
+            worker_id,
+            batch_id: BatchId::default(),
+            queue: queue.name.clone(),
+            status: WorkerStatus::Running,
+            resource_type: request
+                .resource_type
+                .clone()
+                .unwrap_or_else(|| "ANY".to_owned()),
+            job_type: "ANY".to_owned(),
+            core_count: queue.core_count,
+            node: request.node.clone(),
+            submit_time: None,
+            start_time: Some(self.ctx.now),
+            end_time: None,
+            exit_code: None,
+            diag: String::new(),
+            panda_ids: Vec::new(),
+        };
+        self.ledger.put_worker(&worker, self.ctx.now)
+    }
+}
+
+fn worker_of(request: &JobRequest) -> Option<(HarvesterId, WorkerId)> {
+    let harvester = request.harvester_id.clone()?;
+    (!harvester.is_empty()).then_some(())?;
+    Some((harvester, request.worker_id?))
+}
+
+/// Returns the attempt as the pilot gets it.
+fn described(
+    spec: &TaskSpec,
+    job: &JobRecord,
+    attempt: &AttemptRecord,
+    queue: &Queue,
+    needs: &[&InputNeed],
+    files: Vec<FileRecord>,
+) -> Result<Job, LedgerError> {
+    let endpoint = queue.output_endpoint().cloned().unwrap_or_default();
+    let output = |lfn: &Lfn, dataset, guid| OutputFile {
+        lfn: lfn.clone(),
+        scope: spec.scope.clone(),
+        guid,
+        dataset,
+        endpoint: endpoint.clone(),
+    };
+    let lfns = output_lfns(spec, job, attempt)?;
+    let outputs = spec.outputs.iter().zip(&lfns);
+    let log = log_lfn(spec, attempt);
+    Ok(Job {
+        panda_id: job.panda_id,
+        attempt_nr: attempt.attempt_nr,
+        task_id: job.task_id,
+        jobset_id: job.task_id.value(),
+        name: format!("{}.{:06}", spec.name, job.part),
+        source_label: job.source_label.clone(),
+        processing_type: spec.processing_type.clone(),
+        user: spec.user.clone(),
+        transformation: spec.transformation.clone(),
+        parameters: parameters(
+            spec,
+            job,
+            attempt,
+            lfns_by_input(spec, needs, &files),
+            &lfns,
+        )?,
+        release: String::new(),
+        platform: queue.platform.clone(),
+        container_image: String::new(),
+        core_count: job.cores,
+        memory: job.memory,
+        disk: job.disk,
+        walltime: Duration::from_secs(job.walltime_secs),
+        resource_type: job.resource_type.clone(),
+        priority: job.priority,
+        outputs: outputs
+            .map(|(named, lfn)| output(lfn, named.dataset.clone(), None))
+            .collect(),
+        log: Some(output(&log, log_dataset(spec), Some(log_guid(attempt)))),
+        inputs: files.into_iter().map(input_file).collect(),
+        looping_check: true,
+        outputs_optional: Vec::new(),
+        transfer_type: String::new(),
+    })
+}
+
+fn lfns_by_input<'a>(
+    spec: &'a TaskSpec,
+    needs: &[&InputNeed],
+    files: &[FileRecord],
+) -> BTreeMap<&'a str, Vec<Lfn>> {
+    let mut lfns: BTreeMap<&str, Vec<Lfn>> = BTreeMap::new();
+    for (need, file) in needs.iter().zip(files) {
+        let input = usize::try_from(need.input)
+            .ok()
+            .and_then(|nr| spec.inputs.get(nr));
+        if let Some(input) = input {
+            lfns.entry(&input.name).or_default().push(file.lfn.clone());
+        }
+    }
+    lfns
+}
+
+fn input_file(file: FileRecord) -> InputFile {
+    InputFile {
+        lfn: file.lfn,
+        scope: file.scope,
+        guid: file.guid,
+        dataset: file.dataset,
+        size: file.size,
+        checksum: file.checksum,
+        endpoint: file.endpoint,
+    }
+}
+
+/// A unique id for an attempt's log: pilots want one with the job. It is made from what is unique
+/// here (job, attempt) and elsewhere (time), mixed so that neighbours differ in all digits.
+fn log_guid(attempt: &AttemptRecord) -> Guid {
+    let time = u64::from_ne_bytes(attempt.sent.as_millis().to_ne_bytes());
+    let job = attempt.panda_id.value() ^ (u64::from(attempt.attempt_nr.value()) << 48);
+    let high = mixed(time ^ mixed(job));
+    let low = mixed(high ^ job);
+    guid_from_random((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
+}
+
+/// Spreads the bits of a number over all bits, one to one.
+///
+/// Source: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+const fn mixed(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}

@@ -1,0 +1,111 @@
+//! Tries the failed jobs of a task again because a person says so.
+//!
+//! This is the one way in which a job that has ended comes back to life: with attempts that it did
+//! not have before, or, where it was closed for want of input, to wait for that input again.
+
+use std::collections::VecDeque;
+
+use ailurus_model::{DatasetName, FileStatus, JobStatus, TaskId, TaskStatus};
+
+use crate::{
+    ActionError, Context,
+    ledger::{JobRecord, Ledger, LedgerError},
+    operation::Operation,
+    text::{DIAG_CHARS_MAX, clipped},
+};
+
+/// Gives the failed jobs of a task as many further attempts as the task asked for, and returns how
+/// many jobs that were. Jobs down the chain that were closed for want of their outputs wait again.
+///
+/// # Errors
+///
+/// [`ActionError::UnknownTask`]; [`ActionError::TaskAborted`] if a person has ended the task;
+/// [`ActionError::Ledger`] if the rows are out of reach.
+pub fn retry_task(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    id: TaskId,
+    who: &str,
+) -> Result<u64, ActionError> {
+    let Some(task) = ledger.task(id)? else {
+        return Err(ActionError::UnknownTask { id });
+    };
+    if is_aborted(task.status) {
+        return Err(ActionError::TaskAborted {
+            id,
+            status: task.status,
+        });
+    }
+    let mut op = Operation::new(ctx, ledger);
+    let failed = op.ledger.jobs_of_task(id, &[JobStatus::Failed])?;
+    let mut retried = 0;
+    for job in failed {
+        let job = op.job(job)?;
+        op.try_again(job, who)?;
+        retried += 1;
+    }
+    op.finish()?;
+    Ok(retried)
+}
+
+const fn is_aborted(status: TaskStatus) -> bool {
+    matches!(status, TaskStatus::Aborting | TaskStatus::Aborted)
+}
+
+impl<L: Ledger> Operation<'_, L> {
+    fn try_again(&mut self, mut job: JobRecord, who: &str) -> Result<(), LedgerError> {
+        let spec = self.spec(job.task_id)?;
+        job.max_attempts = job
+            .attempt_nr
+            .value()
+            .saturating_add(spec.max_attempts.max(1));
+        job.attempt_nr = job.attempt_nr.next();
+        job.priority = spec.priority;
+        job.worker = None;
+        self.touched.insert(job.task_id);
+        if self.ledger.has_expected_needs(job.panda_id)? {
+            self.wait_again(&mut job, who)?;
+        } else {
+            self.place(&mut job)?;
+        }
+        let parts = spec
+            .outputs
+            .iter()
+            .map(|output| (output.dataset.clone(), job.part));
+        self.expect_again(parts.collect(), who)
+    }
+
+    /// Expects parts again that were lost, and all that was closed down the chain for want of them.
+    fn expect_again(
+        &mut self,
+        mut parts: VecDeque<(DatasetName, u32)>,
+        who: &str,
+    ) -> Result<(), LedgerError> {
+        while let Some((dataset, part)) = parts.pop_front() {
+            self.ledger
+                .settle_needs(&dataset, part, FileStatus::Expected)?;
+            for id in self.ledger.waiting_for(&dataset, part)? {
+                let mut job = self.job(id)?;
+                let task = self.task(job.task_id)?;
+                if job.status != JobStatus::Closed || is_aborted(task.status) {
+                    continue;
+                }
+                self.wait_again(&mut job, who)?;
+                self.touched.insert(job.task_id);
+                let outputs = task.spec.outputs.iter();
+                parts.extend(outputs.map(|output| (output.dataset.clone(), job.part)));
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_again(&mut self, job: &mut JobRecord, who: &str) -> Result<(), LedgerError> {
+        job.queue = None;
+        job.reason = clipped(
+            &format!("its input is tried again by `{who}`"),
+            DIAG_CHARS_MAX,
+        );
+        self.set_status(job, JobStatus::Pending);
+        self.ledger.put_job(job)
+    }
+}

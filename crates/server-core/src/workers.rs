@@ -1,0 +1,175 @@
+//! What Harvester and pilots say about workers, and what follows for the jobs in them.
+//!
+//! Source: PanDA server, `pandaserver/taskbuffer/db_proxy_mods/worker_module.py`, `updateWorkers`.
+
+use ailurus_diagnosis::ErrorSource;
+use ailurus_model::{HarvesterId, NodeName, Worker, WorkerId};
+
+use crate::{
+    Context,
+    attempt_end::ServerError,
+    ledger::{JobRecord, Ledger, LedgerError},
+    operation::Operation,
+    text::{DIAG_CHARS_MAX, clipped},
+};
+
+/// PanDA's `taskBufferErrorCode` for a job whose worker has ended.
+const WORKER_DONE: i64 = 300;
+
+/// What a pilot says about itself, apart from its jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PilotPhase {
+    /// It began to work in its worker.
+    Started,
+    /// It ended.
+    Finished,
+}
+
+/// Takes in what Harvester reports about its workers. Says for each that it was taken in.
+///
+/// A worker that has ended keeps that status for `limits.worker_final_sticky`, whatever comes in.
+/// What a report does not say stays as it was. Jobs that a pilot has in a worker that has ended
+/// will not report any more: their attempts fail at once.
+///
+/// # Errors
+///
+/// [`LedgerError`] if the rows are out of reach.
+pub fn update_workers(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    workers: &[Worker],
+) -> Result<Vec<bool>, LedgerError> {
+    let mut op = Operation::new(ctx, ledger);
+    for worker in workers {
+        op.update_worker(worker)?;
+    }
+    op.finish()?;
+    Ok(vec![true; workers.len()])
+}
+
+/// Notes that a pilot has begun or ended, and on which node. A worker that is not known is left
+/// alone: Harvester will tell of it.
+///
+/// # Errors
+///
+/// [`LedgerError`] if the rows are out of reach.
+pub fn note_worker_pilot(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    harvester: &HarvesterId,
+    worker: WorkerId,
+    phase: PilotPhase,
+    node: &NodeName,
+) -> Result<(), LedgerError> {
+    let Some(mut worker) = ledger.worker(harvester, worker)? else {
+        return Ok(());
+    };
+    if !node.is_empty() {
+        worker.node = node.clone();
+    }
+    let time = match phase {
+        PilotPhase::Started => &mut worker.start_time,
+        PilotPhase::Finished => &mut worker.end_time,
+    };
+    time.get_or_insert(ctx.now);
+    ledger.put_worker(&worker, ctx.now)
+}
+
+impl<L: Ledger> Operation<'_, L> {
+    fn update_worker(&mut self, report: &Worker) -> Result<(), LedgerError> {
+        let known = self.ledger.worker(&report.harvester_id, report.worker_id)?;
+        let mut worker = match &known {
+            Some(known) => self.merged(known, report),
+            None => report.clone(),
+        };
+        if worker.status.is_terminal() {
+            worker.end_time.get_or_insert(self.ctx.now);
+        }
+        worker.diag = clipped(&worker.diag, DIAG_CHARS_MAX);
+        self.ledger.put_worker(&worker, self.ctx.now)?;
+        self.link_jobs(&worker)?;
+        if worker.status.is_terminal() {
+            self.fail_jobs_of(&worker)?;
+        }
+        Ok(())
+    }
+
+    /// Joins a report with what is known: what it does not say stays.
+    fn merged(&self, known: &Worker, report: &Worker) -> Worker {
+        let mut worker = report.clone();
+        let ended = known.end_time.filter(|_| known.status.is_terminal());
+        let is_sticky = |ended| self.ctx.now.since(ended) < self.ctx.limits.worker_final_sticky;
+        if ended.is_some_and(is_sticky) {
+            worker.status = known.status;
+        }
+        if worker.batch_id.is_empty() {
+            worker.batch_id = known.batch_id.clone();
+        }
+        if worker.queue.is_empty() {
+            worker.queue = known.queue.clone();
+        }
+        if worker.node.is_empty() {
+            worker.node = known.node.clone();
+        }
+        if worker.core_count == 0 {
+            worker.core_count = known.core_count;
+        }
+        if worker.diag.is_empty() {
+            worker.diag.clone_from(&known.diag);
+        }
+        if worker.panda_ids.is_empty() {
+            worker.panda_ids.clone_from(&known.panda_ids);
+        }
+        worker.submit_time = worker.submit_time.or(known.submit_time);
+        worker.start_time = worker.start_time.or(known.start_time);
+        worker.end_time = worker.end_time.or(known.end_time);
+        worker.exit_code = worker.exit_code.or(known.exit_code);
+        worker
+    }
+
+    /// Links jobs that Harvester took itself to the worker that it submitted for them.
+    ///
+    /// Only a worker that was submitted after the attempt was given out can have it: a late report
+    /// of the worker of an earlier attempt must not claim the next one.
+    fn link_jobs(&mut self, worker: &Worker) -> Result<(), LedgerError> {
+        let Some(submitted) = worker.submit_time else {
+            return Ok(());
+        };
+        for id in &worker.panda_ids {
+            let Some(mut job) = self.ledger.job(*id)? else {
+                continue;
+            };
+            if job.worker.is_some() || !job.status.is_with_pilot() {
+                continue;
+            }
+            if self.attempt(&job)?.sent <= submitted {
+                job.worker = Some((worker.harvester_id.clone(), worker.worker_id));
+                self.ledger.put_job(&job)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fail_jobs_of(&mut self, worker: &Worker) -> Result<(), LedgerError> {
+        let jobs = self
+            .ledger
+            .jobs_of_worker(&worker.harvester_id, worker.worker_id)?;
+        for id in jobs {
+            let job = self.job(id)?;
+            // A job that holds its final report back may still be recovered by another pilot.
+            if job.status.is_with_pilot() {
+                let error = worker_done(worker, &job);
+                self.fail_by_server(job, error)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn worker_done(worker: &Worker, job: &JobRecord) -> ServerError {
+    let diag = format!(
+        "The worker was {} while the job was {} : {}",
+        worker.status, job.status, worker.diag
+    );
+    ServerError::new(ErrorSource::TaskBuffer, WORKER_DONE, &diag)
+}
