@@ -139,13 +139,20 @@ pub(crate) fn decode_outputs(
         dataset: DatasetName::new(datasets.part(index).unwrap_or_default()),
         endpoint: EndpointName::new(endpoints.part(index).unwrap_or_default()),
     };
+    // `scopeOut` passes over the log.
+    let mut scopes_before = 0;
+    let places: Vec<usize> = names
+        .parts
+        .iter()
+        .map(|name| {
+            let place = scopes_before;
+            scopes_before += usize::from(*name != log_name);
+            place
+        })
+        .collect();
     let mut outputs = Vec::new();
     for (index, lfn) in names.distinct().filter(|(_, lfn)| *lfn != log_name) {
-        // `scopeOut` passes over the log.
-        let logs_before = names.parts[..index]
-            .iter()
-            .filter(|name| **name == log_name);
-        let scope = scopes.scope(index - logs_before.count(), lfn)?;
+        let scope = scopes.scope(places[index], lfn)?;
         outputs.push(file(index, lfn, scope));
     }
     if log_name.is_empty() {
@@ -299,6 +306,15 @@ mod tests {
         let message = fields(json!({"inFiles": "a,b", "scopeIn": "s,s", "GUID": "G"}));
         let inputs = decode_inputs(&message).expect("inputs");
         assert!(inputs.iter().all(|file| file.guid.is_none()));
+    }
+
+    #[test]
+    fn long_lists_take_no_longer_than_their_length() {
+        let names: Vec<String> = (0..100_000).map(|nr| format!("o{nr}")).collect();
+        let scopes = vec!["s"; names.len()].join(",");
+        let message = fields(json!({"outFiles": names.join(","), "scopeOut": scopes}));
+        let (outputs, _) = decode_outputs(&message).expect("outputs");
+        assert_eq!(outputs.len(), names.len());
     }
 
     #[test]

@@ -181,6 +181,29 @@ pub enum JobFileError {
     Job(#[from] JobError),
 }
 
+impl JobFileError {
+    /// Returns the pilot's error code.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Body(_) | Self::Empty => ErrorCode::ConversionFailure,
+            Self::Job(error) => error.code(),
+        }
+    }
+
+    /// Says whether trying again can help.
+    #[must_use]
+    pub const fn retry(&self) -> Retry {
+        Retry::Never
+    }
+
+    /// Says who can do something about it.
+    #[must_use]
+    pub const fn blame(&self) -> Blame {
+        Blame::Server
+    }
+}
+
 /// Reads a job definition file: a JSON object keyed by `PandaID`, of which the first counts, one
 /// JSON job alone, or the text of a legacy answer.
 ///

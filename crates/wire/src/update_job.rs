@@ -8,13 +8,13 @@
 //! `pandaserver/jobdispatcher/JobDispatcher.py`, `updateJob` (0.8.1), and
 //! `pandaserver/api/v1/pilot_api.py`, `update_job`.
 
+mod measures;
+
 use std::time::Duration;
 
 use ailurus_model::{
-    AttemptNr, ByteCount, HarvesterId, JobStatus, JobUpdate, NodeName, PandaId, QueueName,
-    UpdateAnswer, UsageSummary,
-    update::{PilotTiming, ReportedError},
-    usage::MemoryUse,
+    AttemptNr, HarvesterId, JobStatus, JobUpdate, NodeName, PandaId, QueueName, UpdateAnswer,
+    update::ReportedError,
 };
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ use crate::{
     command_text,
     fields::{FieldError, Fields, first_chars, last_chars},
     output_report,
-    table::{Dialect, Field, Reader, Writer, field_table},
+    table::{Dialect, Reader, Writer, field_table},
     v1::RequestError,
 };
 
@@ -206,7 +206,7 @@ pub fn encode_request(dialect: Dialect, update: &JobUpdate) -> Fields {
     out.whole_if_any(&CPU_TIME, update.cpu_time.map(|time| time.as_secs()));
     out.whole_if_any(&N_EVENTS, update.n_events);
     if let Some(usage) = update.usage.filter(|usage| usage.n_samples > 0) {
-        encode_usage(&mut out, &usage);
+        measures::encode_usage(&mut out, &usage);
     }
     out.whole_if_any(&PAYLOAD_EXIT, update.payload_exit_code);
     let is_final = update.is_final();
@@ -229,7 +229,7 @@ pub fn encode_request(dialect: Dialect, update: &JobUpdate) -> Fields {
         }
     }
     if let Some(timing) = update.timing {
-        out.text(&TIMING, &timing_text(&timing));
+        out.text(&TIMING, &measures::timing_text(&timing));
     }
     if !update.outputs.is_empty() {
         out.put(&REPORT, output_report::encode(&update.outputs));
@@ -275,7 +275,7 @@ pub fn decode_request(dialect: Dialect, fields: &Fields) -> Result<JobUpdate, Up
         mean_core_count: message.rounded_if_any(&MEAN_CORE_COUNT),
         cpu_time,
         cpu_unit: message.text(&CPU_UNIT),
-        usage: decode_usage(&message, cpu_time),
+        usage: measures::decode_usage(&message, cpu_time),
         n_events: message.whole_if_any(&N_EVENTS),
         payload_exit_code: message.whole_if_any(&PAYLOAD_EXIT),
         pilot_error: reported(&PILOT_ERROR_CODE, &PILOT_ERROR_DIAG),
@@ -284,7 +284,7 @@ pub fn decode_request(dialect: Dialect, fields: &Fields) -> Result<JobUpdate, Up
             Some(report) => output_report::decode(REPORT.name(dialect), report)?,
             None => Vec::new(),
         },
-        timing: decode_timing(&message.text(&TIMING)),
+        timing: measures::decode_timing(&message.text(&TIMING)),
         pilot_log: message.text(&PILOT_LOG),
         metadata: message.text_if_any(&METADATA),
         job_metrics: message.text(&METRICS),
@@ -300,99 +300,6 @@ fn decode_status(text: &str) -> Result<JobStatus, UpdateError> {
         .ok_or_else(|| UpdateError::Status {
             status: first_chars(text, NODE_MAX).to_owned(),
         })
-}
-
-const MEMORY_MAX: [&Field; 4] = [&MAX_RSS, &MAX_PSS, &MAX_VMEM, &MAX_SWAP];
-const MEMORY_MEAN: [&Field; 4] = [&AVG_RSS, &AVG_PSS, &AVG_VMEM, &AVG_SWAP];
-
-fn encode_usage(out: &mut Writer, usage: &UsageSummary) {
-    for (memory, fields) in [(&usage.max, MEMORY_MAX), (&usage.mean, MEMORY_MEAN)] {
-        let sizes = [memory.rss, memory.pss, memory.vmem, memory.swap];
-        for (field, size) in fields.into_iter().zip(sizes) {
-            out.whole(field, size.as_kib());
-        }
-    }
-    let span_millis = u64::try_from(usage.span.as_millis()).unwrap_or(u64::MAX);
-    for (total_field, rate_field, total) in [
-        (&TOT_RCHAR, &RATE_RCHAR, usage.read_chars),
-        (&TOT_WCHAR, &RATE_WCHAR, usage.write_chars),
-        (&TOT_RBYTES, &RATE_RBYTES, usage.read_bytes),
-        (&TOT_WBYTES, &RATE_WBYTES, usage.write_bytes),
-    ] {
-        out.whole(total_field, total.as_bytes());
-        let rate = total
-            .as_bytes()
-            .saturating_mul(1000)
-            .checked_div(span_millis);
-        out.whole_if_any(rate_field, rate);
-    }
-}
-
-/// The usage, if any of it is told. How many samples it is made from and how long they span is
-/// not on the wire.
-fn decode_usage(message: &Reader<'_>, cpu_time: Option<Duration>) -> Option<UsageSummary> {
-    let mut is_known = false;
-    // Pilot 3 writes -1 where it could not measure.
-    let mut number = |field: &Field| -> u64 {
-        let number = message.whole_if_any(field);
-        is_known |= number.is_some();
-        number.unwrap_or(0)
-    };
-    let [max, mean] = [MEMORY_MAX, MEMORY_MEAN].map(|fields| {
-        let [rss, pss, vmem, swap] = fields.map(|field| ByteCount::from_kib(number(field)));
-        MemoryUse {
-            rss,
-            pss,
-            vmem,
-            swap,
-        }
-    });
-    let [read_chars, write_chars, read_bytes, write_bytes] =
-        [&TOT_RCHAR, &TOT_WCHAR, &TOT_RBYTES, &TOT_WBYTES]
-            .map(|field| ByteCount::from_bytes(number(field)));
-    is_known.then_some(UsageSummary {
-        n_samples: 1,
-        max,
-        mean,
-        read_chars,
-        write_chars,
-        read_bytes,
-        write_bytes,
-        span: Duration::ZERO,
-        cpu: cpu_time.unwrap_or_default(),
-    })
-}
-
-/// Whole seconds of get job, stage-in, payload, stage-out, initial set-up and set-up.
-fn timing_text(timing: &PilotTiming) -> String {
-    let phases = [
-        timing.get_job,
-        timing.stage_in,
-        timing.payload,
-        timing.stage_out,
-        timing.initial_setup,
-        timing.setup,
-    ];
-    phases.map(|phase| phase.as_secs().to_string()).join("|")
-}
-
-/// Older pilots wrote fewer phases; a phase that is no number counts as zero.
-fn decode_timing(text: &str) -> Option<PilotTiming> {
-    if text.is_empty() {
-        return None;
-    }
-    let mut phases = text
-        .split('|')
-        .map(|phase| Duration::from_secs(phase.trim().parse().unwrap_or(0)));
-    let mut next = || phases.next().unwrap_or_default();
-    Some(PilotTiming {
-        get_job: next(),
-        stage_in: next(),
-        payload: next(),
-        stage_out: next(),
-        initial_setup: next(),
-        setup: next(),
-    })
 }
 
 /// Writes the answer to an update that was taken.
