@@ -7,6 +7,7 @@ mod ledger;
 mod readers;
 mod row;
 mod schema;
+pub mod workers;
 mod writer;
 
 pub use ledger::SqliteLedger;
