@@ -87,7 +87,7 @@ fn read_stat(pid: i32) -> Option<Stat> {
 
 /// Reads a line of `/proc/<pid>/stat`. The program's name comes second and may hold anything.
 ///
-/// Source: proc_pid_stat(5).
+/// Source: `proc_pid_stat(5)`.
 fn parse_stat(line: &str) -> Option<Stat> {
     let (_, rest) = line.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
