@@ -89,7 +89,7 @@ impl fmt::Display for ByteCount {
         for (unit, name) in [(TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")] {
             if self.0 >= unit {
                 let tenths = self.0 / (unit / 10);
-                return if self.0 % unit == 0 {
+                return if self.0.is_multiple_of(unit) {
                     write!(f, "{} {name}", self.0 / unit)
                 } else {
                     write!(f, "{}.{} {name}", tenths / 10, tenths % 10)
