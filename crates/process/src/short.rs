@@ -28,6 +28,9 @@ use crate::{StartError, guard::kill_group, spawn_named};
 /// Stack of the thread that waits for the command, in bytes.
 const WAIT_STACK_BYTES: usize = 128 << 10;
 
+/// How long a killed command may take to end. One that hangs in a device is left behind then.
+const KILL_LIMIT: Duration = Duration::from_secs(2);
+
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 << 10;
 
@@ -328,9 +331,9 @@ impl Watched {
         self.stdout.collected.len().max(self.stderr.collected.len())
     }
 
-    /// Kills what is left of the group and reaps the command.
+    /// Kills what is left of the group of a command that has ended, and reaps the command.
     fn finish(&mut self) -> io::Result<CommandEnd> {
-        kill_group(Pid::from_child(&self.child).as_raw_nonzero().get());
+        self.kill_group();
         let status = self.child.wait()?;
         self.is_reaped = true;
         Ok(match (status.code(), status.signal()) {
@@ -338,13 +341,27 @@ impl Watched {
             (None, signal) => CommandEnd::Signalled(signal.unwrap_or(0)),
         })
     }
+
+    fn kill_group(&self) {
+        kill_group(Pid::from_child(&self.child).as_raw_nonzero().get());
+    }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if !self.is_reaped {
+        if self.is_reaped {
+            return;
+        }
+        self.kill_group();
+        let mut polled = [PollFd::new(&self.ended, PollFlags::IN)];
+        if matches!(poll(&mut polled, Some(&to_timespec(KILL_LIMIT))), Ok(1..)) {
             // What cannot be waited for has been waited for.
-            let _ = self.finish();
+            let _ = self.child.wait();
+        } else {
+            tracing::warn!(
+                pid = self.child.id(),
+                "a killed command hangs in the kernel"
+            );
         }
     }
 }
