@@ -17,7 +17,7 @@ use crate::{
 pub struct Config {
     /// The name of this instance.
     pub harvester_id: HarvesterId,
-    /// How long a worker must be out of sight before the batch system's "not known" is believed.
+    /// How long the batch system must have answered "not known" before that is believed.
     /// Batch systems list a new worker with a delay. Default 60 s.
     pub lost_after: Duration,
     /// Pauses of submission after a refusal. Default 10 s to 10 min.

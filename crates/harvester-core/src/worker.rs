@@ -95,6 +95,8 @@ pub struct TrackedWorker {
     intent: Intent,
     /// The latest time at which it is known, or must be feared, to have existed.
     evidence: Timestamp,
+    /// Since when the batch system has answered that it does not know it, without a break.
+    absent_since: Option<Timestamp>,
     revision: Revision,
     acknowledged: Option<Revision>,
     reported: Option<Timestamp>,
@@ -126,6 +128,7 @@ impl TrackedWorker {
             stage,
             intent: Intent::Keep,
             evidence: now,
+            absent_since: None,
             revision: Revision(0),
             acknowledged: None,
             reported: None,
@@ -207,8 +210,7 @@ impl TrackedWorker {
 
     /// The batch system took it.
     pub(crate) fn accept(&mut self, now: Timestamp, batch_id: &BatchId) -> bool {
-        self.evidence = self.evidence.max(now);
-        self.stage = Stage::Known;
+        self.see(now);
         if self.worker.batch_id.is_empty() {
             self.worker.batch_id.clone_from(batch_id);
             self.touch();
@@ -261,8 +263,7 @@ impl TrackedWorker {
             }
             Observation::Removed { diag } => self.end(WorkerStatus::Cancelled, now, None, diag),
             Observation::Absent => {
-                let is_proof = asked >= self.evidence.after(lost_after);
-                is_proof
+                self.is_proven_absent(asked, lost_after)
                     && self.end(
                         WorkerStatus::Missed,
                         now,
@@ -280,8 +281,19 @@ impl TrackedWorker {
         self.worker.end_time.map(|end| end.since(begin))
     }
 
+    /// Takes one answer that the worker is not known. One such answer proves nothing, however long
+    /// ago the worker was seen: queries may have failed all the time.
+    fn is_proven_absent(&mut self, asked: Timestamp, lost_after: Duration) -> bool {
+        if asked < self.evidence {
+            return false;
+        }
+        let since = *self.absent_since.get_or_insert(asked);
+        asked >= since.after(lost_after)
+    }
+
     fn see(&mut self, asked: Timestamp) {
         self.evidence = self.evidence.max(asked);
+        self.absent_since = None;
         self.stage = Stage::Known;
     }
 

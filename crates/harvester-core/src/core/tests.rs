@@ -316,7 +316,7 @@ fn a_submission_of_unknown_fate_counts_until_it_is_proven_gone() {
         [],
         "too early"
     );
-    stage.wait(30);
+    stage.wait(60);
     let effects = stage.observe(&[(1, Observation::Absent)]);
     assert_eq!(stage.statuses()[0], WorkerStatus::Missed);
     assert_eq!(submitted(&effects), [2]);
@@ -497,6 +497,7 @@ fn a_late_acceptance_of_a_worker_given_up_cancels_it() {
     let mut stage = Stage::with_jobs(1);
     stage.give(Input::CycleDue);
     stage.give(Input::Recorded(WorkerId::new(1)));
+    stage.observe(&[(1, Observation::Absent)]);
     stage.wait(60);
     stage.observe(&[(1, Observation::Absent)]);
     let effects = stage.give(accepted(WorkerId::new(1)));

@@ -84,13 +84,15 @@ fn start_and_end_are_noted_once_with_node_and_exit_code() {
 }
 
 #[test]
-fn absence_is_believed_only_long_after_the_last_sign_of_life() {
+fn absence_is_believed_only_once_it_lasted() {
     let mut worker = tracked(WorkerStatus::Pending);
-    assert!(!worker.observe(&Observation::Absent, at(59), at(500), LOST_AFTER));
+    assert!(!worker.observe(&Observation::Absent, at(1), at(500), LOST_AFTER));
     worker.observe(&Observation::Queued, at(30), at(30), LOST_AFTER);
-    assert!(!worker.observe(&Observation::Absent, at(89), at(89), LOST_AFTER));
-    assert!(!worker.observe(&Observation::Unknown, at(900), at(900), LOST_AFTER));
-    assert!(worker.observe(&Observation::Absent, at(90), at(90), LOST_AFTER));
+    // The first such answer after a long silence of the batch system is no proof.
+    assert!(!worker.observe(&Observation::Absent, at(800), at(800), LOST_AFTER));
+    assert!(!worker.observe(&Observation::Unknown, at(850), at(850), LOST_AFTER));
+    assert!(!worker.observe(&Observation::Absent, at(859), at(859), LOST_AFTER));
+    assert!(worker.observe(&Observation::Absent, at(860), at(860), LOST_AFTER));
     assert_eq!(worker.worker().status, WorkerStatus::Missed);
 }
 
