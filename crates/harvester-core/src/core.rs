@@ -165,6 +165,10 @@ impl HarvesterCore {
                 // Where we cannot see, we do not add.
                 let reason = format!("workers cannot be queried: {reason}");
                 queue.pressure.on_failure(now, &reason, range);
+                let workers = self.workers.values_mut();
+                workers
+                    .filter(|worker| worker.worker().queue == *name)
+                    .for_each(TrackedWorker::doubt_absence);
                 return self.begin_planning(now, name);
             }
         };

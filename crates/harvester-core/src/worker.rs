@@ -271,8 +271,16 @@ impl TrackedWorker {
                         "the batch system does not know this worker",
                     )
             }
-            Observation::Unknown => false,
+            Observation::Unknown => {
+                self.doubt_absence();
+                false
+            }
         }
+    }
+
+    /// The batch system could not tell: what it said before is as old as it is.
+    pub(crate) const fn doubt_absence(&mut self) {
+        self.absent_since = None;
     }
 
     /// Returns how long it ran, none before its end.
@@ -282,7 +290,7 @@ impl TrackedWorker {
     }
 
     /// Takes one answer that the worker is not known. One such answer proves nothing, however long
-    /// ago the worker was seen: queries may have failed all the time.
+    /// ago the worker was seen: only answers without a gap, for long enough, do.
     fn is_proven_absent(&mut self, asked: Timestamp, lost_after: Duration) -> bool {
         if asked < self.evidence {
             return false;

@@ -513,3 +513,21 @@ fn words_about_strangers_change_nothing() {
     stage.run(Input::CycleDue);
     assert_eq!(stage.observe(&[(99, running())]), []);
 }
+
+#[test]
+fn a_failed_query_takes_the_proof_from_an_absence() {
+    let mut stage = Stage::with_jobs(1);
+    stage.give(Input::CycleDue);
+    stage.give(Input::Recorded(WorkerId::new(1)));
+    stage.give(accepted(WorkerId::new(1)));
+    stage.observe(&[(1, Observation::Absent)]);
+    stage.wait(30);
+    stage.give(Input::Observed {
+        queue: QueueName::new("Q"),
+        asked: stage.now,
+        answer: Err("no answer".to_owned()),
+    });
+    stage.wait(30);
+    stage.observe(&[(1, Observation::Absent)]);
+    assert_eq!(stage.statuses(), [WorkerStatus::Submitted]);
+}

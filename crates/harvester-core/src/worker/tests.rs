@@ -90,9 +90,11 @@ fn absence_is_believed_only_once_it_lasted() {
     worker.observe(&Observation::Queued, at(30), at(30), LOST_AFTER);
     // The first such answer after a long silence of the batch system is no proof.
     assert!(!worker.observe(&Observation::Absent, at(800), at(800), LOST_AFTER));
+    // Nor are two of them with a gap between.
     assert!(!worker.observe(&Observation::Unknown, at(850), at(850), LOST_AFTER));
-    assert!(!worker.observe(&Observation::Absent, at(859), at(859), LOST_AFTER));
-    assert!(worker.observe(&Observation::Absent, at(860), at(860), LOST_AFTER));
+    assert!(!worker.observe(&Observation::Absent, at(870), at(870), LOST_AFTER));
+    assert!(!worker.observe(&Observation::Absent, at(929), at(929), LOST_AFTER));
+    assert!(worker.observe(&Observation::Absent, at(930), at(930), LOST_AFTER));
     assert_eq!(worker.worker().status, WorkerStatus::Missed);
 }
 
