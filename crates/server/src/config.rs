@@ -48,6 +48,9 @@ pub(crate) struct ConfigFile {
     idle_timeout: Option<Duration>,
     /// Connections at a time; more wait until one ends. Default 4096.
     connections: Option<u32>,
+    /// Requests that are handled at a time; more wait until one ends. With `body_limit`, this
+    /// bounds the server's memory. Default 256.
+    requests: Option<u32>,
     /// How long running requests may take to end once the server is to stop. Default `10s`.
     #[serde(with = "optional_duration_text")]
     stop_timeout: Option<Duration>,
@@ -81,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) idle_timeout: Duration,
     /// Connections at a time.
     pub(crate) connections: usize,
+    /// Requests that are handled at a time.
+    pub(crate) requests: usize,
     /// Time for running requests once the server is to stop.
     pub(crate) stop_timeout: Duration,
     /// Least important messages that are logged.
@@ -259,7 +264,8 @@ fn resolve(
             Duration::from_secs(300),
             time,
         ),
-        connections: connections(picker, file.connections)?,
+        connections: at_least_one(picker, "connections", file.connections, 4096)?,
+        requests: at_least_one(picker, "requests", file.requests, 256)?,
         stop_timeout: picker.pick(
             "stop_timeout",
             [None, file.stop_timeout],
@@ -302,14 +308,19 @@ fn body_limit(picker: &mut Picker, file: Option<ByteCount>) -> Result<usize, Con
         })
 }
 
-fn connections(picker: &mut Picker, file: Option<u32>) -> Result<usize, ConfigError> {
-    let connections = picker.pick("connections", [None, file], 4096, u32::to_string);
-    usize::try_from(connections)
+fn at_least_one(
+    picker: &mut Picker,
+    key: &'static str,
+    file: Option<u32>,
+    built_in: u32,
+) -> Result<usize, ConfigError> {
+    let number = picker.pick(key, [None, file], built_in, u32::to_string);
+    usize::try_from(number)
         .ok()
-        .filter(|connections| *connections > 0)
+        .filter(|number| *number > 0)
         .ok_or_else(|| ConfigError::Value {
-            key: "connections",
-            value: connections.to_string(),
+            key,
+            value: number.to_string(),
             allowed: "at least 1",
         })
 }
@@ -393,6 +404,7 @@ mod tests {
         for text in [
             "body_limit = \"1 B\"",
             "connections = 0",
+            "requests = 0",
             "log = \"loud\"",
             "watch_interval = \"0s\"",
         ] {

@@ -75,10 +75,13 @@ async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     let submitted = app
         .write(move |ctx, ledger| core::submit(ctx, ledger, &submission))
         .await?;
-    let tasks = submitted.into_iter().map(|task| SubmittedTask {
-        id: task.id.value(),
-        name: task.name,
-        jobs: task.jobs,
+    let tasks = submitted.into_iter().map(|task| {
+        tracing::info!(task.id = %task.id, name = task.name, jobs = task.jobs, "task submitted");
+        SubmittedTask {
+            id: task.id.value(),
+            name: task.name,
+            jobs: task.jobs,
+        }
     });
     let answer = SubmitAnswer {
         tasks: tasks.collect(),
@@ -144,6 +147,7 @@ fn done(jobs: u64, what: &str) -> Answer<ActionAnswer> {
         1 => format!("{what}: 1 job"),
         _ => format!("{what}: {jobs} jobs"),
     };
+    tracing::info!(message);
     Ok(Json(ActionAnswer { jobs, message }))
 }
 

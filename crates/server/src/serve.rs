@@ -20,7 +20,7 @@ use axum::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{Semaphore, watch},
     time::timeout,
 };
 
@@ -104,8 +104,12 @@ async fn serve(
     }
     tracing::info!(%address, queues = knowledge.queues.len(), "serving");
     let watchdog = tokio::spawn(watchdog::run(Arc::clone(&app), config.watch_interval));
-    serve_until(config, listener, app, stop).await;
+    serve_until(config, listener, Arc::clone(&app), stop).await;
     watchdog.abort();
+    // Whether it was still there or not, it has let go of the app now.
+    drop(watchdog.await);
+    // With the last handle the database is closed, once what waits is committed.
+    drop(app);
     tracing::info!("stopped");
     Ok(())
 }
@@ -125,7 +129,7 @@ async fn serve_until(
     mut stop: watch::Receiver<bool>,
 ) {
     let listener = BoundedListener::new(listener, config.connections, config.idle_timeout);
-    let router = router(app, config.request_timeout);
+    let router = router(app, config);
     let mut stop_of_server = stop.clone();
     let server = axum::serve(listener, router)
         .with_graceful_shutdown(async move { stopped(&mut stop_of_server).await });
@@ -143,7 +147,11 @@ async fn serve_until(
     }
 }
 
-fn router(app: Arc<App>, request_timeout: Duration) -> Router {
+fn router(app: Arc<App>, config: &Config) -> Router {
+    let bounds = Bounds {
+        time: config.request_timeout,
+        turns: Arc::new(Semaphore::new(config.requests)),
+    };
     Router::new()
         .route("/server/panda/{method}", any(panda::legacy))
         .route("/api/{version}/{module}/{method}", any(panda::v1))
@@ -151,16 +159,29 @@ fn router(app: Arc<App>, request_timeout: Duration) -> Router {
         .merge(rest::routes())
         .fallback(panda::no_such_path)
         .with_state(app)
-        .layer(from_fn_with_state(request_timeout, within_time))
+        .layer(from_fn_with_state(bounds, within_bounds))
 }
 
-/// Gives a request up that takes too long. What it wrote may be kept all the same: clients ask
-/// again, and asking twice does no harm.
-async fn within_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
-    match timeout(limit, next.run(request)).await {
+/// What one request may take.
+#[derive(Debug, Clone)]
+struct Bounds {
+    /// From its head to its answer, waiting for its turn included.
+    time: Duration,
+    /// One for each request that is handled.
+    turns: Arc<Semaphore>,
+}
+
+/// Has a request wait for its turn, and gives it up if it takes too long. What it wrote may be
+/// kept all the same: clients ask again, and asking twice does no harm.
+async fn within_bounds(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
+    let handled = async {
+        let _turn = bounds.turns.acquire().await.expect("it is never closed");
+        next.run(request).await
+    };
+    match timeout(bounds.time, handled).await {
         Ok(response) => response,
         Err(_) => {
-            let text = format!("ERROR : the request took longer than {limit:?}");
+            let text = format!("ERROR : the request took longer than {:?}", bounds.time);
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
     }

@@ -32,7 +32,12 @@ pub(super) async fn acquire_jobs(app: &App, dialect: Dialect, fields: &Fields) -
         .write(move |ctx, ledger| acquire(ctx, ledger, &request))
         .await
     {
-        Ok(jobs) => get_job::encode_answer(form, &jobs),
+        Ok(jobs) => {
+            for job in &jobs {
+                tracing::debug!(job.id = %job.panda_id, job.attempt = %job.attempt_nr, "job sent");
+            }
+            get_job::encode_answer(form, &jobs)
+        }
         // Pilots come back later, as if there were no jobs, and log the reason.
         Err(WriteError::Operation(
             error @ (AcquireError::UnknownQueue { .. } | AcquireError::QueueNotServing { .. }),

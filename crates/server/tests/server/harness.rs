@@ -75,6 +75,11 @@ impl Server {
         }
     }
 
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The server's folder.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()

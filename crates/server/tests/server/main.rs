@@ -1,6 +1,8 @@
 //! The real binary on a free port of the loopback, spoken to as its clients do.
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod jobs;
