@@ -140,10 +140,12 @@ impl<L: Ledger> Operation<'_, L> {
 
     /// The queue of the attempt before, if its error says that another place is better.
     fn queue_to_avoid(&self, job: &JobRecord) -> Result<Option<QueueName>, LedgerError> {
-        let Some(before) = job.attempt_nr.value().checked_sub(1) else {
+        let before = job.attempt_nr.value().saturating_sub(1);
+        if before == 0 {
             return Ok(None);
-        };
-        let Some(attempt) = self.ledger.attempt(job.panda_id, AttemptNr::new(before))? else {
+        }
+        let before = AttemptNr::new(before);
+        let Some(attempt) = self.ledger.attempt(job.panda_id, before)? else {
             return Ok(None);
         };
         let entry = self.ctx.catalogue.entry(&attempt.diagnosis);

@@ -335,7 +335,7 @@ fn log_guid(attempt: &AttemptRecord) -> Guid {
 
 /// Spreads the bits of a number over all bits, one to one.
 ///
-/// Source: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+/// Source: the finalizer of `SplitMix64` (Steele, Lea, Flood 2014).
 const fn mixed(value: u64) -> u64 {
     let value = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

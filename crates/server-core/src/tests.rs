@@ -1,1 +1,12 @@
+//! Operations together, one behaviour a test, on a server with two queues.
 
+mod chains;
+mod dispatching;
+mod harness;
+mod people;
+mod random;
+mod retries;
+mod submitting;
+mod updates;
+mod watching;
+mod workers;

@@ -65,21 +65,29 @@ enum Effect {
 }
 
 fn effect_of(old: JobStatus, new: JobStatus) -> Effect {
-    use JobStatus::{Failed, Finished, Holding, Merging, Running, Sent, Starting, Transferring};
-    match (old, new) {
-        (Merging, _) => Effect::Nothing,
-        (_, Finished | Failed) => Effect::End,
-        (Sent, Starting) => Effect::Becomes(Starting),
+    use JobStatus::{
+        Activated, Assigned, Cancelled, Closed, Defined, Failed, Finished, Holding, Merging,
+        Pending, Running, Sent, Starting, Transferring,
+    };
+    if old == Merging {
+        return Effect::Nothing;
+    }
+    let has_not_run = matches!(old, Sent | Starting);
+    match new {
+        Finished | Failed => Effect::End,
+        Starting if old == Sent => Effect::Becomes(Starting),
         // A pilot that skipped `running` must have run.
-        (Sent | Starting, Running | Transferring) => Effect::Becomes(Running),
-        (Sent | Starting | Running, Holding) => Effect::Becomes(Holding),
-        (Running, Transferring) => Effect::Becomes(Transferring),
-        // An older heartbeat that was late, a repeated one, or one sent by a recovering pilot.
-        (Starting | Running, Starting)
-        | (Running, Running)
-        | (Holding | Transferring, Holding)
-        | (Transferring, Transferring) => Effect::Heard,
-        _ => Effect::Nothing,
+        Running | Transferring if has_not_run => Effect::Becomes(Running),
+        Transferring if old == Running => Effect::Becomes(Transferring),
+        Holding if old.is_with_pilot() => Effect::Becomes(Holding),
+        // A repeated heartbeat, an older one that was late, or one of a recovering pilot.
+        Running | Transferring if old == new => Effect::Heard,
+        Starting if matches!(old, Starting | Running) => Effect::Heard,
+        Holding => Effect::Heard,
+        Starting | Running | Transferring => Effect::Nothing,
+        Pending | Defined | Assigned | Activated | Sent | Merging | Cancelled | Closed => {
+            Effect::Nothing
+        }
     }
 }
 
@@ -133,8 +141,9 @@ impl<L: Ledger> Operation<'_, L> {
                 attempt.status = status;
                 self.set_status(&mut job, status);
             }
-            Effect::Heard | Effect::Nothing => job.modified = self.ctx.now,
+            Effect::Heard | Effect::Nothing => {}
         }
+        job.modified = self.ctx.now;
         self.ledger.put_attempt(&attempt)?;
         self.ledger.put_job(&job)?;
         Ok(UpdateAnswer { commands })

@@ -123,10 +123,10 @@ impl<'a, L: Ledger> Check<'a, L> {
         let outputs = spec.outputs.iter().map(|output| output.name.as_str());
         placeholder_names(&field("output name"), outputs)?;
         let n_jobs = self.jobs(spec)?;
-        Template::parse(&spec.parameters, &names_of(spec)).map_err(|source| {
+        Template::parse(&spec.parameters, &names_of(spec)).map_err(|problem| {
             SubmitError::BadTemplate {
                 field: field("parameters"),
-                source,
+                problem,
             }
         })?;
         for output in &spec.outputs {
@@ -253,10 +253,10 @@ impl<'a, L: Ledger> Check<'a, L> {
             output.dataset.as_str(),
             ":/",
         )?;
-        let template = Template::parse(&output.lfn, &Names::default()).map_err(|source| {
+        let template = Template::parse(&output.lfn, &Names::default()).map_err(|problem| {
             SubmitError::BadTemplate {
                 field: format!("lfn of {}", field()),
-                source,
+                problem,
             }
         })?;
         // The longest name that can come of it.

@@ -69,12 +69,12 @@ pub enum SubmitError {
         allowed: u32,
     },
     /// A text has a placeholder that cannot be filled in.
-    #[error("{field}: {source}")]
+    #[error("{field}: {problem}")]
     BadTemplate {
         /// The field, with the task's name.
         field: String,
         /// What is wrong.
-        source: TemplateError,
+        problem: TemplateError,
     },
     /// Two attempts or two outputs would write files of the same name.
     #[error("{field}: names made from `{lfn}` are not unique")]

@@ -1,0 +1,201 @@
+//! Random sequences of operations: late, repeated, invented and contradicting messages, jumps of
+//! the clock, kills. The harness checks the invariants J1, J2, J4, J5, J6, S1 and P3 after each.
+
+use std::time::Duration;
+
+use ailurus_model::{
+    AttemptNr, ErrorCode, Job, JobStatus, JobUpdate, PandaId, WorkerStatus, task::Split,
+};
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::harness::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Acquire {
+        queue: &'static str,
+        worker: u64,
+    },
+    /// An update of one of the jobs that were ever given out, whatever became of it.
+    Update {
+        which: usize,
+        status: JobStatus,
+    },
+    Finish {
+        which: usize,
+    },
+    /// A final update that lacks its last outputs.
+    FinishPartly {
+        which: usize,
+        n_outputs: usize,
+    },
+    Fail {
+        which: usize,
+        code: ErrorCode,
+    },
+    /// An update with made-up numbers.
+    Lie {
+        job: u64,
+        attempt: Option<u32>,
+        status: JobStatus,
+    },
+    Worker {
+        id: u64,
+        status: WorkerStatus,
+        panda_id: u64,
+    },
+    KillJob {
+        id: u64,
+    },
+    KillTask {
+        id: u64,
+    },
+    Retry {
+        id: u64,
+    },
+    Watch,
+    Broker,
+    /// Minutes, also backwards.
+    Jump {
+        minutes: i64,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let which = 0_usize..100;
+    let status = || select(JobStatus::ALL);
+    let code = select(
+        &[
+            ErrorCode::StageInFailed,
+            ErrorCode::LoopingJob,
+            ErrorCode::PayloadOutOfMemory,
+            ErrorCode::PayloadExecutionFailure,
+        ][..],
+    );
+    prop_oneof![
+        6 => (select(&[NEAR, FAR][..]), 0_u64..6).prop_map(|(queue, worker)| Step::Acquire { queue, worker }),
+        4 => (which.clone(), status()).prop_map(|(which, status)| Step::Update { which, status }),
+        6 => which.clone().prop_map(|which| Step::Finish { which }),
+        1 => (which.clone(), 0_usize..3)
+            .prop_map(|(which, n_outputs)| Step::FinishPartly { which, n_outputs }),
+        3 => (which, code).prop_map(|(which, code)| Step::Fail { which, code }),
+        2 => (0_u64..12, proptest::option::of(0_u32..5), status())
+            .prop_map(|(job, attempt, status)| Step::Lie { job, attempt, status }),
+        2 => (0_u64..6, select(WorkerStatus::ALL), 0_u64..12)
+            .prop_map(|(id, status, panda_id)| Step::Worker { id, status, panda_id }),
+        1 => (0_u64..12).prop_map(|id| Step::KillJob { id }),
+        1 => (0_u64..5).prop_map(|id| Step::KillTask { id }),
+        1 => (0_u64..5).prop_map(|id| Step::Retry { id }),
+        1 => Just(Step::Watch),
+        1 => Just(Step::Broker),
+        2 => (-30_i64..240).prop_map(|minutes| Step::Jump { minutes }),
+    ]
+}
+
+fn apply(server: &mut Server, given_out: &mut Vec<Job>, step: Step) {
+    let job_of = |which: usize| {
+        let index = which.checked_rem(given_out.len())?;
+        given_out.get(index).cloned()
+    };
+    match step {
+        Step::Acquire { queue, worker } => {
+            given_out.extend(
+                server
+                    .try_acquire(&request_in_worker(queue, worker))
+                    .unwrap(),
+            );
+        }
+        Step::Update { which, status } => {
+            if let Some(job) = job_of(which) {
+                server.update(&job, status);
+            }
+        }
+        Step::Finish { which } => {
+            if let Some(job) = job_of(which) {
+                server.finish(&job);
+            }
+        }
+        Step::FinishPartly { which, n_outputs } => {
+            if let Some(job) = job_of(which) {
+                let mut update = finished(&job);
+                update.outputs.truncate(n_outputs);
+                server.send(&update);
+            }
+        }
+        Step::Fail { which, code } => {
+            if let Some(job) = job_of(which) {
+                server.fail(&job, code);
+            }
+        }
+        Step::Lie {
+            job,
+            attempt,
+            status,
+        } => {
+            server.send(&JobUpdate::new(
+                PandaId::new(job),
+                attempt.map(AttemptNr::new),
+                status,
+            ));
+        }
+        Step::Worker {
+            id,
+            status,
+            panda_id,
+        } => {
+            let mut report = worker(id, status);
+            report.panda_ids = vec![PandaId::new(panda_id)];
+            report.submit_time = Some(server.now);
+            server.report_worker(&report);
+        }
+        Step::KillJob { id } => drop(server.kill_job(id)),
+        Step::KillTask { id } => drop(server.kill_task(id)),
+        Step::Retry { id } => drop(server.retry_task(id)),
+        Step::Watch => drop(server.watch()),
+        Step::Broker => drop(server.broker()),
+        Step::Jump { minutes } => {
+            let size = Duration::from_secs(minutes.unsigned_abs() * 60);
+            server.now = if minutes < 0 {
+                server.now.before(size)
+            } else {
+                server.now.after(size)
+            };
+        }
+    }
+}
+
+fn chain() -> Server {
+    Server::with([
+        generation(4),
+        reading("gen", "sim", Split::Files { per_job: 2 }),
+        reading("sim", "reco", FILE_BY_FILE),
+        reading("reco", "ana", Split::AllFiles),
+    ])
+}
+
+/// Once everybody behaves, every job ends.
+fn settle(server: &mut Server) {
+    server.pass(Duration::from_secs(4 * 3600));
+    server.watch();
+    for _ in 0..200 {
+        let Some(job) = server.next_job() else { break };
+        server.finish(&job);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_of_messages_breaks_an_invariant(steps in vec(step(), 1..80)) {
+        let mut server = chain();
+        let mut given_out = Vec::new();
+        for step in steps {
+            apply(&mut server, &mut given_out, step);
+        }
+        settle(&mut server);
+        for task in 1..=4 {
+            prop_assert!(server.task_status(task).is_terminal(), "task {task}: {:?}", server.statuses(task));
+        }
+    }
+}

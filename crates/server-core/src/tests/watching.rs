@@ -1,0 +1,242 @@
+use std::time::Duration;
+
+use ailurus_model::{AttemptNr, ErrorCode, JobStatus, queue::QueueStatus};
+
+use super::harness::*;
+use crate::WatchReport;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_silent_job_is_tried_again() {
+    let mut server = Server::with([generation(1)]);
+    server.running_job();
+    server.pass(2 * HOUR);
+    assert_eq!(server.watch(), WatchReport::default());
+    server.pass(Duration::from_millis(1));
+    let report = server.watch();
+    assert_eq!(
+        report,
+        WatchReport {
+            lost_heartbeats: 1,
+            ..WatchReport::default()
+        }
+    );
+    assert_eq!(server.status(1), JobStatus::Activated);
+    assert_eq!(server.job(1).attempt_nr, AttemptNr::new(2));
+    let attempt = server.attempt(1, 1);
+    assert_eq!(attempt.diagnosis, "job-lost-heartbeat");
+    let error = attempt.server_error.unwrap();
+    assert_eq!(error.code, 100);
+    assert!(
+        error.diag.starts_with("lost heartbeat : 20"),
+        "{}",
+        error.diag
+    );
+}
+
+#[test]
+fn heartbeats_keep_a_job_alive() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    for _ in 0..10 {
+        server.pass(HOUR);
+        server.update(&job, JobStatus::Running);
+        assert_eq!(server.watch(), WatchReport::default());
+    }
+}
+
+#[test]
+fn a_pilot_must_answer_soon_after_it_got_a_job() {
+    let mut server = Server::with([generation(1)]);
+    server.next_job().unwrap();
+    server.pass(31 * MINUTE);
+    assert_eq!(server.watch().sent_without_reply, 1);
+    assert_eq!(server.attempt(1, 1).server_error.unwrap().code, 102);
+}
+
+#[test]
+fn a_final_report_is_not_waited_for_for_ever() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    server.update(&job, JobStatus::Holding);
+    server.pass(181 * MINUTE);
+    assert_eq!(server.watch().holding_too_long, 1);
+    assert_eq!(server.attempt(1, 1).server_error.unwrap().code, 103);
+}
+
+#[test]
+fn outputs_are_not_waited_for_for_ever() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    server.update(&job, JobStatus::Transferring);
+    server.pass(121 * MINUTE);
+    assert_eq!(server.watch().transferring_too_long, 1);
+    assert_eq!(server.attempt(1, 1).server_error.unwrap().code, 104);
+}
+
+#[test]
+fn a_silent_job_that_was_killed_is_cancelled() {
+    let mut server = Server::with([generation(1)]);
+    server.running_job();
+    server.kill_job(1).unwrap();
+    server.pass(3 * HOUR);
+    server.watch();
+    assert_eq!(server.status(1), JobStatus::Cancelled);
+}
+
+#[test]
+fn the_pilot_that_was_given_up_cannot_finish_the_job() {
+    let mut server = Server::with([generation(1)]);
+    let lost = server.running_job();
+    server.pass(3 * HOUR);
+    server.watch();
+    let next = server.running_job();
+    server.finish(&lost);
+    assert_eq!(server.status(1), JobStatus::Running);
+    server.finish(&next);
+    assert_eq!(server.file("spd.gen", 0).unwrap().lfn, next.outputs[0].lfn);
+}
+
+#[test]
+fn jobs_of_paused_queues_are_left_alone_and_do_not_hide_others() {
+    let mut server = Server::with([generation(6)]);
+    server.limits.watch_batch = 1;
+    for queue in [NEAR, FAR] {
+        for _ in 0..3 {
+            let job = server.acquire(queue).pop().unwrap();
+            server.update(&job, JobStatus::Running);
+        }
+        server.pass(MINUTE);
+    }
+    server.queue(NEAR).status = QueueStatus::Paused;
+    server.pass(3 * HOUR);
+    assert_eq!(server.watch().lost_heartbeats, 1);
+    let lost: Vec<_> = server
+        .ledger
+        .jobs()
+        .filter(|job| job.attempt_nr.value() == 2)
+        .collect();
+    assert_eq!(lost.len(), 1);
+    assert_eq!(
+        server.attempt(lost[0].panda_id.value(), 1).queue.as_str(),
+        FAR
+    );
+}
+
+#[test]
+fn one_call_handles_a_bounded_number_of_jobs() {
+    let mut server = Server::with([generation(5)]);
+    server.limits.watch_batch = 2;
+    while server.next_job().is_some() {}
+    server.pass(HOUR);
+    let counts: Vec<u64> = (0..4).map(|_| server.watch().sent_without_reply).collect();
+    assert_eq!(counts, [2, 2, 1, 0]);
+}
+
+#[test]
+fn a_clock_that_goes_back_ends_nothing() {
+    let mut server = Server::with([generation(1)]);
+    server.running_job();
+    server.now = server.now.before(10 * HOUR);
+    assert_eq!(server.watch(), WatchReport::default());
+}
+
+#[test]
+fn a_job_that_nobody_fetches_is_brokered_anew() {
+    let mut spec = generation(1);
+    spec.queues = vec![NEAR.into()];
+    let mut server = Server::with([spec]);
+    server.pass(49 * HOUR);
+    assert_eq!(server.watch().activated_too_long, 1);
+    assert_eq!(server.status(1), JobStatus::Activated);
+    assert_eq!(server.job(1).modified, server.now);
+    assert_eq!(server.watch().activated_too_long, 0);
+}
+
+#[test]
+fn jobs_leave_a_queue_that_goes_offline() {
+    let mut server = Server::with([generation(4)]);
+    server.queue(NEAR).status = QueueStatus::Offline;
+    server.pass(MINUTE);
+    assert_eq!(server.broker(), 2);
+    assert!(
+        server
+            .ledger
+            .jobs()
+            .all(|job| job.queue == Some(FAR.into()))
+    );
+    server.queues.remove(&FAR.into());
+    server.pass(MINUTE);
+    assert_eq!(server.broker(), 0);
+    assert_eq!(server.statuses(1), [JobStatus::Defined; 4]);
+    assert!(server.job(1).reason.contains("`JINR_NEAR` is offline"));
+}
+
+#[test]
+fn jobs_stay_at_a_queue_that_only_takes_no_new_ones() {
+    let mut server = Server::with([generation(4)]);
+    server.queue(NEAR).status = QueueStatus::Brokeroff;
+    server.pass(MINUTE);
+    let before = server.ledger.clone();
+    assert_eq!(server.broker(), 0);
+    assert_eq!(server.ledger, before);
+}
+
+#[test]
+fn waiting_jobs_are_brokered_when_a_queue_appears() {
+    let mut server = Server::new();
+    let far = server.queues.remove(&FAR.into()).unwrap();
+    server.queue(NEAR).core_count = 1;
+    let mut spec = generation(2);
+    spec.resources.cores = 4;
+    server.submit([spec]);
+    assert_eq!(server.statuses(1), [JobStatus::Defined; 2]);
+    server.queues.insert(FAR.into(), far);
+    server.pass(MINUTE);
+    assert_eq!(server.broker(), 2);
+    assert_eq!(server.job(1).reason, "");
+}
+
+#[test]
+fn jobs_that_no_queue_takes_do_not_hide_others() {
+    let mut server = Server::new();
+    server.limits.broker_batch = 1;
+    for name in [NEAR, FAR] {
+        server.queue(name).status = QueueStatus::Offline;
+    }
+    let mut wide = generation(1);
+    wide.resources.cores = 64;
+    let mut narrow = generation(1);
+    narrow.name = "narrow".to_owned();
+    narrow.parameters = String::new();
+    narrow.outputs.clear();
+    server.submit([wide, narrow]);
+    server.queue(NEAR).status = QueueStatus::Online;
+    let placed: Vec<u64> = (0..2)
+        .map(|_| {
+            server.pass(MINUTE);
+            server.broker()
+        })
+        .collect();
+    assert_eq!(placed, [0, 1]);
+}
+
+#[test]
+fn a_retry_that_found_no_queue_still_avoids_the_bad_one() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    let bad = server.job(1).queue.unwrap();
+    for name in [NEAR, FAR] {
+        server.queue(name).status = QueueStatus::Offline;
+    }
+    server.fail(&job, ErrorCode::StageInFailed);
+    assert_eq!(server.status(1), JobStatus::Defined);
+    for name in [NEAR, FAR] {
+        server.queue(name).status = QueueStatus::Online;
+    }
+    server.pass(MINUTE);
+    assert_eq!(server.broker(), 1);
+    assert_ne!(server.job(1).queue, Some(bad));
+}
