@@ -1,3 +1,5 @@
+//! Every filter, every weight, and ties.
+
 use ailurus_model::queue::QueueStatus;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Chains of tasks: release part by part, lost parts, and what a retry brings back.
+
 use ailurus_model::{ErrorCode, Job, JobStatus, TaskStatus, task::Split};
 
 use super::harness::*;

@@ -1,3 +1,5 @@
+//! Which jobs a pilot gets, in which order, and how they are described.
+
 use std::{collections::BTreeSet, time::Duration};
 
 use ailurus_model::{

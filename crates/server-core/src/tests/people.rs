@@ -1,3 +1,5 @@
+//! What people do: kill jobs and tasks, and retry tasks.
+
 use ailurus_model::{Command, ErrorCode, JobStatus, TaskStatus};
 
 use super::harness::*;

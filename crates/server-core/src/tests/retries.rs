@@ -1,3 +1,5 @@
+//! Which failed attempts are followed by another one, and where.
+
 use ailurus_model::{
     AttemptNr, ByteCount, Command, ErrorCode, JobStatus, TaskStatus, update::ReportedError,
 };

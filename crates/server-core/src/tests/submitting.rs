@@ -1,3 +1,5 @@
+//! How tasks are cut into jobs, and which submissions are refused.
+
 use ailurus_model::{
     ByteCount, JobStatus, Lfn, SourceLabel, TaskSpec, TaskStatus,
     task::{Split, Submission},

@@ -1,3 +1,5 @@
+//! What updates of jobs change: the table of moves, final updates, late and false ones.
+
 use std::time::Duration;
 
 use ailurus_model::{

@@ -1,3 +1,5 @@
+//! Time-outs, and jobs that wait for a queue.
+
 use std::time::Duration;
 
 use ailurus_model::{AttemptNr, ErrorCode, JobStatus, queue::QueueStatus};

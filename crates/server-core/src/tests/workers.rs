@@ -1,3 +1,5 @@
+//! Reports about workers, and the jobs in them.
+
 use std::time::Duration;
 
 use ailurus_model::{AttemptNr, JobStatus, NodeName, Worker, WorkerId, WorkerStatus};
