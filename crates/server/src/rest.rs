@@ -11,7 +11,7 @@ use ailurus_model::{
     ChainName, DatasetName, JobStatus, PandaId, QueueName, TaskId, task::Submission,
 };
 use ailurus_server_core::{self as core, ledger::Ledger};
-use ailurus_store::JobFilter;
+use ailurus_store::{JobFilter, JobPast};
 use ailurus_wire::rest::{
     ActionAnswer, DatasetView, JobView, QueueView, SubmitAnswer, SubmittedTask, TaskView,
 };
@@ -157,6 +157,8 @@ struct JobQuery {
     task: Option<u64>,
     status: Option<JobStatus>,
     limit: Option<usize>,
+    #[serde(default)]
+    failed_attempts: bool,
 }
 
 async fn list_jobs(
@@ -167,6 +169,10 @@ async fn list_jobs(
     let filter = JobFilter {
         task: query.task.map(TaskId::new),
         status: query.status,
+        past: match query.failed_attempts {
+            true => JobPast::FailedAttempt,
+            false => JobPast::Any,
+        },
     };
     let limit = query.limit.unwrap_or(JOBS_DEFAULT).min(JOBS_MAX);
     let rows = app

@@ -11,6 +11,6 @@ pub mod workers;
 mod writer;
 
 pub use ledger::SqliteLedger;
-pub use readers::{JobFilter, JobRow, ReadError, Reader, Readers, TaskRow, WorkerCounts};
+pub use readers::{JobFilter, JobPast, JobRow, ReadError, Reader, Readers, TaskRow, WorkerCounts};
 pub use schema::OpenError;
 pub use writer::{OPERATIONS_PER_COMMIT, OPERATIONS_WAITING, WriteError, Writer};

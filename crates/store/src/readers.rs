@@ -112,6 +112,18 @@ pub struct JobFilter {
     pub task: Option<TaskId>,
     /// Jobs in this status, all if none.
     pub status: Option<JobStatus>,
+    /// Jobs with any past, or only those with failures in it.
+    pub past: JobPast,
+}
+
+/// What must have happened to the jobs of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JobPast {
+    /// Anything.
+    #[default]
+    Any,
+    /// At least one attempt failed, also where the job then finished.
+    FailedAttempt,
 }
 
 /// Workers that have not ended, by status.
@@ -219,8 +231,17 @@ impl Reader {
             (None, Some(_)) => "?1 IS NULL AND status = ?2",
             (None, None) => "?1 IS NULL AND ?2 IS NULL",
         };
+        let past = match filter.past {
+            JobPast::Any => "",
+            // The condition of the index of unsuccessful attempts, so that it can be used.
+            JobPast::FailedAttempt => {
+                "AND panda_id IN (SELECT panda_id FROM attempt
+                 WHERE status IN ('failed', 'cancelled', 'closed') AND status = 'failed')"
+            }
+        };
         let sql = format!(
-            "SELECT {JOB_COLUMNS} FROM job WHERE {conditions} ORDER BY panda_id DESC LIMIT ?3"
+            "SELECT {JOB_COLUMNS} FROM job WHERE {conditions} {past}
+             ORDER BY panda_id DESC LIMIT ?3"
         );
         let mut jobs: Vec<JobRecord> = self
             .ledger

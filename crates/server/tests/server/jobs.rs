@@ -143,7 +143,7 @@ fn an_old_attempt_is_refused_by_its_number() {
 #[test]
 fn a_silent_job_gets_its_next_attempt() {
     let server = Server::start_with("[limits]\nheartbeat_timeout = \"200ms\"");
-    server.submit("silent", 1);
+    server.submit("silent", 2);
     let request = json!({"siteName": QUEUE, "prodSourceLabel": "managed", "node": "wn1"});
     let id: u64 = server
         .legacy("getJob", &request)
@@ -156,6 +156,9 @@ fn a_silent_job_gets_its_next_attempt() {
         Some(server.job(id)).filter(|job| job["attempt_nr"] == 2)
     });
     assert_eq!(job["attempts"][0]["status"], "failed", "{job}");
+    let failures = server.get("/ailurus/v1/jobs?failed_attempts=true").json();
+    assert_eq!(failures.as_array().map(Vec::len), Some(1), "{failures}");
+    assert_eq!(failures[0]["panda_id"], id);
 }
 
 #[test]
