@@ -14,6 +14,9 @@ use anyhow::bail;
 
 use crate::{docs, shell, tidy};
 
+/// A step's name and what it does.
+type Step = (&'static str, fn() -> anyhow::Result<()>);
+
 /// The version that the rules are written for.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
@@ -26,7 +29,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     if let Some(option) = options.first() {
         bail!("`{option}` is no option of `test`: it takes none");
     }
-    let steps: [(&str, fn() -> anyhow::Result<()>); 8] = [
+    let steps: [Step; 8] = [
         ("formatting", formatting),
         ("layers, names and sizes", || tidy::run(&[])),
         ("licences and bans", licences),
@@ -87,8 +90,18 @@ fn cargo_deny() -> anyhow::Result<PathBuf> {
         eprintln!("   building cargo-deny (once, some minutes)");
         let mut install = shell::cargo();
         // Without its defaults it needs no C library, and no network for what we ask it.
-        install.args(["install", "cargo-deny", "--locked", "--quiet", "--no-default-features"]);
-        shell::run(install.args(["--version", CARGO_DENY_VERSION, "--root"]).arg(&root))?;
+        install.args([
+            "install",
+            "cargo-deny",
+            "--locked",
+            "--quiet",
+            "--no-default-features",
+        ]);
+        shell::run(
+            install
+                .args(["--version", CARGO_DENY_VERSION, "--root"])
+                .arg(&root),
+        )?;
     }
     Ok(program)
 }
