@@ -85,8 +85,9 @@ impl CommandProfile {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProgressProfile {
-    /// Names of files that say nothing about progress. Default: none.
-    pub ignored: Vec<NamePattern>,
+    /// A file says nothing about progress if its path below the job's directory contains one of
+    /// these texts. Default: none.
+    pub ignored: Vec<String>,
 }
 
 /// What goes into the log archive.

@@ -1,3 +1,53 @@
-//! The agent on a worker node: wires cores and adapters, parses arguments, gives the exit code.
+//! `ailurus-pilot`: the agent on a worker node. Wires the core to its adapters and gives the exit
+//! code. What is decided is decided in `ailurus-pilot-core`.
 
-fn main() {}
+use std::{process::ExitCode, time::Instant};
+
+use clap::Parser as _;
+
+mod args;
+mod data;
+mod environment;
+mod log;
+mod payload;
+mod server;
+mod server_url;
+mod settings;
+mod shell;
+mod site;
+mod timing;
+mod work_dir;
+
+use args::Args;
+use settings::Settings;
+
+/// Exit code for what is wrong with arguments, as option parsers give it.
+const USAGE_ERROR: u8 = 2;
+/// Exit code of a pilot that could not make its own directory, as Pilot 3's.
+const NO_DIRECTORY: u8 = 66;
+
+fn main() -> ExitCode {
+    ailurus_process::guard::run_if_asked();
+    let begin = Instant::now();
+    let args = Args::parse();
+    let settings = match Settings::gather(&args, begin) {
+        Ok(settings) => settings,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(USAGE_ERROR);
+        }
+    };
+    match shell::run(settings) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(NO_DIRECTORY)
+        }
+    }
+}
+
+/// Says on standard error what went wrong before there was a log, with all causes.
+#[expect(clippy::print_stderr, reason = "there is no log yet")]
+fn complain(error: &dyn std::error::Error) {
+    eprintln!("ailurus-pilot: {}", log::chain(error));
+}

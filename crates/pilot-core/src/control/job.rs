@@ -20,7 +20,10 @@ use crate::{
     data::{LogPlan, StageOutPlan},
     input::{PayloadEnd, Site, UpdateFailure, UpdateNr},
     monitoring::JobLimits,
-    payload::ending::{EndReason, Step},
+    payload::{
+        ending::{EndReason, Step},
+        script::ScriptPlan,
+    },
     resource::life_limit,
 };
 
@@ -54,7 +57,7 @@ enum Phase {
     StagingIn {
         since: Moment,
         inputs: Wait,
-        script: Wait,
+        script: ScriptWait,
     },
     Starting {
         since: Moment,
@@ -79,6 +82,15 @@ enum Phase {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
+    UnderWay,
+    Done,
+}
+
+/// As [`Wait`], for the script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum ScriptWait {
+    /// It is one of the inputs, so it is looked for once these are there.
+    AfterInputs(ScriptPlan),
     UnderWay,
     Done,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ailurus_experiment::plan_payload;
 use ailurus_model::{ErrorCode, JobStatus};
 
-use super::{Directory, JobLife, Phase, Standing, Turn, Wait};
+use super::{Directory, JobLife, Phase, ScriptWait, Standing, Turn, Wait};
 use crate::{
     JobEffect, Problem,
     config::Cleanup,
@@ -13,13 +13,13 @@ use crate::{
         running::Running,
         update::{Desk, final_update, wall_clock},
     },
-    data::{StoredFile, plan_log, plan_stage_in, plan_stage_out},
+    data::{StageInPlan, StoredFile, plan_log, plan_stage_in, plan_stage_out},
     input::PayloadEnd,
     monitoring::Sample,
     payload::{
         ending::EndReason,
         report::PayloadReport,
-        script::{plan_problem, plan_script},
+        script::{ScriptPlan, plan_problem, plan_script},
     },
     recovery::{Verdict, judge},
 };
@@ -48,43 +48,62 @@ impl JobLife {
             .and_then(|script| Ok((script, plan_stage_in(job, site, config)?)));
         match plans {
             Err(problem) => self.fail(turn, problem),
-            Ok((script, stage_in)) => {
-                let inputs = if stage_in.files.is_empty() {
-                    Wait::Done
-                } else {
-                    Wait::UnderWay
-                };
-                let phase = Phase::StagingIn {
-                    since: turn.now,
-                    inputs,
-                    script: Wait::UnderWay,
-                };
-                self.enter(turn, phase);
-                if inputs == Wait::UnderWay {
-                    turn.out.push(JobEffect::StageIn(stage_in));
-                }
-                turn.out.push(JobEffect::FetchScript(script));
-            }
+            Ok((script, stage_in)) => self.stage_in(turn, script, stage_in),
         }
     }
 
+    /// Fetches inputs and script at the same time.
+    fn stage_in(&mut self, turn: &mut Turn<'_>, plan: ScriptPlan, stage_in: StageInPlan) {
+        let inputs = if stage_in.files.is_empty() {
+            Wait::Done
+        } else {
+            turn.out.push(JobEffect::StageIn(stage_in));
+            Wait::UnderWay
+        };
+        let script = match plan {
+            ScriptPlan::None => ScriptWait::Done,
+            ScriptPlan::Input { .. } => ScriptWait::AfterInputs(plan),
+            ScriptPlan::Download { .. } | ScriptPlan::Copy { .. } => {
+                turn.out.push(JobEffect::FetchScript(plan));
+                ScriptWait::UnderWay
+            }
+        };
+        let since = turn.now;
+        let phase = Phase::StagingIn {
+            since,
+            inputs,
+            script,
+        };
+        self.enter(turn, phase);
+        self.start_when_ready(turn);
+    }
+
     pub(super) fn on_stage_in(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
-        let Phase::StagingIn { since, inputs, .. } = &mut self.phase else {
+        let Phase::StagingIn {
+            since,
+            inputs,
+            script,
+        } = &mut self.phase
+        else {
             return;
         };
         *inputs = Wait::Done;
         self.record.timing.stage_in = turn.now.since(*since);
-        match result {
-            Ok(()) => self.start_when_ready(turn),
-            Err(problem) => self.fail_with_pilot(turn, problem),
+        if let Err(problem) = result {
+            return self.fail_with_pilot(turn, problem);
         }
+        if let ScriptWait::AfterInputs(plan) = script {
+            turn.out.push(JobEffect::FetchScript(plan.clone()));
+            *script = ScriptWait::UnderWay;
+        }
+        self.start_when_ready(turn);
     }
 
     pub(super) fn on_script(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
         let Phase::StagingIn { script, .. } = &mut self.phase else {
             return;
         };
-        *script = Wait::Done;
+        *script = ScriptWait::Done;
         match result {
             Ok(()) => self.start_when_ready(turn),
             Err(problem) => {
@@ -99,7 +118,7 @@ impl JobLife {
             self.phase,
             Phase::StagingIn {
                 inputs: Wait::Done,
-                script: Wait::Done,
+                script: ScriptWait::Done,
                 ..
             }
         ) {

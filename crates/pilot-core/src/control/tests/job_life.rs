@@ -165,6 +165,19 @@ fn a_script_that_cannot_be_had_fails_the_job_and_stops_transfers() {
 }
 
 #[test]
+fn a_script_that_is_an_input_is_looked_for_when_the_inputs_are_there() {
+    let mut job = job(1);
+    job.inputs = vec![input_file("run.sh")];
+    job.transformation = "run.sh".into();
+    let mut bench = Bench::staging_in(job);
+    assert_eq!(bench.words(), ["update 1 starting", "make-dir", "stage-in"]);
+    bench.job(JobInput::StageInEnded(Ok(())));
+    assert_eq!(bench.words(), ["script"]);
+    bench.job(JobInput::ScriptReady(Ok(())));
+    assert_eq!(bench.words(), ["start"]);
+}
+
+#[test]
 fn a_directory_that_cannot_be_made_fails_the_job_without_a_log() {
     let mut bench = Bench::asking(config(), site());
     bench.accept(job(1));

@@ -1,0 +1,264 @@
+//! Carries out what the core plans for data: inputs, outputs, script, log archive.
+
+use std::{
+    fs, io,
+    num::NonZeroUsize,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use ailurus_http::{Client, FileAnswer};
+use ailurus_model::{ByteCount, ErrorCode};
+use ailurus_pilot_core::{
+    Problem,
+    data::{LogPlan, StageInFile, StageInPlan, StageOutFile, StageOutPlan, StoredFile},
+    payload::script::ScriptPlan,
+};
+use ailurus_transfer::{
+    Direction, Durability, StageFile, StageOptions, TransferError, TransferReport,
+    archive::{PackLimits, PackRequest, pack},
+    checksum::ChecksumKind,
+    stage,
+};
+
+use crate::log::{self, LOG_FILE};
+
+/// Files of a job that are moved at the same time.
+const PARALLEL: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
+/// Largest script, in bytes.
+const SCRIPT_MAX: u64 = 100 << 20;
+/// Mode of a script.
+const SCRIPT_MODE: u32 = 0o755;
+
+/// A job's directory, and the switch that gives up its transfers.
+#[derive(Debug, Clone)]
+pub(crate) struct JobPlace {
+    pub(crate) dir: PathBuf,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+impl JobPlace {
+    fn options(&self, direction: Direction) -> StageOptions {
+        StageOptions {
+            direction,
+            parallel: PARALLEL,
+            kind: ChecksumKind::Adler32,
+            durability: match direction {
+                Direction::StageIn => Durability::Relaxed,
+                Direction::StageOut => Durability::Synced,
+            },
+            stop: self.stop.clone(),
+        }
+    }
+
+    /// Fetches and verifies all inputs, replica after replica.
+    pub(crate) fn stage_in(&self, plan: &StageInPlan) -> Result<(), Problem> {
+        let mut open: Vec<&StageInFile> = plan.files.iter().collect();
+        let mut round = 0;
+        let mut first_problem = None;
+        while !open.is_empty() {
+            let (now, without): (Vec<_>, Vec<_>) = open
+                .into_iter()
+                .partition(|file| round < file.sources.len());
+            if let Some(file) = without.first() {
+                let no_source = || Problem::new(ErrorCode::NoReplicas, format!("`{}`", file.lfn));
+                return Err(first_problem.unwrap_or_else(no_source));
+            }
+            let files: Vec<StageFile> = now.iter().map(|file| self.fetch(file, round)).collect();
+            let outcomes = stage(&files, &self.options(Direction::StageIn));
+            open = Vec::new();
+            for (file, outcome) in now.into_iter().zip(outcomes) {
+                match outcome {
+                    Ok(report) => tell_moved("input", file.lfn.as_str(), &report),
+                    Err(error) => {
+                        let problem = problem_of(&error);
+                        tracing::warn!("input `{}`: {problem}", file.lfn);
+                        first_problem.get_or_insert(problem);
+                        open.push(file);
+                    }
+                }
+            }
+            round += 1;
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, file: &StageInFile, round: usize) -> StageFile {
+        StageFile {
+            source: file.sources[round].clone(),
+            target: self.path_text(file.lfn.as_str()),
+            size: file.size,
+            checksum: file.checksum.clone(),
+            time_limit: time_limit(file.size.unwrap_or_default()),
+        }
+    }
+
+    /// Verifies and stores all outputs.
+    pub(crate) fn stage_out(&self, plan: &StageOutPlan) -> Vec<Result<StoredFile, Problem>> {
+        let checked: Vec<Result<ByteCount, Problem>> = plan
+            .files
+            .iter()
+            .map(|file| self.check_output(file, plan.size_max))
+            .collect();
+        let sound = plan.files.iter().zip(&checked);
+        let files: Vec<StageFile> = sound
+            .filter_map(|(file, size)| Some(self.store(file, *size.as_ref().ok()?)))
+            .collect();
+        let mut outcomes = stage(&files, &self.options(Direction::StageOut)).into_iter();
+        let results = checked.into_iter().zip(&plan.files).map(|(checked, file)| {
+            checked?;
+            match outcomes.next() {
+                Some(outcome) => stored(file, outcome),
+                None => Err(Problem::new(
+                    ErrorCode::StageOutFailed,
+                    format!("`{}`", file.lfn),
+                )),
+            }
+        });
+        results.collect()
+    }
+
+    /// An output must be there, be a file, and have a size between nothing and too much.
+    fn check_output(&self, file: &StageOutFile, size_max: ByteCount) -> Result<ByteCount, Problem> {
+        let path = self.dir.join(file.lfn.as_str());
+        let wrong = |code, what: &str| Err(Problem::new(code, format!("`{}` {what}", file.lfn)));
+        match fs::metadata(&path) {
+            Ok(meta) if !meta.is_file() => wrong(ErrorCode::MissingOutputFile, "is not a file"),
+            Ok(meta) if meta.len() == 0 => wrong(ErrorCode::ZeroFileSize, "is empty"),
+            Ok(meta) if ByteCount::from_bytes(meta.len()) > size_max => {
+                let size = ByteCount::from_bytes(meta.len());
+                wrong(
+                    ErrorCode::OutputFileTooLarge,
+                    &format!("has {size}, {size_max} are allowed"),
+                )
+            }
+            Ok(meta) => Ok(ByteCount::from_bytes(meta.len())),
+            Err(error) => wrong(
+                ErrorCode::MissingOutputFile,
+                &format!("cannot be read: {error}"),
+            ),
+        }
+    }
+
+    fn store(&self, file: &StageOutFile, size: ByteCount) -> StageFile {
+        StageFile {
+            source: self.path_text(file.lfn.as_str()),
+            target: file.destination.clone(),
+            size: Some(size),
+            checksum: None,
+            time_limit: time_limit(size),
+        }
+    }
+
+    /// Packs the log archive beside the job's directory, and stores it.
+    pub(crate) fn save_log(&self, home: &Path, plan: &LogPlan) -> Result<StoredFile, Problem> {
+        let archive = home.join(plan.file.lfn.as_str());
+        let names = plan.left_out_names.iter().map(ToString::to_string);
+        let patterns = plan
+            .left_out
+            .iter()
+            .map(|pattern| pattern.as_str().to_owned());
+        let request = PackRequest {
+            dir: self.dir.clone(),
+            archive: archive.clone(),
+            root_name: plan.top_directory.clone(),
+            exclude: names.chain(patterns).collect(),
+            linked_files: vec![home.join(LOG_FILE)],
+            limits: PackLimits::default(),
+        };
+        let packed =
+            pack(&request).map_err(|error| Problem::new(error.code(), log::chain(&error)))?;
+        for note in &packed.notes {
+            tracing::info!("log archive: {note}");
+        }
+        let file = StageFile {
+            source: archive.display().to_string(),
+            target: plan.file.destination.clone(),
+            size: Some(packed.size),
+            checksum: Some(packed.checksum),
+            time_limit: time_limit(packed.size),
+        };
+        let outcome = stage(&[file], &self.options(Direction::StageOut)).pop();
+        match outcome {
+            Some(outcome) => stored(&plan.file, outcome),
+            None => Err(Problem::new(
+                ErrorCode::StageOutFailed,
+                "the log has no result",
+            )),
+        }
+    }
+
+    /// Gets the script and makes it executable.
+    pub(crate) fn fetch_script(&self, client: &Client, plan: &ScriptPlan) -> Result<(), Problem> {
+        let name = match plan {
+            ScriptPlan::None => return Ok(()),
+            ScriptPlan::Input { name } => name,
+            ScriptPlan::Copy { path, name } => {
+                let target = self.dir.join(name);
+                fs::copy(path, target).map_err(|error| no_script(path, &error.to_string()))?;
+                name
+            }
+            ScriptPlan::Download { url, name } => {
+                let target = self.dir.join(name);
+                match client.get_to_file(url, &target, SCRIPT_MAX) {
+                    Ok(FileAnswer::Saved { size_bytes: 0 }) => {
+                        return Err(no_script(url, "it is empty"));
+                    }
+                    Ok(FileAnswer::Saved { .. }) => name,
+                    Ok(FileAnswer::Refused(answer)) => {
+                        return Err(no_script(url, &format!("HTTP status {}", answer.status)));
+                    }
+                    Err(error) => return Err(no_script(url, &log::chain(&error))),
+                }
+            }
+        };
+        make_executable(&self.dir.join(name))
+            .map_err(|error| Problem::new(ErrorCode::ChmodTrf, format!("`{name}`: {error}")))
+    }
+
+    fn path_text(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+}
+
+fn make_executable(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(SCRIPT_MODE))
+}
+
+fn no_script(place: &str, why: &str) -> Problem {
+    Problem::new(ErrorCode::TrfDownloadFailure, format!("`{place}`: {why}"))
+}
+
+fn stored(
+    file: &StageOutFile,
+    outcome: Result<TransferReport, TransferError>,
+) -> Result<StoredFile, Problem> {
+    let report = outcome.map_err(|error| problem_of(&error))?;
+    tell_moved("output", file.lfn.as_str(), &report);
+    Ok(StoredFile {
+        size: report.size,
+        checksum: report.checksum,
+    })
+}
+
+fn tell_moved(what: &str, name: &str, report: &TransferReport) {
+    let millis = report.duration.as_millis();
+    tracing::info!(
+        "{what} `{name}`: {} in {millis} ms, {}",
+        report.size,
+        report.checksum
+    );
+}
+
+fn problem_of(error: &TransferError) -> Problem {
+    Problem::new(error.code(), log::chain(error))
+}
+
+/// The time that a transfer may take.
+///
+/// Source: Pilot 3, `pilot/copytool/common.py`, `get_timeout`.
+fn time_limit(size: ByteCount) -> Duration {
+    Duration::from_secs((400 + size.as_bytes() / 1_000_000).min(10_800))
+}

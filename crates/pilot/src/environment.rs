@@ -1,0 +1,165 @@
+//! The pilot's environment: the variables that wrapper, Harvester and batch system set.
+//!
+//! Read once, here and nowhere else.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use ailurus_http::{BearerToken, ProxyConfig};
+use ailurus_model::{HarvesterId, NodeName, WorkerId};
+use ailurus_node::{BatchIdentity, batch_of, condor_job_id};
+
+/// Largest job ad that is read, in bytes.
+const JOB_AD_MAX: u64 = 1 << 20;
+
+/// The variables as they were at the start. Values that are no text are left out.
+#[derive(Debug, Clone)]
+pub(crate) struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    pub(crate) fn read() -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(text).collect())
+    }
+
+    /// Returns a variable that is set and not empty.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    fn first(&self, names: &[&str]) -> Option<&str> {
+        names.iter().find_map(|name| self.get(name))
+    }
+
+    pub(crate) fn harvester_id(&self) -> Option<HarvesterId> {
+        self.get("HARVESTER_ID").map(HarvesterId::new)
+    }
+
+    pub(crate) fn worker_id(&self) -> Option<WorkerId> {
+        self.get("HARVESTER_WORKER_ID")?.parse().ok()
+    }
+
+    /// Returns the node's name as Pilot 3 tells it: with the slot, where there are slots.
+    pub(crate) fn node_name(&self, host_name: &NodeName) -> NodeName {
+        let host = self.get("PANDA_HOSTNAME").unwrap_or(host_name.as_str());
+        match self.get("_CONDOR_SLOT") {
+            Some(slot) => NodeName::new(format!("{slot}@{host}")),
+            None => NodeName::new(host),
+        }
+    }
+
+    pub(crate) fn batch(&self) -> Option<BatchIdentity> {
+        batch_of(&self.0).or_else(|| {
+            let path = Path::new(self.get("_CONDOR_JOB_AD")?);
+            let length = std::fs::metadata(path).ok()?.len();
+            (length <= JOB_AD_MAX)
+                .then(|| std::fs::read_to_string(path).ok())
+                .flatten()
+                .and_then(|text| condor_job_id(&text))
+        })
+    }
+
+    /// Finds the bearer token, if both its file and its origin are named.
+    ///
+    /// Source: Pilot 3, `pilot/util/https.py`, `get_local_oidc_token_info`.
+    pub(crate) fn token(&self) -> Option<BearerToken> {
+        let name = self.first(&["OIDC_AUTH_TOKEN", "PANDA_AUTH_TOKEN"])?;
+        let origin = self.first(&["OIDC_AUTH_ORIGIN", "PANDA_AUTH_ORIGIN"])?;
+        let refreshed = self.get("OIDC_REFRESHED_AUTH_TOKEN").map(PathBuf::from);
+        let beside = self.first(&["OIDC_AUTH_DIR", "PANDA_AUTH_DIR", "X509_USER_PROXY"]);
+        let directories = [
+            beside.and_then(|path| Path::new(path).parent()),
+            self.get("PILOT_SOURCE_DIR").map(Path::new),
+            self.get("PILOT_WORK_DIR").map(Path::new),
+            self.get("HOME").map(Path::new),
+        ];
+        let file = refreshed
+            .into_iter()
+            .chain([PathBuf::from(name)])
+            .chain(
+                directories
+                    .into_iter()
+                    .flatten()
+                    .map(|directory| directory.join(name)),
+            )
+            .find(|path| path.is_file())
+            .unwrap_or_else(|| PathBuf::from(name));
+        Some(BearerToken {
+            file,
+            origin: origin.to_owned(),
+        })
+    }
+
+    /// Returns the HTTP proxy for a URL's scheme, if one is set.
+    pub(crate) fn proxy(&self, is_https: bool) -> Option<ProxyConfig> {
+        let names: &[&str] = if is_https {
+            &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+        } else {
+            &["http_proxy", "all_proxy", "ALL_PROXY"]
+        };
+        let except = self.first(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+        Some(ProxyConfig {
+            url: self.first(names)?.to_owned(),
+            except: except
+                .split(',')
+                .map(|host| host.trim().to_owned())
+                .collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Environment(variables.iter().map(owned).collect())
+    }
+
+    #[test]
+    fn the_node_is_named_by_host_and_slot() {
+        let host = NodeName::new("wn1");
+        assert_eq!(environment(&[]).node_name(&host).as_str(), "wn1");
+        let named = environment(&[("PANDA_HOSTNAME", "x"), ("_CONDOR_SLOT", "slot1_2")]);
+        assert_eq!(named.node_name(&host).as_str(), "slot1_2@x");
+    }
+
+    #[test]
+    fn a_token_needs_a_file_and_an_origin_and_is_found_beside_its_directory() {
+        let place = tempfile::tempdir().expect("space");
+        std::fs::write(place.path().join("token"), "t").expect("space");
+        let directory = place.path().join("x");
+        let directory = directory.to_str().expect("text");
+        assert!(
+            environment(&[("PANDA_AUTH_TOKEN", "token")])
+                .token()
+                .is_none()
+        );
+        let token = environment(&[
+            ("PANDA_AUTH_TOKEN", "token"),
+            ("PANDA_AUTH_ORIGIN", "spd.pilot"),
+            ("PANDA_AUTH_DIR", directory),
+        ]);
+        assert_eq!(
+            token.token().expect("found").file,
+            place.path().join("token")
+        );
+    }
+
+    #[test]
+    fn empty_variables_are_not_set() {
+        assert_eq!(environment(&[("HARVESTER_ID", "")]).harvester_id(), None);
+        assert_eq!(
+            environment(&[("HARVESTER_WORKER_ID", "x")]).worker_id(),
+            None
+        );
+    }
+}

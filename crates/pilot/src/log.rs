@@ -1,0 +1,162 @@
+//! The pilot's log: Pilot 3's line format, in `pilotlog.txt` and on standard output.
+//!
+//! Wrappers watch the file's modification time, and people grep its lines.
+
+use std::{
+    error::Error,
+    fmt::{self, Write as _},
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
+    sync::Arc,
+};
+
+use tracing::{Event, Level, Subscriber, field};
+use tracing_subscriber::{
+    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format},
+    registry::LookupSpan,
+};
+
+use crate::settings::{Detail, LogSettings, wall_now};
+
+/// The log's name in the pilot's directory.
+pub(crate) const LOG_FILE: &str = "pilotlog.txt";
+/// Most of the log's end that goes into a failed job's report, in bytes.
+const EXTRACT_MAX: u64 = 900;
+
+/// Starts the log.
+///
+/// # Errors
+///
+/// The operating system's, if a file cannot be made.
+pub(crate) fn start(settings: &LogSettings, home: &Path) -> io::Result<()> {
+    let file = settings
+        .has_file
+        .then(|| File::create(home.join(LOG_FILE)))
+        .transpose()?;
+    let stdout = settings.stdout.as_ref().map(File::create).transpose()?;
+    let sinks = Sinks {
+        file: file.map(Arc::new),
+        instead_of_stdout: stdout.map(Arc::new),
+    };
+    let level = match settings.detail {
+        Detail::Info => Level::INFO,
+        Detail::Debug => Level::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(sinks)
+        .event_format(PilotLines(settings.detail))
+        .init();
+    Ok(())
+}
+
+/// Returns the end of the log for a failed job's report, empty if it cannot be read.
+pub(crate) fn extract(home: &Path) -> String {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(home.join(LOG_FILE))?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(EXTRACT_MAX)))?;
+        let mut bytes = Vec::new();
+        file.take(EXTRACT_MAX).read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let whole_lines = text
+            .split_once('\n')
+            .map_or(text.as_str(), |(_, rest)| rest);
+        Ok(format!("- Log from {LOG_FILE} -\n{whole_lines}"))
+    };
+    read().unwrap_or_default()
+}
+
+/// Joins an error and all of its causes by colons.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Pilot 3's line format.
+struct PilotLines(Detail);
+
+impl<S, N> FormatEvent<S, N> for PilotLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: format::Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let meta = event.metadata();
+        let level = level_name(*meta.level());
+        write!(writer, "{} | {level:<8} | ", wall_now().to_log_text())?;
+        if self.0 == Detail::Debug {
+            let place = format!("line {}", meta.line().unwrap_or_default());
+            write!(writer, "{:<32} | {place:<25} | ", meta.target())?;
+        }
+        let mut text = EventText::default();
+        event.record(&mut text);
+        writeln!(writer, "{}{}", text.message, text.fields)
+    }
+}
+
+/// Python's names of the levels.
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "INFO",
+        Level::DEBUG | Level::TRACE => "DEBUG",
+    }
+}
+
+/// An event's message, and its fields as ` key=value`.
+#[derive(Default)]
+struct EventText {
+    message: String,
+    fields: String,
+}
+
+impl field::Visit for EventText {
+    fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
+        // Writing to a text cannot fail.
+        let _ = if field.name() == "message" {
+            write!(self.message, "{value:?}")
+        } else {
+            write!(self.fields, " {}={value:?}", field.name())
+        };
+    }
+}
+
+/// Where lines go. A sink that fails is left out: a full disk must not end the pilot.
+#[derive(Clone)]
+struct Sinks {
+    file: Option<Arc<File>>,
+    instead_of_stdout: Option<Arc<File>>,
+}
+
+impl Write for Sinks {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(file) = &self.file {
+            let _ = file.as_ref().write_all(line);
+        }
+        let _ = match &self.instead_of_stdout {
+            Some(file) => file.as_ref().write_all(line),
+            None => io::stdout().write_all(line),
+        };
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Sinks {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,242 @@
+//! Carries out what the core plans for the payload: starts it, waits for it, looks at it, and
+//! gathers what it left behind.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use ailurus_diagnosis::{Catalogue, Entry};
+use ailurus_experiment::{
+    PayloadPlan,
+    plan::{STDERR_FILE, STDOUT_FILE},
+};
+use ailurus_model::{ByteCount, ErrorCode};
+use ailurus_node::{DirBounds, Sampler, free_space, look_at_dir};
+use ailurus_pilot_core::{
+    Problem,
+    input::PayloadEnd,
+    monitoring::{FilesSample, Sample, SampleScope},
+    payload::report::REPORT_LENGTH_MAX,
+    recovery::{PayloadExit, Symptom},
+};
+use ailurus_process::{CoreDumps, PayloadCommand, RunningPayload, start};
+
+use crate::log;
+
+/// Most of the end of each output stream that is searched for known errors, in bytes.
+const OUTPUT_TAIL_MAX: u64 = 4 << 20;
+/// Most known errors that are looked for.
+const SYMPTOMS_MAX: usize = 3;
+/// Longest last words that are repeated, in bytes.
+const LAST_WORDS_MAX: usize = 250;
+/// What a payload says about itself.
+const JOB_REPORT: &str = "jobReport.json";
+const ERROR_REPORT: &str = "payload_error_report.json";
+
+/// Starts the payload in a job's directory.
+pub(crate) fn start_payload(plan: &PayloadPlan, dir: &Path) -> Result<RunningPayload, Problem> {
+    let failed = |text: String| Problem::new(ErrorCode::PayloadExecutionFailure, text);
+    let create = |name: &str| {
+        let path = dir.join(name);
+        File::create(&path).map_err(|error| failed(format!("`{}`: {error}", path.display())))
+    };
+    let inherited = std::env::vars_os().filter(|(name, _)| plan.inherits(&name.to_string_lossy()));
+    let own = plan.environment.iter();
+    let own = own.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let env: BTreeMap<OsString, OsString> = inherited.chain(own).collect();
+    tracing::info!("payload: {:?}", plan.argv);
+    start(PayloadCommand {
+        argv: plan.argv.iter().map(OsString::from).collect(),
+        env,
+        cwd: dir.to_owned(),
+        stdout: create(&plan.stdout)?,
+        stderr: create(&plan.stderr)?,
+        core_dumps: CoreDumps::Forbidden,
+    })
+    .map_err(|error| failed(log::chain(&error)))
+}
+
+/// Waits for the payload's end, and gathers what tells how it went.
+pub(crate) fn wait_for(payload: RunningPayload, dir: &Path) -> PayloadEnd {
+    let ended = payload.wait();
+    if ended.n_leftovers > 0 {
+        tracing::warn!(
+            "{} processes of the payload were left and killed",
+            ended.n_leftovers
+        );
+    }
+    let exit = match ended.end {
+        ailurus_process::PayloadEnd::Exited(code) => PayloadExit::Code(code),
+        ailurus_process::PayloadEnd::Signalled(signal) => PayloadExit::Signal(signal),
+        ailurus_process::PayloadEnd::GuardLost => PayloadExit::Unknown,
+    };
+    let (symptoms, last_words) = if exit == PayloadExit::Code(0) {
+        (Vec::new(), String::new())
+    } else {
+        diagnose(exit, dir)
+    };
+    let cpu = ended.cpu_user.saturating_add(ended.cpu_system);
+    PayloadEnd {
+        exit,
+        cpu: (!cpu.is_zero()).then_some(cpu),
+        symptoms,
+        last_words,
+        job_report: read_report(&dir.join(JOB_REPORT)),
+        error_report: read_report(&dir.join(ERROR_REPORT)),
+    }
+}
+
+/// Searches a failed payload's output for what is known, and for its last words.
+fn diagnose(exit: PayloadExit, dir: &Path) -> (Vec<Symptom>, String) {
+    let tail = |name: &str| read_tail(&dir.join(name), OUTPUT_TAIL_MAX).unwrap_or_default();
+    let stderr = tail(STDERR_FILE);
+    let words = last_words(&stderr);
+    // Standard error goes first: what is found in both is quoted from there.
+    let output = [stderr, tail(STDOUT_FILE)].join(&b'\n');
+    let catalogue = Catalogue::built_in();
+    let found = catalogue.scan(&output, SYMPTOMS_MAX);
+    let mut symptoms: Vec<Symptom> = found
+        .into_iter()
+        .map(|finding| symptom(finding.entry, finding.line))
+        .collect();
+    if symptoms.is_empty()
+        && let Some(entry) = catalogue.explain_exit(exit.shell_code())
+    {
+        symptoms.push(symptom(entry, String::new()));
+    }
+    for symptom in &symptoms {
+        tracing::warn!(
+            "known error `{}` ({}): {}",
+            symptom.id,
+            symptom.blame,
+            symptom.line
+        );
+    }
+    (symptoms, words)
+}
+
+fn symptom(entry: &Entry, line: String) -> Symptom {
+    Symptom {
+        id: entry.id.clone(),
+        code: entry.code,
+        blame: entry.blame,
+        cause: entry.cause.clone(),
+        remedy: entry.remedy.clone(),
+        line,
+    }
+}
+
+/// Returns the last line that is not blank.
+fn last_words(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let line = text
+        .lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty());
+    let line = line.unwrap_or_default();
+    line[..line.floor_char_boundary(LAST_WORDS_MAX)].to_owned()
+}
+
+fn read_tail(path: &Path, length_max: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(length_max)))?;
+    let mut bytes = Vec::new();
+    file.take(length_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a report of the payload, unless it is absent, too large, or no file: a payload may leave
+/// a pipe there, which would never end.
+fn read_report(path: &Path) -> Option<String> {
+    let meta = std::fs::metadata(path).ok()?;
+    let length = usize::try_from(meta.len()).ok()?;
+    if !meta.is_file() || length > REPORT_LENGTH_MAX {
+        return None;
+    }
+    let bytes = std::fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What is looked at while a payload runs.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) sampler: Sampler,
+    pub(crate) dir: PathBuf,
+    /// Texts of paths that say nothing about progress.
+    pub(crate) ignored: Vec<String>,
+}
+
+impl Watch {
+    /// Takes a sample.
+    pub(crate) fn sample(&mut self, scope: SampleScope) -> Sample {
+        Sample {
+            usage: self.sampler.sample(),
+            files: match scope {
+                SampleScope::Usage => None,
+                SampleScope::UsageAndFiles => self.look_at_files(),
+            },
+        }
+    }
+
+    fn look_at_files(&self) -> Option<FilesSample> {
+        let look = look_at_dir(&self.dir, &self.ignored, DirBounds::default());
+        let space = free_space(&self.dir);
+        let (look, space) = match (look, space) {
+            (Ok(look), Ok(space)) => (look, space),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!("`{}` cannot be looked at: {error}", self.dir.display());
+                return None;
+            }
+        };
+        let size = |name: &str| {
+            let meta = std::fs::metadata(self.dir.join(name));
+            ByteCount::from_bytes(meta.map_or(0, |meta| meta.len()))
+        };
+        Some(FilesSample {
+            total: look.size,
+            free_space: space.available,
+            stdout: size(STDOUT_FILE).max(size(STDERR_FILE)),
+            newest_progress: look.newest_change,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_the_last_line_that_says_something() {
+        assert_eq!(last_words(b"first\n  the end  \n\n \n"), "the end");
+        assert_eq!(last_words(b""), "");
+    }
+
+    #[test]
+    fn a_report_that_is_no_file_or_too_large_is_left_alone() {
+        let place = tempfile::tempdir().expect("space");
+        let path = place.path().join(JOB_REPORT);
+        assert_eq!(read_report(&path), None);
+        std::fs::create_dir(&path).expect("space");
+        assert_eq!(read_report(&path), None);
+        std::fs::remove_dir(&path).expect("empty");
+        std::fs::write(&path, vec![b' '; REPORT_LENGTH_MAX + 1]).expect("space");
+        assert_eq!(read_report(&path), None);
+        std::fs::write(&path, "{}").expect("space");
+        assert_eq!(read_report(&path).as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn a_tail_is_at_most_as_long_as_asked() {
+        let place = tempfile::tempdir().expect("space");
+        let path = place.path().join("x");
+        std::fs::write(&path, "0123456789").expect("space");
+        assert_eq!(read_tail(&path, 3).expect("readable"), b"789");
+        assert_eq!(read_tail(&path, 99).expect("readable"), b"0123456789");
+    }
+}

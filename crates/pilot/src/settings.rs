@@ -1,0 +1,351 @@
+//! From arguments and environment to what the pilot is told: read once, checked once.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use ailurus_experiment::{Profile, ProfileError};
+use ailurus_http::{ClientCertificate, ClientConfig, Trust, Verification};
+use ailurus_model::{ByteCount, QueueName, SourceLabel, Timestamp};
+use ailurus_node::{NodeFacts, node_facts};
+use ailurus_pilot_core::{
+    PilotConfig,
+    config::{Cleanup, Identity, NextJob},
+};
+
+use crate::{args::Args, environment::Environment, server_url::server_address};
+
+/// CA certificates of grid sites.
+const GRID_CA_DIRECTORY: &str = "/etc/grid-security/certificates";
+/// The pilot's version as it is reported.
+pub(crate) const VERSION: &str = concat!("ailurus-", env!("CARGO_PKG_VERSION"));
+
+/// All that the shell must know.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) core: PilotConfig,
+    pub(crate) log: LogSettings,
+    pub(crate) client: ClientConfig,
+    /// Scheme, host and port of the PanDA server.
+    pub(crate) server: String,
+    pub(crate) server_use: ServerUse,
+    /// URL or path, with the queue's name filled in.
+    pub(crate) queue_data: String,
+    /// URL or path.
+    pub(crate) storage_data: String,
+    /// Where the pilot was started.
+    pub(crate) launch_dir: PathBuf,
+    /// Below which it makes its own directory; none to work where it was started.
+    pub(crate) base_dir: Option<PathBuf>,
+    /// Where `pandaIDs.out` is written.
+    pub(crate) source_dir: PathBuf,
+    pub(crate) timing_file: Option<PathBuf>,
+    /// Memory for jobs.
+    pub(crate) memory: ByteCount,
+    /// When the process began.
+    pub(crate) begin: Instant,
+}
+
+/// What the log is like.
+#[derive(Debug, Clone)]
+pub(crate) struct LogSettings {
+    pub(crate) detail: Detail,
+    pub(crate) has_file: bool,
+    /// Takes the place of standard output.
+    pub(crate) stdout: Option<PathBuf>,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    Info,
+    /// With debug messages and the place that each comes from.
+    Debug,
+}
+
+/// Whether updates go to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerUse {
+    Updates,
+    /// The last update is written to a file.
+    FileOnly,
+}
+
+/// The pilot cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The profile cannot be used.
+    #[error("no usable profile for `--pilot-user {name}`")]
+    Profile {
+        /// As it was given.
+        name: String,
+        #[source]
+        source: ProfileError,
+    },
+    /// A profile's file cannot be read.
+    #[error("profile `{}` cannot be read", path.display())]
+    ProfileFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel gives no random bytes, or there is no current directory.
+    #[error("the node gives no {what}")]
+    Node {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Settings {
+    pub(crate) fn gather(args: &Args, begin: Instant) -> Result<Self, SettingsError> {
+        let environment = Environment::read();
+        let node = |what| move |source| SettingsError::Node { what, source };
+        let launch_dir = std::env::current_dir().map_err(node("current directory"))?;
+        let server = server_address(&args.url, args.port);
+        let facts = node_facts();
+        Ok(Self {
+            core: core_config(args, &environment, (&facts, begin), &server)?,
+            log: LogSettings {
+                detail: if args.debug {
+                    Detail::Debug
+                } else {
+                    Detail::Info
+                },
+                has_file: !args.no_pilot_log,
+                stdout: args.redirect_stdout.clone(),
+            },
+            client: client_config(args, &environment, &server),
+            server_use: if args.no_server_update {
+                ServerUse::FileOnly
+            } else {
+                ServerUse::Updates
+            },
+            queue_data: place_of(
+                &args.queuedata_url,
+                &format!("{server}/cache/schedconfig/{{pandaqueue}}.all.json"),
+            )
+            .replace("{pandaqueue}", &args.queue),
+            storage_data: place_of(
+                &args.storagedata_url,
+                &format!("{server}/cache/ddmendpoints.json"),
+            ),
+            server,
+            base_dir: args.work_dir.as_ref().map(|dir| launch_dir.join(dir)),
+            source_dir: environment
+                .get("PANDA_PILOT_SOURCE")
+                .map_or_else(|| launch_dir.join("pilot3"), PathBuf::from),
+            launch_dir,
+            timing_file: args.timing_file.clone(),
+            memory: facts
+                .memory_limit
+                .map_or(facts.memory_total, |it| it.min(facts.memory_total)),
+            begin,
+        })
+    }
+}
+
+fn place_of(given: &str, default: &str) -> String {
+    if given.is_empty() { default } else { given }.to_owned()
+}
+
+fn core_config(
+    args: &Args,
+    environment: &Environment,
+    (facts, begin): (&NodeFacts, Instant),
+    server: &str,
+) -> Result<PilotConfig, SettingsError> {
+    let mut profile = load_profile(&args.pilot_user, &args.profile_path)?;
+    for (given, limit) in [
+        (args.heartbeat, &mut profile.limits.heartbeat),
+        (args.sample_interval, &mut profile.limits.sample),
+        (args.looping_limit, &mut profile.limits.looping),
+        (args.kill_grace, &mut profile.limits.kill_grace),
+    ] {
+        *limit = given.unwrap_or(*limit);
+    }
+    let base_urls = [
+        args.base_urls.as_str(),
+        environment.get("PANDA_BASE_URLS").unwrap_or_default(),
+    ];
+    let named = base_urls.iter().flat_map(|list| list.split(','));
+    let script_urls = named.chain([server]).filter(|url| !url.trim().is_empty());
+    Ok(PilotConfig {
+        profile,
+        queue: QueueName::new(&args.queue),
+        source_label: SourceLabel::new(&args.job_label),
+        version_tag: args.version_tag.clone(),
+        job_requests_max: args.job_requests,
+        job_failures_max: args.job_failures,
+        job_request_pause: args.job_request_pause,
+        lifetime: lifetime(args, environment),
+        resource_type: some_text(&args.resource_type),
+        next_job: if args.allow_same_user {
+            NextJob::SameTask
+        } else {
+            NextJob::Any
+        },
+        script_urls: script_urls.map(str::to_owned).collect(),
+        input_dir: some_text(&args.input_dir),
+        output_dir: some_text(&args.output_dir),
+        cleanup: if args.cleanup {
+            Cleanup::Remove
+        } else {
+            Cleanup::Keep
+        },
+        identity: identity(args, environment, facts),
+        // The core's clock began with the process.
+        start_time: wall_now().before(begin.elapsed()),
+        seed: random_bytes()?,
+    })
+}
+
+fn lifetime(args: &Args, environment: &Environment) -> Duration {
+    let overruled = environment
+        .get("PANDAPILOT_LIFETIME")
+        .and_then(|text| text.parse().ok());
+    Duration::from_secs(overruled.unwrap_or(args.lifetime))
+}
+
+fn some_text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn identity(args: &Args, environment: &Environment, facts: &NodeFacts) -> Identity {
+    let batch = environment.batch();
+    let log_url = environment.get("GTAG").unwrap_or("unknown");
+    let batch_type = batch.as_ref().map(|batch| batch.system.as_str());
+    let parts = [
+        Some(log_url),
+        batch_type,
+        Some(&args.version_tag),
+        Some(VERSION),
+    ];
+    let is_worker = !args.no_worker_status && !args.no_server_update;
+    Identity {
+        node: environment.node_name(&facts.host_name),
+        scheduler_id: environment
+            .get("PANDA_JSID")
+            .unwrap_or("unknown")
+            .to_owned(),
+        pilot_id: parts.into_iter().flatten().collect::<Vec<_>>().join("|"),
+        batch_id: batch.map(|batch| batch.id).unwrap_or_default(),
+        harvester_id: environment.harvester_id(),
+        worker_id: environment.worker_id().filter(|_| is_worker),
+        cpu_unit: cpu_unit(facts),
+    }
+}
+
+/// Describes the processors as Pilot 3 does, for example
+/// `s+Intel(R) Xeon(R) Gold 6248 28160 KB 20-Core Processor 2-Socket`.
+fn cpu_unit(facts: &NodeFacts) -> String {
+    let cpu = &facts.cpu;
+    if cpu.model.is_empty() {
+        return String::new();
+    }
+    let (cores, sockets) = (cpu.cores_per_socket.max(1), cpu.n_sockets);
+    format!(
+        "s+{} {} {cores}-Core Processor {sockets}-Socket",
+        cpu.model, cpu.cache
+    )
+}
+
+fn client_config(args: &Args, environment: &Environment, server: &str) -> ClientConfig {
+    let is_https = server.starts_with("https://");
+    let proxy_file = args
+        .certificate
+        .clone()
+        .or_else(|| environment.get("X509_USER_PROXY").map(PathBuf::from));
+    let ca_directory = [
+        args.ca_directory.clone(),
+        environment.get("X509_CERT_DIR").map(PathBuf::from),
+        Some(PathBuf::from(GRID_CA_DIRECTORY)),
+    ];
+    ClientConfig {
+        user_agent: format!("pilot/{VERSION} (Linux {})", std::env::consts::ARCH),
+        // Reading a directory of certificates takes time that plain HTTP need not spend.
+        trust: ca_directory
+            .into_iter()
+            .flatten()
+            .find(|directory| is_https && directory.is_dir())
+            .map_or(Trust::BuiltIn, Trust::Directory),
+        verification: if args.no_server_verification {
+            Verification::Off
+        } else {
+            Verification::On
+        },
+        certificate: proxy_file
+            .filter(|file| is_https && file.is_file())
+            .map(|file| ClientCertificate {
+                chain_file: file.clone(),
+                key_file: file,
+            }),
+        token: environment.token(),
+        proxy: environment.proxy(is_https),
+        ..ClientConfig::default()
+    }
+}
+
+fn load_profile(name: &str, path: &str) -> Result<Profile, SettingsError> {
+    let wrong = |source| SettingsError::Profile {
+        name: name.to_owned(),
+        source,
+    };
+    let file_name = format!("{}.toml", name.to_lowercase());
+    let directories = path.split(':').filter(|directory| !directory.is_empty());
+    for file in directories.map(|directory| Path::new(directory).join(&file_name)) {
+        match fs::read_to_string(&file) {
+            Ok(text) => {
+                return Profile::from_toml(&file.display().to_string(), &text).map_err(wrong);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(SettingsError::ProfileFile { path: file, source }),
+        }
+    }
+    Profile::built_in(name).map_err(wrong)
+}
+
+/// Returns the wall-clock time.
+pub(crate) fn wall_now() -> Timestamp {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn random_bytes() -> Result<[u8; 16], SettingsError> {
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| io::Read::read_exact(&mut file, &mut bytes))
+        .map_err(|source| SettingsError::Node {
+            what: "random bytes",
+            source,
+        })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_in_the_path_comes_before_the_built_in_one_of_its_name() {
+        let place = tempfile::tempdir().expect("space");
+        let text = "name = \"spd\"\ndescription = \"Ours.\"\n[[payload.commands]]\n\
+            transformation = \"*\"\ncommand = [\"./{script}\"]\n";
+        fs::write(place.path().join("spd.toml"), text).expect("space");
+        let path = format!("/nowhere:{}", place.path().display());
+        assert_eq!(
+            load_profile("SPD", &path).expect("found").description,
+            "Ours."
+        );
+        assert_eq!(
+            load_profile("generic", &path).expect("built in").name,
+            "generic"
+        );
+        assert!(load_profile("atlas", &path).is_err());
+    }
+}

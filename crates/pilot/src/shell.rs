@@ -1,0 +1,361 @@
+//! The shell around the core: one loop, one channel, a named thread for each thing that blocks.
+//!
+//! It waits for an input or the core's next deadline, lets the core decide, and carries out the
+//! effects. The channel holds [`BACKLOG`] messages; an activity that finds it full waits, which
+//! loses nothing. An activity that ends badly still sends its input, so the core never waits for
+//! one that cannot come.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::Ordering,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+use ailurus_http::{Client, ClientConfig, ConfigError};
+use ailurus_model::{ErrorCode, Moment, PandaId};
+use ailurus_node::Sampler;
+use ailurus_pilot_core::{
+    Effect, Input, JobInput, JobTicket, PilotCore, PilotExit, Problem, config::Cleanup,
+    input::PayloadEnd, resource::NodeFacts,
+};
+use ailurus_process::PayloadControl;
+use signal_hook::{
+    consts::{SIGBUS, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXCPU},
+    iterator::Signals,
+};
+
+use crate::{
+    data::JobPlace,
+    log,
+    payload::Watch,
+    server::{JOB_FILE, ServerLink},
+    settings::{Settings, VERSION},
+    site,
+    timing::{Mark, Timing},
+    work_dir,
+};
+
+mod activity;
+mod job;
+
+use activity::spawn;
+
+/// Messages that the channel holds.
+const BACKLOG: usize = 64;
+/// Time between two writes of the file that shows that the pilot is alive.
+const HEARTBEAT_FILE_PERIOD: Duration = Duration::from_secs(60);
+/// Signals that end the pilot. SIGSEGV, which Pilot 3 catches too, cannot be caught safely.
+const STOP_SIGNALS: [i32; 7] = [SIGINT, SIGTERM, SIGQUIT, SIGXCPU, SIGUSR1, SIGBUS, SIGHUP];
+
+/// The pilot cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShellError {
+    /// There is no directory to work in.
+    #[error(transparent)]
+    Home(#[from] work_dir::HomeError),
+    /// The log cannot be written.
+    #[error("the log cannot be written")]
+    Log(#[source] io::Error),
+    /// Signals cannot be caught, or there is no room for threads.
+    #[error("the node gives no {what}")]
+    Node {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// Certificates or proxy cannot be used.
+    #[error("no HTTP client can be made")]
+    Client(#[from] ConfigError),
+}
+
+/// What reaches the loop.
+#[derive(Debug)]
+enum Message {
+    Input(Input),
+    /// A payload runs; it is signalled and watched by these from now on.
+    PayloadRuns {
+        ticket: JobTicket,
+        control: PayloadControl,
+        guard_pid: u32,
+    },
+}
+
+/// Runs a pilot to its end, and returns its exit code.
+pub(crate) fn run(settings: Settings) -> Result<u8, ShellError> {
+    let home = work_dir::make_home(&settings)?;
+    log::start(&settings.log, &home).map_err(ShellError::Log)?;
+    tracing::info!(
+        "{VERSION} on queue {}, in {}",
+        settings.core.queue,
+        home.display()
+    );
+    let (sender, receiver) = sync_channel(BACKLOG);
+    watch_signals(sender.clone())?;
+    let mut shell = Shell::new(settings, home, sender)?;
+    let exit = shell.live(&receiver);
+    Ok(shell.leave(exit))
+}
+
+/// Turns signals into inputs.
+fn watch_signals(sender: SyncSender<Message>) -> Result<(), ShellError> {
+    let node = |what| move |source| ShellError::Node { what, source };
+    let mut signals = Signals::new(STOP_SIGNALS).map_err(node("signals"))?;
+    let forward = move || {
+        for signal in signals.forever() {
+            if sender
+                .send(Message::Input(Input::StopRequested(signal)))
+                .is_err()
+            {
+                return;
+            }
+        }
+    };
+    ailurus_process::spawn_named("signals", activity::STACK_BYTES, forward)
+        .map(drop)
+        .map_err(node("room for a thread"))
+}
+
+/// The state of the shell: only what is needed to carry out effects.
+struct Shell {
+    core: PilotCore,
+    settings: Settings,
+    home: PathBuf,
+    sender: SyncSender<Message>,
+    server: Arc<ServerLink>,
+    /// Without a token, for servers that are not the PanDA server.
+    public: Client,
+    job: Option<JobTools>,
+    timing: Timing,
+    has_left: Option<PilotExit>,
+}
+
+/// What the current job needs.
+struct JobTools {
+    ticket: JobTicket,
+    panda_id: PandaId,
+    place: Arc<JobPlace>,
+    payload: Option<(PayloadControl, Arc<Mutex<Watch>>)>,
+}
+
+impl Shell {
+    fn new(
+        settings: Settings,
+        home: PathBuf,
+        sender: SyncSender<Message>,
+    ) -> Result<Self, ShellError> {
+        let client = Client::new(settings.client.clone())?;
+        let public = if settings.client.token.is_none() {
+            client.clone()
+        } else {
+            Client::new(ClientConfig {
+                token: None,
+                ..settings.client.clone()
+            })?
+        };
+        let launch_dir = &settings.launch_dir;
+        let job_files = [launch_dir.parent(), Some(launch_dir)];
+        let job_files = job_files
+            .into_iter()
+            .flatten()
+            .map(|dir| dir.join(JOB_FILE))
+            .collect();
+        let address = settings.server.clone();
+        let server = ServerLink::new(
+            client,
+            address,
+            settings.server_use,
+            (home.clone(), job_files),
+        );
+        Ok(Self {
+            core: PilotCore::new(settings.core.clone()),
+            timing: Timing::new(settings.begin),
+            settings,
+            home,
+            sender,
+            server: Arc::new(server),
+            public,
+            job: None,
+            has_left: None,
+        })
+    }
+
+    /// Lets the core decide until the pilot leaves.
+    fn live(&mut self, receiver: &Receiver<Message>) -> PilotExit {
+        let effects = self.core.handle(self.now(), Input::Started);
+        self.carry_out_all(effects);
+        let mut next_beat = Instant::now();
+        loop {
+            if let Some(exit) = self.has_left {
+                return exit;
+            }
+            if next_beat <= Instant::now() {
+                work_dir::write_heartbeat(&self.home);
+                next_beat = Instant::now() + HEARTBEAT_FILE_PERIOD;
+            }
+            let message = self.wait(receiver, next_beat);
+            let effects = message.and_then(|message| self.take(message));
+            self.carry_out_all(effects.unwrap_or_default());
+            if self
+                .core
+                .next_deadline()
+                .is_some_and(|due| due <= self.now())
+            {
+                let effects = self.core.handle_timeout(self.now());
+                self.carry_out_all(effects);
+            }
+        }
+    }
+
+    /// Waits for a message, the core's next deadline or `next_beat`. Nothing else here blocks.
+    fn wait(&self, receiver: &Receiver<Message>, next_beat: Instant) -> Option<Message> {
+        let until_beat = next_beat.saturating_duration_since(Instant::now());
+        let until_deadline = self.core.next_deadline().map(|due| due.since(self.now()));
+        let limit = until_deadline.map_or(until_beat, |due| due.min(until_beat));
+        // The shell itself has a sender, so the only error is that the time is over.
+        receiver.recv_timeout(limit).ok()
+    }
+
+    fn take(&mut self, message: Message) -> Option<Vec<Effect>> {
+        match message {
+            Message::Input(input) => {
+                self.note_time(&input);
+                Some(self.core.handle(self.now(), input))
+            }
+            Message::PayloadRuns {
+                ticket,
+                control,
+                guard_pid,
+            } => {
+                let ignored = self.settings.core.profile.progress.ignored.clone();
+                let job = self.job.as_mut().filter(|job| job.ticket == ticket)?;
+                let watch = Watch {
+                    sampler: Sampler::below(guard_pid),
+                    dir: job.place.dir.clone(),
+                    ignored,
+                };
+                job.payload = Some((control, Arc::new(Mutex::new(watch))));
+                None
+            }
+        }
+    }
+
+    fn note_time(&mut self, input: &Input) {
+        if let Input::Job(_, JobInput::PayloadStarted(Ok(()))) = input {
+            self.timing.set(Mark::PayloadStart);
+        } else if let Input::Job(_, JobInput::PayloadEnded(_)) = input {
+            self.timing.set(Mark::PayloadEnd);
+        }
+    }
+
+    fn now(&self) -> Moment {
+        let millis = self.settings.begin.elapsed().as_millis();
+        Moment::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
+    fn carry_out_all(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Note(text) => tracing::info!("{text}"),
+            Effect::Exit(exit) => self.has_left = Some(exit),
+            Effect::LoadSite => self.load_site(),
+            Effect::MeasureNode => self.measure_node(),
+            Effect::AcquireJob(request) => {
+                self.timing.set(Mark::RequestSent);
+                let server = self.server.clone();
+                let fallback = Input::AcquireFailed("the request ended badly".into());
+                spawn(&self.sender, "ask", fallback, move |_| {
+                    server.acquire(&request)
+                });
+            }
+            Effect::ReportWorker(phase) => {
+                let identity = &self.settings.core.identity;
+                let Some(ids) = identity.harvester_id.clone().zip(identity.worker_id) else {
+                    return;
+                };
+                let server = self.server.clone();
+                let place = (self.settings.core.queue.clone(), identity.node.clone());
+                spawn(&self.sender, "worker", Input::WorkerReported, move |_| {
+                    server.report_worker(phase, ids, place);
+                    Input::WorkerReported
+                });
+            }
+            Effect::Job(ticket, effect) => self.carry_out_for_job(ticket, effect),
+        }
+    }
+
+    fn load_site(&self) {
+        let client = self.public.clone();
+        let queue = self.settings.core.queue.clone();
+        let queue_url = self.settings.queue_data.clone();
+        let storage_url = self.settings.storage_data.clone();
+        let home = self.home.clone();
+        let bad_end = Problem::new(ErrorCode::QueueData, "loading them ended badly");
+        spawn(
+            &self.sender,
+            "site",
+            Input::SiteLoaded(Err(bad_end)),
+            move |_| {
+                let urls = (queue_url.as_str(), storage_url.as_str());
+                Input::SiteLoaded(site::load(&client, &queue, urls, &home))
+            },
+        );
+    }
+
+    fn measure_node(&self) {
+        let home = self.home.clone();
+        let memory = self.settings.memory;
+        let unknown = Input::NodeMeasured(NodeFacts::default());
+        spawn(&self.sender, "measure", unknown, move |_| {
+            let free_space = ailurus_node::free_space(&home);
+            Input::NodeMeasured(NodeFacts {
+                memory,
+                free_space: free_space.map(|space| space.available).unwrap_or_default(),
+            })
+        });
+    }
+
+    /// Removes the pilot's directory if that is wanted, and returns the exit code.
+    fn leave(&self, exit: PilotExit) -> u8 {
+        let code = exit.code();
+        let error = exit.error.map_or(0, ErrorCode::number);
+        tracing::info!("pilot has finished (exit code={error}, shell exit code={code})");
+        if self.home != self.settings.launch_dir && self.settings.core.cleanup == Cleanup::Remove {
+            if let Err(error) = std::env::set_current_dir(&self.settings.launch_dir) {
+                tracing::warn!("the launch directory is gone: {error}");
+            }
+            work_dir::remove(&self.home);
+        }
+        code
+    }
+}
+
+/// The input of a payload whose end was missed.
+fn missed_end(ticket: JobTicket) -> Input {
+    Input::Job(ticket, JobInput::PayloadEnded(Box::default()))
+}
+
+impl Drop for JobTools {
+    /// Nothing goes on for a job that is over.
+    fn drop(&mut self) {
+        self.place.stop.store(true, Ordering::Relaxed);
+        if let Some((control, _)) = &self.payload {
+            // It fails if the payload has ended, which is what is wanted.
+            let _ = control.kill();
+        }
+    }
+}
+
+/// Locks what only ever holds plain data, which a panic cannot have left half-written.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

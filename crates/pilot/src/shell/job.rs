@@ -1,0 +1,241 @@
+//! Carries out the effects of one job.
+
+use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc::SyncSender};
+
+use ailurus_experiment::PayloadPlan;
+use ailurus_model::{ErrorCode, Job, JobUpdate};
+use ailurus_pilot_core::{
+    Input, JobEffect, JobInput, JobTicket, Problem,
+    data::{LogPlan, StageInPlan, StageOutPlan},
+    input::{UpdateFailure, UpdateNr},
+    monitoring::{Sample, SampleScope},
+    payload::{ending::PayloadSignal, script::ScriptPlan},
+};
+use ailurus_process::Signal;
+
+use super::{JobTools, Message, Shell, activity::spawn, lock, missed_end};
+use crate::{
+    data::JobPlace,
+    payload::{Watch, start_payload, wait_for},
+    timing::Mark,
+    work_dir,
+};
+
+/// What is said of an activity that panicked.
+const BAD_END: &str = "this activity of the pilot ended badly: see its log";
+
+impl Shell {
+    pub(super) fn carry_out_for_job(&mut self, ticket: JobTicket, effect: JobEffect) {
+        match effect {
+            JobEffect::MakeWorkDir(job) => self.make_work_dir(ticket, &job),
+            JobEffect::SendUpdate { nr, update } => self.send_update(ticket, nr, update),
+            JobEffect::KeepUpdate(update) => {
+                work_dir::keep_update(&self.settings.launch_dir, &update);
+            }
+            JobEffect::StageIn(plan) => self.stage_in(ticket, plan),
+            JobEffect::FetchScript(plan) => self.fetch_script(ticket, plan),
+            JobEffect::StartPayload(plan) => self.start_payload(ticket, plan),
+            JobEffect::SignalPayload(signal) => self.signal_payload(signal),
+            JobEffect::TakeSample(scope) => self.take_sample(ticket, scope),
+            JobEffect::StageOut(plan) => self.stage_out(ticket, plan),
+            JobEffect::SaveLog(plan) => self.save_log(ticket, plan),
+            JobEffect::StopTransfers => self.stop_transfers(),
+            JobEffect::CleanUp => self.clean_up(ticket),
+        }
+    }
+
+    fn make_work_dir(&mut self, ticket: JobTicket, job: &Job) {
+        // Quick, and everything else waits for it: not worth a thread.
+        let made = work_dir::make_job_dir(&self.home, &self.settings.source_dir, job.panda_id);
+        let result = made.map(|dir| {
+            self.job = Some(JobTools {
+                ticket,
+                panda_id: job.panda_id,
+                place: Arc::new(JobPlace {
+                    dir,
+                    stop: Arc::new(AtomicBool::new(false)),
+                }),
+                payload: None,
+            });
+        });
+        let effects = self
+            .core
+            .handle(self.now(), of_job(ticket, JobInput::WorkDirReady(result)));
+        self.carry_out_all(effects);
+    }
+
+    fn send_update(&mut self, ticket: JobTicket, nr: UpdateNr, update: Box<JobUpdate>) {
+        if update.is_final()
+            && self.timing.set(Mark::FinalUpdateSent)
+            && let Some(path) = &self.settings.timing_file
+        {
+            self.timing.write(path, update.panda_id);
+        }
+        let server = self.server.clone();
+        let answered = move |result| of_job(ticket, JobInput::UpdateAnswered { nr, result });
+        let fallback = answered(Err(UpdateFailure::Unreachable(BAD_END.into())));
+        spawn(&self.sender, "update", fallback, move |_| {
+            answered(server.update(&update))
+        });
+    }
+
+    fn stage_in(&self, ticket: JobTicket, plan: StageInPlan) {
+        let ended = move |result| of_job(ticket, JobInput::StageInEnded(result));
+        let fallback = ended(bad_end(ErrorCode::StageInFailed));
+        self.with_place("stage-in", fallback, move |place| {
+            ended(place.stage_in(&plan))
+        });
+    }
+
+    fn fetch_script(&self, ticket: JobTicket, plan: ScriptPlan) {
+        let ready = move |result| of_job(ticket, JobInput::ScriptReady(result));
+        let fallback = ready(bad_end(ErrorCode::TrfDownloadFailure));
+        let client = self.public.clone();
+        self.with_place("script", fallback, move |place| {
+            ready(place.fetch_script(&client, &plan))
+        });
+    }
+
+    /// One thread starts the payload and waits for it: a guard ends with the thread that made it.
+    fn start_payload(&self, ticket: JobTicket, plan: PayloadPlan) {
+        let Some(job) = &self.job else {
+            return;
+        };
+        let dir = job.place.dir.clone();
+        spawn(
+            &self.sender,
+            "payload",
+            missed_end(ticket),
+            move |sender| match start_payload(&plan, &dir) {
+                Err(problem) => of_job(ticket, JobInput::PayloadStarted(Err(problem))),
+                Ok(payload) => {
+                    let control = payload.control();
+                    let guard_pid = payload.guard_pid();
+                    tell(
+                        sender,
+                        Message::PayloadRuns {
+                            ticket,
+                            control,
+                            guard_pid,
+                        },
+                    );
+                    let started = of_job(ticket, JobInput::PayloadStarted(Ok(())));
+                    tell(sender, Message::Input(started));
+                    let end = wait_for(payload, &dir);
+                    of_job(ticket, JobInput::PayloadEnded(Box::new(end)))
+                }
+            },
+        );
+    }
+
+    fn signal_payload(&self, signal: PayloadSignal) {
+        let Some((control, _)) = self.job.as_ref().and_then(|job| job.payload.as_ref()) else {
+            return;
+        };
+        let sent = match signal {
+            PayloadSignal::Terminate => control.signal(Signal::Term),
+            PayloadSignal::Kill => control.kill(),
+        };
+        if let Err(error) = sent {
+            tracing::debug!("{signal:?}: {error}");
+        }
+    }
+
+    fn take_sample(&self, ticket: JobTicket, scope: SampleScope) {
+        let sampled = move |sample| of_job(ticket, JobInput::Sampled(sample));
+        let watch: Option<Arc<Mutex<Watch>>> = self
+            .job
+            .as_ref()
+            .and_then(|job| job.payload.as_ref())
+            .map(|(_, watch)| watch.clone());
+        spawn(
+            &self.sender,
+            "sample",
+            sampled(Sample::default()),
+            move |_| {
+                sampled(
+                    watch
+                        .map(|watch| lock(&watch).sample(scope))
+                        .unwrap_or_default(),
+                )
+            },
+        );
+    }
+
+    fn stage_out(&self, ticket: JobTicket, plan: StageOutPlan) {
+        let ended = move |results| of_job(ticket, JobInput::StageOutEnded(results));
+        let bad_ends = plan
+            .files
+            .iter()
+            .map(|_| bad_end(ErrorCode::StageOutFailed))
+            .collect();
+        let fallback = ended(bad_ends);
+        self.with_place("stage-out", fallback, move |place| {
+            ended(place.stage_out(&plan))
+        });
+    }
+
+    fn save_log(&self, ticket: JobTicket, plan: LogPlan) {
+        let saved = move |result| of_job(ticket, JobInput::LogSaved(result));
+        let fallback = saved(bad_end(ErrorCode::LogFileCreationFailure));
+        let home = self.home.clone();
+        self.with_place("save-log", fallback, move |place| {
+            saved(place.save_log(&home, &plan))
+        });
+    }
+
+    /// Gives up the transfers that run. Later ones of the same job get a switch of their own.
+    fn stop_transfers(&mut self) {
+        if let Some(job) = &mut self.job {
+            job.place
+                .stop
+                .store(true, std::sync::atomic::Ordering::Relaxed);
+            job.place = Arc::new(JobPlace {
+                dir: job.place.dir.clone(),
+                stop: Arc::new(AtomicBool::new(false)),
+            });
+        }
+    }
+
+    fn clean_up(&mut self, ticket: JobTicket) {
+        let job = self.job.take().filter(|job| job.ticket == ticket);
+        let done = of_job(ticket, JobInput::CleanedUp);
+        spawn(&self.sender, "clean-up", done.clone(), move |_| {
+            if let Some(job) = job {
+                tracing::debug!("removing the directory of job {}", job.panda_id);
+                work_dir::remove(&job.place.dir);
+            }
+            done
+        });
+    }
+
+    /// Starts an activity in the job's directory. Without one, the activity has ended badly.
+    fn with_place(
+        &self,
+        name: &str,
+        fallback: Input,
+        activity: impl FnOnce(&JobPlace) -> Input + Send + 'static,
+    ) {
+        let place = self.job.as_ref().map(|job| job.place.clone());
+        let without_place = fallback.clone();
+        spawn(&self.sender, name, fallback, move |_| match place {
+            Some(place) => activity(&place),
+            None => without_place,
+        });
+    }
+}
+
+fn of_job(ticket: JobTicket, input: JobInput) -> Input {
+    Input::Job(ticket, input)
+}
+
+fn bad_end<T>(code: ErrorCode) -> Result<T, Problem> {
+    Err(Problem::new(code, BAD_END))
+}
+
+/// Sends a message of an activity that goes on.
+fn tell(sender: &SyncSender<Message>, message: Message) {
+    if sender.send(message).is_err() {
+        tracing::debug!("the loop has ended");
+    }
+}

@@ -1,0 +1,114 @@
+//! The pilot's directory and those of its jobs, with the files that wrappers look for.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use ailurus_model::{ErrorCode, JobUpdate, PandaId};
+use ailurus_pilot_core::Problem;
+use serde_json::json;
+
+use crate::{
+    log::LOG_FILE,
+    settings::{Settings, wall_now},
+};
+
+/// Mode of the directories: the group may look.
+const DIR_MODE: u32 = 0o770;
+/// The file that shows that the pilot is alive.
+const PILOT_HEARTBEAT_FILE: &str = "pilot_heartbeat.json";
+/// The file with the numbers of all jobs of this pilot.
+const JOB_IDS_FILE: &str = "pandaIDs.out";
+
+/// The pilot's own directory cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the pilot's directory `{}` cannot be made or used: choose another with `-a`", path.display())]
+pub(crate) struct HomeError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Makes the pilot's directory and goes there; without a base it is the current one.
+pub(crate) fn make_home(settings: &Settings) -> Result<PathBuf, HomeError> {
+    let Some(base) = &settings.base_dir else {
+        return Ok(settings.launch_dir.clone());
+    };
+    let name = format!(
+        "PanDA_Pilot3_{}_{}",
+        std::process::id(),
+        wall_now().as_secs()
+    );
+    let path = base.join(name);
+    let made = make_dir(&path).and_then(|()| std::env::set_current_dir(&path));
+    match made {
+        Ok(()) => Ok(path),
+        Err(source) => Err(HomeError { path, source }),
+    }
+}
+
+/// Makes a job's directory, links the log into it, and notes the job's number.
+pub(crate) fn make_job_dir(
+    home: &Path,
+    source_dir: &Path,
+    panda_id: PandaId,
+) -> Result<PathBuf, Problem> {
+    let path = home.join(format!("PanDA_Pilot-{panda_id}"));
+    make_dir(&path).map_err(|error| {
+        Problem::new(ErrorCode::Mkdir, format!("`{}`: {error}", path.display()))
+    })?;
+    // Both help people only.
+    if let Err(error) = symlink(Path::new("..").join(LOG_FILE), path.join(LOG_FILE)) {
+        tracing::debug!("no link to the log: {error}");
+    }
+    if let Err(error) = note_job(home, source_dir, panda_id) {
+        tracing::debug!("`{JOB_IDS_FILE}` cannot be written: {error}");
+    }
+    Ok(path)
+}
+
+/// Writes the file that shows that the pilot is alive.
+pub(crate) fn write_heartbeat(home: &Path) {
+    let now = wall_now().as_secs();
+    let content = json!({"max_diff_time": 0, "last_pilot_update": now, "time_since_detection": 0});
+    if let Err(error) = fs::write(home.join(PILOT_HEARTBEAT_FILE), content.to_string()) {
+        tracing::warn!("`{PILOT_HEARTBEAT_FILE}` cannot be written: {error}");
+    }
+}
+
+/// Keeps an update that the server did not take, where it outlives the pilot's directory.
+pub(crate) fn keep_update(launch_dir: &Path, update: &JobUpdate) {
+    let path = launch_dir.join(format!("undelivered-update-{}.json", update.panda_id));
+    let written = serde_json::to_vec_pretty(update)
+        .map_err(io::Error::from)
+        .and_then(|bytes| fs::write(&path, bytes));
+    match written {
+        Ok(()) => tracing::warn!("the final update is kept in `{}`", path.display()),
+        Err(error) => tracing::error!("`{}` cannot be written: {error}", path.display()),
+    }
+}
+
+/// Removes a directory with all that is in it.
+pub(crate) fn remove(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path) {
+        tracing::warn!("`{}` cannot be removed: {error}", path.display());
+    }
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(DIR_MODE).create(path)
+}
+
+fn note_job(home: &Path, source_dir: &Path, panda_id: PandaId) -> io::Result<()> {
+    let directory = if source_dir.is_dir() {
+        source_dir
+    } else {
+        home
+    };
+    let path = directory.join(JOB_IDS_FILE);
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    writeln!(file, "{panda_id}")
+}

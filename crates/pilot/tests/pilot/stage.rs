@@ -1,0 +1,321 @@
+//! Everything that one pilot needs: a directory, a storage, a server with one job.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::stand_in::{self, Call, Shared, SharedState, Speaks};
+
+/// Longest wait for anything, a safety net for broken code.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) struct Stage {
+    place: TempDir,
+    shared: SharedState,
+    url: String,
+    has_job: bool,
+    /// The job, to be changed before the run.
+    pub(crate) job: Value,
+}
+
+/// A pilot that has ended, and what it told the server.
+pub(crate) struct PilotRun {
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) output: String,
+    calls: Vec<Call>,
+}
+
+/// A pilot that runs.
+pub(crate) struct Pilot {
+    child: Child,
+    output: PathBuf,
+    shared: SharedState,
+}
+
+impl Stage {
+    /// A stage whose job runs this script, without files but the log.
+    pub(crate) fn new(script: &str, content: &str) -> Self {
+        let place = tempfile::tempdir().expect("space");
+        for directory in ["store", "work", "outside"] {
+            fs::create_dir(place.path().join(directory)).expect("space");
+        }
+        let shared = Arc::new(Mutex::new(Shared {
+            speaks: Speaks::V1,
+            job: None,
+            files: [].into(),
+            calls: Vec::new(),
+        }));
+        let url = stand_in::start(shared.clone());
+        let store = format!("{}/store/", place.path().display());
+        let mut stage = Self {
+            job: plain_job(&format!("{url}/trf/{script}")),
+            place,
+            shared,
+            url,
+            has_job: true,
+        };
+        stage.serve(&format!("/trf/{script}"), content.as_bytes());
+        stage.serve("/queue.json", queue().to_string().as_bytes());
+        stage.serve("/storage.json", storage(&store).to_string().as_bytes());
+        stage
+    }
+
+    pub(crate) fn without_job() -> Self {
+        let mut stage = Self::new("run.sh", "");
+        stage.has_job = false;
+        stage
+    }
+
+    pub(crate) fn speaking(self, speaks: Speaks) -> Self {
+        self.shared.lock().expect("free").speaks = speaks;
+        self
+    }
+
+    pub(crate) fn with_input(mut self, name: &str, content: &[u8]) -> Self {
+        let path = self.stored_path("user.a", name);
+        fs::create_dir_all(path.parent().expect("below the store")).expect("space");
+        fs::write(&path, content).expect("space");
+        for (field, value) in [
+            ("inFiles", json!(name)),
+            ("realDatasetsIn", json!("dsin")),
+            ("GUID", json!("G1")),
+            ("fsize", json!(content.len().to_string())),
+            ("checksum", json!(format!("ad:{:08x}", adler32(content)))),
+            ("scopeIn", json!("user.a")),
+            ("ddmEndPointIn", json!("EP")),
+            ("prodDBlockToken", json!("NULL")),
+        ] {
+            self.job[field] = value;
+        }
+        self
+    }
+
+    pub(crate) fn with_output(mut self, name: &str) -> Self {
+        self.job["outFiles"] = json!(format!("{name},log.tgz"));
+        self.job["realDatasets"] = json!("ds,ds");
+        self.job["destinationDblock"] = json!("ds,ds");
+        self.job["scopeOut"] = json!("user.a");
+        self.job["ddmEndPointOut"] = json!("EP,EP");
+        self
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect("a file of the pilot")
+    }
+
+    pub(crate) fn remove_inputs(&self) {
+        fs::remove_dir_all(self.path("store")).expect("a store");
+    }
+
+    /// What the pilot left where it works.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("work")).expect("a directory");
+        entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    pub(crate) fn wait_for_file(&self, name: &str) {
+        let path = self.path("work").join(name);
+        let begin = Instant::now();
+        while fs::read_to_string(&path)
+            .unwrap_or_default()
+            .trim()
+            .is_empty()
+        {
+            assert!(begin.elapsed() < LIMIT, "`{name}` does not appear");
+            thread::sleep(Duration::from_millis(5));
+        }
+        fs::copy(&path, self.path(name)).expect("space");
+    }
+
+    pub(crate) fn run(&self) -> PilotRun {
+        self.run_with(&[])
+    }
+
+    pub(crate) fn run_with(&self, environment: &[(&str, &str)]) -> PilotRun {
+        self.start_with(environment).finish()
+    }
+
+    pub(crate) fn start(&self) -> Pilot {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, environment: &[(&str, &str)]) -> Pilot {
+        if self.has_job {
+            self.shared.lock().expect("free").job = Some(self.job.clone());
+        }
+        let output = self.path("pilot.out");
+        let out = fs::File::create(&output).expect("space");
+        let child = Command::new(env!("CARGO_BIN_EXE_ailurus-pilot"))
+            .current_dir(self.path("outside"))
+            .args([
+                "-q",
+                "Q",
+                "-j",
+                "user",
+                "-v",
+                "1",
+                "--pilot-user",
+                "generic",
+                "-b",
+                "-t",
+            ])
+            .args([
+                "--url",
+                &self.url,
+                "--queuedata-url",
+                &format!("{}/queue.json", self.url),
+            ])
+            .args(["--storagedata-url", &format!("{}/storage.json", self.url)])
+            .arg("-a")
+            .arg(self.path("work"))
+            .arg("--timing-file")
+            .arg(self.path("timing.json"))
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("a second handle"))
+            .stderr(out)
+            .spawn()
+            .expect("the pilot starts");
+        Pilot {
+            child,
+            output,
+            shared: self.shared.clone(),
+        }
+    }
+
+    fn serve(&mut self, path: &str, content: &[u8]) {
+        let mut shared = self.shared.lock().expect("free");
+        shared.files.insert(path.to_owned(), content.to_vec());
+    }
+
+    fn stored_path(&self, scope: &str, name: &str) -> PathBuf {
+        let (scope, lfn) = (
+            ailurus_model::Scope::new(scope),
+            ailurus_model::Lfn::new(name),
+        );
+        let path = ailurus_transfer::deterministic_path(&scope, &lfn);
+        self.path("store").join(Path::new(&path))
+    }
+}
+
+impl Pilot {
+    /// Sends SIGTERM.
+    pub(crate) fn signal(&mut self) {
+        let pid = i32::try_from(self.child.id()).expect("a process number");
+        let pid = rustix::process::Pid::from_raw(pid).expect("not zero");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    }
+
+    pub(crate) fn finish(mut self) -> PilotRun {
+        let begin = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            if begin.elapsed() > LIMIT {
+                self.child.kill().expect("a child");
+                panic!(
+                    "the pilot hangs: {}",
+                    fs::read_to_string(&self.output).unwrap_or_default()
+                );
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        PilotRun {
+            exit_code: status.code(),
+            output: fs::read_to_string(&self.output).expect("output"),
+            calls: self.shared.lock().expect("free").calls.clone(),
+        }
+    }
+}
+
+impl PilotRun {
+    pub(crate) fn calls_to(&self, path: &str) -> Vec<Value> {
+        let calls = self.calls.iter().filter(|call| call.path == path);
+        calls.map(|call| call.fields.clone()).collect()
+    }
+
+    pub(crate) fn has_token_at(&self, path: &str) -> bool {
+        self.calls
+            .iter()
+            .any(|call| call.path == path && call.has_token)
+    }
+
+    /// The statuses of all updates, in order.
+    pub(crate) fn statuses(&self) -> Vec<String> {
+        let updates = self.calls_to("/api/v1/pilot/update_job");
+        let status = |update: &Value| update["job_status"].as_str().map(str::to_owned);
+        updates.iter().filter_map(status).collect()
+    }
+
+    pub(crate) fn last_update(&self) -> Value {
+        let last = self.calls_to("/api/v1/pilot/update_job").pop();
+        last.unwrap_or_else(|| panic!("no update: {}", self.output))
+    }
+
+    pub(crate) fn last_line(&self) -> &str {
+        self.output.lines().last().unwrap_or_default()
+    }
+}
+
+fn plain_job(transformation: &str) -> Value {
+    json!({
+        "StatusCode": 0, "PandaID": 1001, "prodSourceLabel": "user", "swRelease": "NULL",
+        "homepackage": "NULL", "transformation": transformation, "jobPars": "-x 1",
+        "inFiles": "", "outFiles": "log.tgz", "realDatasets": "ds", "destinationDblock": "ds",
+        "logFile": "log.tgz", "logGUID": "AAAA", "GUID": "", "checksum": "", "fsize": "",
+        "scopeIn": "", "scopeOut": "", "scopeLog": "user.a", "ddmEndPointIn": "",
+        "ddmEndPointOut": "EP", "attemptNr": 1, "prodUserID": "me", "cmtConfig": "NULL",
+        "transferType": "NULL", "taskID": 77, "coreCount": 1, "jobsetID": 5,
+        "resource_type": "SCORE", "maxWalltime": 0,
+    })
+}
+
+fn queue() -> Value {
+    let tools = json!({"pr": ["mv"], "pw": ["mv"], "read_lan": ["mv"], "write_lan": ["mv"]});
+    json!({
+        "nickname": "Q", "panda_resource": "Q", "state": "ACTIVE", "status": "online",
+        "atlas_site": "SITE", "type": "unified", "corecount": 1, "maxwdir": 20000,
+        "maxrss": 4000, "timefloor": 0, "catchall": "", "params": {}, "container_type": "",
+        "resource_type": "grid", "is_cvmfs": false, "maxtime": 0, "copytools": {"mv": {}},
+        "acopytools": tools, "astorages": {"read_lan": ["EP"], "write_lan": ["EP"]},
+    })
+}
+
+fn storage(path: &str) -> Value {
+    let protocol = json!([{"endpoint": "file://", "path": path, "flavour": "POSIX", "id": 1}]);
+    json!({"EP": {
+        "name": "EP", "id": 1, "site": "SITE", "type": "DATADISK", "is_deterministic": true,
+        "state": "ACTIVE", "rprotocols": {},
+        "arprotocols": {"read_lan": protocol, "write_lan": protocol},
+    }})
+}
+
+fn adler32(bytes: &[u8]) -> u32 {
+    let (low, high) = bytes.iter().fold((1_u32, 0_u32), |(low, high), byte| {
+        let low = (low + u32::from(*byte)) % 65_521;
+        (low, (high + low) % 65_521)
+    });
+    (high << 16) | low
+}
