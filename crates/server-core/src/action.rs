@@ -100,9 +100,11 @@ pub fn kill_task(
     if task.status.is_terminal() {
         return Ok(0);
     }
-    task.status = TaskStatus::Aborting;
-    task.state_changed = ctx.now;
-    ledger.put_task(&task)?;
+    if task.status != TaskStatus::Aborting {
+        task.status = TaskStatus::Aborting;
+        task.state_changed = ctx.now;
+        ledger.put_task(&task)?;
+    }
     let mut op = Operation::new(ctx, ledger);
     op.touched.insert(id);
     let mut touched = 0;

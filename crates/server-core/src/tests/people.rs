@@ -70,6 +70,10 @@ fn a_killed_task_ends_when_its_pilots_have_ended() {
     assert_eq!(server.kill_task(1).unwrap(), 3);
     assert_eq!(server.task_status(1), TaskStatus::Aborting);
     assert!(server.next_job().is_none());
+    let before = server.ledger.clone();
+    server.pass(std::time::Duration::from_secs(60));
+    assert_eq!(server.kill_task(1).unwrap(), 0);
+    assert_eq!(server.ledger, before);
     server.fail(&job, ErrorCode::PandaKill);
     assert_eq!(server.task_status(1), TaskStatus::Aborted);
     assert_eq!(server.statuses(1), [JobStatus::Cancelled; 3]);
