@@ -1,0 +1,273 @@
+//! What must hold, checked while a run goes on and at its end.
+
+use std::{fmt, time::Duration};
+
+use ailurus_harvester_core::TrackedWorker;
+use ailurus_model::{JobStatus, JobUpdate, TaskStatus};
+use ailurus_server_core::{
+    Ledger as _,
+    invariants::{check_state, check_step},
+    ledger::{FileRecord, JobRecord},
+};
+
+use crate::{
+    batch::BatchState,
+    pilot::PilotNr,
+    violation::{Invariant, Violation},
+    world::World,
+};
+
+/// How much longer than stated a payload may run without the server: its end takes a while.
+const SILENCE_SLACK: Duration = Duration::from_secs(60);
+
+impl World {
+    /// Notes a violation; the first one ends the run.
+    pub(crate) fn violate(&mut self, invariant: Invariant, detail: fmt::Arguments<'_>) {
+        let (now, seed) = (self.now, self.seed);
+        self.say("check", format_args!("{invariant}: {detail}"));
+        let recent = self.trace.recent();
+        self.violation.get_or_insert_with(|| Violation {
+            invariant,
+            detail: detail.to_string(),
+            seed,
+            at: now,
+            recent,
+        });
+    }
+
+    // --- the server ---
+
+    /// J1, J2, J5 and P3 for one update.
+    pub(crate) fn check_update(
+        &mut self,
+        update: &JobUpdate,
+        before: &JobRecord,
+        after: &JobRecord,
+    ) {
+        let id = update.panda_id;
+        if before.status.is_terminal() && before != after {
+            self.violate(
+                Invariant::J2,
+                format_args!("job {id} was {before:?}, is {after:?}"),
+            );
+        }
+        let is_old = update.attempt_nr.is_some_and(|nr| nr != before.attempt_nr);
+        if is_old && before != after {
+            self.violate(
+                Invariant::J5,
+                format_args!("job {id} was {before:?}, is {after:?}"),
+            );
+        }
+        if after.status != JobStatus::Finished || before.status == JobStatus::Finished {
+            return;
+        }
+        if after.attempt_nr != before.attempt_nr {
+            let (from, to) = (before.attempt_nr, after.attempt_nr);
+            let detail = format_args!("job {id} was in attempt {from}, {to} finished it");
+            self.violate(Invariant::J1, detail);
+        }
+        self.check_outputs(after);
+    }
+
+    /// P3 for a finished job: each output is registered, and lies in storage as registered.
+    fn check_outputs(&mut self, job: &JobRecord) {
+        let id = job.panda_id;
+        let Ok(Some(task)) = self.server.ledger.task(job.task_id) else {
+            return self.violate(Invariant::J4, format_args!("job {id} has no task"));
+        };
+        for output in &task.spec.outputs {
+            let dataset = &output.dataset;
+            let part = job.part;
+            match self.server.ledger.file_of_part(dataset, part) {
+                Ok(Some(file)) => self.check_file(&file),
+                Ok(None) | Err(_) => {
+                    let detail =
+                        format_args!("job {id} has no file for part {part} of `{dataset}`");
+                    self.violate(Invariant::P3, detail);
+                }
+            }
+        }
+    }
+
+    fn check_file(&mut self, file: &FileRecord) {
+        let is_complete = file.size.is_some() && file.checksum.is_some();
+        let checksum = file.checksum.as_ref();
+        if !is_complete || !self.storage.holds(&file.surl, file.size, checksum) {
+            let (lfn, stored) = (&file.lfn, self.storage.file(&file.surl).cloned());
+            let registered = (file.size, checksum);
+            self.violate(
+                Invariant::P3,
+                format_args!("`{lfn}` is registered as {registered:?} and stored as {stored:?}"),
+            );
+        }
+    }
+
+    /// All of the server's own invariants, also against the rows at the last look.
+    pub(crate) fn check_rows(&mut self) {
+        let ledger = &self.server.ledger;
+        let checked = check_state(ledger).and_then(|()| check_step(&self.snapshot, ledger));
+        if let Err(broken) = checked {
+            let invariant = Invariant::of_number(broken.number).unwrap_or(Invariant::J4);
+            self.violate(invariant, format_args!("{}", broken.detail));
+        }
+        self.take_snapshot();
+    }
+
+    /// Takes the rows as they are for the comparison of the next look.
+    pub(crate) fn take_snapshot(&mut self) {
+        self.snapshot.clone_from(&self.server.ledger);
+    }
+
+    // --- pilots ---
+
+    /// P2 and P4 for one pilot.
+    pub(crate) fn check_pilot(&mut self, nr: PilotNr) {
+        let Some(pilot) = self.pilots.get(&nr) else {
+            return;
+        };
+        if pilot.payloads.is_empty() {
+            return;
+        }
+        let n_payloads = pilot.payloads.len();
+        let used: u32 = pilot.payloads.values().map(|payload| payload.cores).sum();
+        let cores = self.scenario.queues[&pilot.queue].core_count;
+        if used > cores || n_payloads > 1 {
+            let detail = format_args!(
+                "pilot {nr} runs {n_payloads} payloads with {used} cores, one in {cores} is allowed"
+            );
+            return self.violate(Invariant::P2, detail);
+        }
+        let limits = &self.scenario.profile.limits;
+        let allowed = limits.lost_heartbeat + limits.kill_grace + SILENCE_SLACK;
+        let silence = self.now.since(pilot.heard);
+        if silence > allowed {
+            let detail = format_args!(
+                "pilot {nr} runs a payload and was not answered for {silence:?}, {allowed:?} are allowed"
+            );
+            self.violate(Invariant::P4, detail);
+        }
+    }
+
+    /// P1 for a pilot that leaves.
+    pub(crate) fn check_exit(&mut self, nr: PilotNr) {
+        let Some(pilot) = self.pilots.get(&nr) else {
+            return;
+        };
+        if let Some(ticket) = pilot.payloads.keys().next().copied() {
+            self.violate(
+                Invariant::P1,
+                format_args!("pilot {nr} leaves, payload {ticket} runs"),
+            );
+        }
+    }
+
+    // --- workers ---
+
+    /// F1 and F2 for all queues.
+    pub(crate) fn check_workers(&mut self) {
+        let mut broken = None;
+        for (name, limits) in &self.scenario.worker_limits {
+            let limits = limits.within(self.scenario.queues[name].worker_limit, None);
+            let mut existing = 0;
+            let mut waiting = 0;
+            for job in self
+                .batch
+                .jobs
+                .values()
+                .filter(|job| job.exists() && job.queue == *name)
+            {
+                existing += 1;
+                waiting += u32::from(job.state == BatchState::Queued);
+                if !self.is_followed(job.worker) {
+                    let detail = format!("worker {} exists and nobody counts it", job.worker);
+                    broken = broken.or(Some((Invariant::F2, detail)));
+                }
+            }
+            if existing > limits.workers || waiting > limits.waiting {
+                let detail =
+                    format!("queue {name} has {existing} workers, {waiting} wait: {limits:?}");
+                broken = broken.or(Some((Invariant::F1, detail)));
+            }
+        }
+        if let Some((invariant, detail)) = broken {
+            self.violate(invariant, format_args!("{detail}"));
+        }
+    }
+
+    /// Says whether Harvester counts a worker as existing: in its rows, and in its core if it runs.
+    fn is_followed(&self, id: ailurus_model::WorkerId) -> bool {
+        let harvester = &self.harvester;
+        let has_row = harvester
+            .rows
+            .get(&id)
+            .is_some_and(|row| !row.status.is_terminal());
+        let is_it =
+            |tracked: &TrackedWorker| tracked.worker().worker_id == id && tracked.is_alive();
+        has_row
+            && harvester
+                .core
+                .as_ref()
+                .is_none_or(|core| core.workers().any(is_it))
+    }
+
+    // --- the end ---
+
+    /// Says whether nothing is left to be done.
+    pub(crate) fn is_over(&self) -> bool {
+        let mut tasks = self.server.ledger.tasks();
+        let core = self.harvester.core.as_ref();
+        tasks.all(|task| task.status.is_terminal())
+            && self.pilots.is_empty()
+            && !self.batch.jobs.values().any(|job| job.exists())
+            && core.is_some_and(ailurus_harvester_core::HarvesterCore::all_have_ended)
+    }
+
+    /// L1, J3 at the time when everything must have ended.
+    pub(crate) fn check_patience(&mut self) {
+        let live = self
+            .server
+            .ledger
+            .jobs()
+            .find(|job| !job.status.is_terminal());
+        if let Some(job) = live {
+            let (id, status, reason) = (job.panda_id, job.status, job.reason.clone());
+            let is_out = status.is_with_pilot() || status == JobStatus::Holding;
+            let invariant = if is_out { Invariant::J3 } else { Invariant::L1 };
+            return self.violate(
+                invariant,
+                format_args!("job {id} is still {status}: `{reason}`"),
+            );
+        }
+        let pilots: Vec<PilotNr> = self.pilots.keys().copied().collect();
+        let workers = self.batch.jobs.values().filter(|job| job.exists()).count();
+        let detail = format_args!("pilots {pilots:?} and {workers} workers are still there");
+        self.violate(Invariant::L1, detail);
+    }
+
+    /// What must hold of a run that has ended.
+    pub(crate) fn check_end(&mut self) {
+        self.check_rows();
+        let ended = self.server.ledger.jobs().cloned();
+        let finished: Vec<JobRecord> = ended
+            .filter(|job| job.status == JobStatus::Finished)
+            .collect();
+        for job in &finished {
+            self.check_outputs(job);
+        }
+        let is_done = |status| status == TaskStatus::Done;
+        let undone = self
+            .server
+            .ledger
+            .tasks()
+            .find(|task| !is_done(task.status));
+        if self.faults.counts().is_empty()
+            && let Some(task) = undone
+        {
+            let (id, status) = (task.id, task.status);
+            self.violate(
+                Invariant::L2,
+                format_args!("nothing went wrong, and task {id} is {status}"),
+            );
+        }
+    }
+}
