@@ -4,7 +4,8 @@
 use std::{rc::Rc, time::Duration};
 
 use ailurus_model::{
-    AttemptNr, JobStatus, JobUpdate, PandaId, QueueName, Seed, Worker, WorkerId, WorkerStatus,
+    AttemptNr, FileStatus, JobStatus, JobUpdate, PandaId, QueueName, Seed, Worker, WorkerId,
+    WorkerStatus,
 };
 use ailurus_pilot_core::{JobTicket, control::phase::PhaseName};
 use ailurus_server_core::{
@@ -388,6 +389,32 @@ fn f2_a_row_that_is_lost_is_noticed() {
         world.harvester.rows.remove(&id).is_some()
     });
     assert_eq!(invariant, Some(Invariant::F2));
+}
+
+#[test]
+fn k1_a_kill_that_is_forgotten_is_noticed() {
+    let invariant = noticed(|world| {
+        let running = job_that_is(world, JobStatus::is_with_pilot);
+        running.is_some_and(|job| world.killed.insert(job.panda_id))
+    });
+    assert_eq!(invariant, Some(Invariant::K1));
+}
+
+#[test]
+fn d1_an_input_that_is_not_what_its_file_is_is_noticed() {
+    let wrong = noticed(|world| {
+        if job_that_is(world, |status| status == JobStatus::Pending).is_some() {
+            return false;
+        }
+        let ledger = &mut world.server.ledger;
+        let Some(file) = ledger.files().find(|file| file.producer.is_some()).cloned() else {
+            return false;
+        };
+        ledger
+            .settle_needs(&file.dataset, file.part, FileStatus::Failed)
+            .is_ok()
+    });
+    assert_eq!(wrong, Some(Invariant::D1));
 }
 
 #[test]

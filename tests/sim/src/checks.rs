@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use ailurus_harvester_core::TrackedWorker;
-use ailurus_model::{JobStatus, JobUpdate, TaskStatus};
+use ailurus_model::{FileStatus, JobStatus, JobUpdate, TaskStatus};
 use ailurus_server_core::{
     Ledger as _,
     invariants::{check_state, check_step},
@@ -254,6 +254,8 @@ impl World {
         for job in &finished {
             self.check_outputs(job);
         }
+        self.check_inputs();
+        self.check_killed();
         let is_done = |status| status == TaskStatus::Done;
         let undone = self
             .server
@@ -267,6 +269,54 @@ impl World {
             self.violate(
                 Invariant::L2,
                 format_args!("nothing went wrong, and task {id} is {status}"),
+            );
+        }
+    }
+
+    /// D1: every input is settled as its file is, and a closed job lacks one.
+    fn check_inputs(&mut self) {
+        let ledger = &self.server.ledger;
+        let mut broken = None;
+        for job in ledger.jobs() {
+            let id = job.panda_id;
+            let needs = ledger.needs_of(id).unwrap_or_default();
+            let wrong = needs.iter().find(|need| {
+                let file = ledger.file_of_part(&need.dataset, need.part);
+                let is_there = file.is_ok_and(|file| file.is_some());
+                need.status
+                    != if is_there {
+                        FileStatus::Ready
+                    } else {
+                        FileStatus::Failed
+                    }
+            });
+            if let Some(need) = wrong {
+                let (dataset, part, status) = (&need.dataset, need.part, need.status);
+                let detail = format!("job {id} has part {part} of `{dataset}` as {status}");
+                broken = broken.or(Some(detail));
+            }
+            let has_all = needs.iter().all(|need| need.status == FileStatus::Ready);
+            if job.status == JobStatus::Closed && has_all {
+                broken = broken.or(Some(format!(
+                    "job {id} is closed and has all of its inputs"
+                )));
+            }
+        }
+        if let Some(detail) = broken {
+            self.violate(Invariant::D1, format_args!("{detail}"));
+        }
+    }
+
+    /// K1 for all jobs that people killed.
+    fn check_killed(&mut self) {
+        let is_spared = |job: &&JobRecord| {
+            self.killed.contains(&job.panda_id) && job.status != JobStatus::Cancelled
+        };
+        let spared = self.server.ledger.jobs().find(is_spared);
+        if let Some((id, status)) = spared.map(|job| (job.panda_id, job.status)) {
+            self.violate(
+                Invariant::K1,
+                format_args!("job {id} was killed and is {status}"),
             );
         }
     }

@@ -153,6 +153,11 @@ impl World {
         start_time: Timestamp,
     ) -> PilotConfig {
         let chance = &mut self.chance;
+        // Some do not know their worker, as those that a site starts by itself.
+        let worker = chance
+            .says_yes(850)
+            .then(|| (report.harvester_id.clone(), report.worker_id));
+        let (harvester_id, worker_id) = worker.unzip();
         PilotConfig {
             profile: self.scenario.profile.clone(),
             queue: report.site.clone(),
@@ -173,8 +178,8 @@ impl World {
                 scheduler_id: "sim-harvester".to_owned(),
                 pilot_id: format!("unknown|Batch|PR|{batch_id}"),
                 batch_id: batch_id.to_string(),
-                harvester_id: Some(report.harvester_id.clone()),
-                worker_id: Some(report.worker_id),
+                harvester_id,
+                worker_id,
                 cpu_unit: String::new(),
             },
             start_time,

@@ -9,8 +9,8 @@ use ailurus_diagnosis::Catalogue;
 use ailurus_model::{JobStatus, PandaId, Queue, QueueName, TaskStatus, Timestamp};
 use ailurus_server_core::{
     ActionError, Context, Ledger as _, LedgerError, Limits, MemoryLedger, PilotPhase, acquire_jobs,
-    broker, kill_job, kill_task, note_worker_pilot, retry_task, submit, update_job, update_workers,
-    watch,
+    broker, kill_job, kill_task, ledger::JobRecord, note_worker_pilot, retry_task, submit,
+    update_job, update_workers, watch,
 };
 use ailurus_wire::{
     Answer, Dialect, Fields, LegacyForm, StatusCode, body, get_job, harvester_call, system_call,
@@ -302,6 +302,7 @@ impl World {
         let ids: Vec<PandaId> = self.server.ledger.jobs().map(|job| job.panda_id).collect();
         let id = *self.chance.one_of(&ids);
         self.say("person", format_args!("kills job {id}"));
+        self.note_killed(|job| job.panda_id == id);
         let now = self.wall_clock();
         let (ctx, ledger) = self.server.parts(now, self.catalogue);
         let done = kill_job(&ctx, ledger, id, "alice");
@@ -313,10 +314,21 @@ impl World {
         let ids: Vec<_> = self.server.ledger.tasks().map(|task| task.id).collect();
         let id = *self.chance.one_of(&ids);
         self.say("person", format_args!("kills task {id}"));
+        self.note_killed(|job| job.task_id == id);
         let now = self.wall_clock();
         let (ctx, ledger) = self.server.parts(now, self.catalogue);
         let done = kill_task(&ctx, ledger, id, "alice");
         self.expect_action(done);
+    }
+
+    fn note_killed(&mut self, is_meant: impl Fn(&JobRecord) -> bool) {
+        let live = self
+            .server
+            .ledger
+            .jobs()
+            .filter(|job| !job.status.is_terminal());
+        let killed = live.filter(|job| is_meant(job)).map(|job| job.panda_id);
+        self.killed.extend(killed);
     }
 
     /// A person retries some task that was not aborted.
@@ -364,7 +376,7 @@ impl World {
         }
     }
 
-    fn job_row(&self, id: PandaId) -> Option<ailurus_server_core::ledger::JobRecord> {
+    fn job_row(&self, id: PandaId) -> Option<JobRecord> {
         self.server.ledger.job(id).ok().flatten()
     }
 

@@ -1,7 +1,7 @@
 //! One run: the world with all that is in it, and the loop that lets it happen.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     rc::Rc,
     sync::LazyLock,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use ailurus_diagnosis::Catalogue;
-use ailurus_model::{ByteCount, JobStatus, Moment, Timestamp, file::Checksum};
+use ailurus_model::{ByteCount, JobStatus, Moment, PandaId, Timestamp, file::Checksum};
 use ailurus_pilot_core::data::{
     StoredFile,
     place::{Direction, place_file},
@@ -101,6 +101,8 @@ pub(crate) struct World {
     pub(crate) last_pilot: PilotNr,
     pub(crate) open_calls: BTreeMap<CallNr, Reply>,
     pub(crate) last_call: CallNr,
+    /// Jobs that people killed while they were alive.
+    pub(crate) killed: BTreeSet<PandaId>,
     /// Final updates that were sent lately.
     pub(crate) finals: VecDeque<Request>,
     n_events: u64,
@@ -137,6 +139,7 @@ impl World {
             last_pilot: 0,
             open_calls: BTreeMap::new(),
             last_call: 0,
+            killed: BTreeSet::new(),
             finals: VecDeque::new(),
             n_events: 0,
         };
