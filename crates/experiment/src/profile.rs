@@ -34,6 +34,10 @@ pub struct Profile {
     /// Times and sizes. Default: Pilot 3's.
     #[serde(default)]
     pub limits: Limits,
+    /// Known errors of the experiment, looked for before the common ones: text in the form of the
+    /// files of the error catalogue. Default: none.
+    #[serde(default)]
+    pub error_catalogue: String,
 }
 
 /// How the payload is started.

@@ -33,6 +33,8 @@ const OUTPUT_TAIL_MAX: u64 = 4 << 20;
 const SYMPTOMS_MAX: usize = 3;
 /// Longest last words that are repeated, in bytes.
 const LAST_WORDS_MAX: usize = 250;
+/// How messages name the known errors of a profile.
+const PROFILE_CATALOGUE: &str = "error_catalogue of the profile";
 /// What a payload says about itself.
 const JOB_REPORT: &str = "jobReport.json";
 const ERROR_REPORT: &str = "payload_error_report.json";
@@ -60,8 +62,9 @@ pub(crate) fn start_payload(plan: &PayloadPlan, dir: &Path) -> Result<RunningPay
     .map_err(|error| failed(log::chain(&error)))
 }
 
-/// Waits for the payload's end, and gathers what tells how it went.
-pub(crate) fn wait_for(payload: RunningPayload, dir: &Path) -> PayloadEnd {
+/// Waits for the payload's end, and gathers what tells how it went. `known_errors` are those of
+/// the profile.
+pub(crate) fn wait_for(payload: RunningPayload, dir: &Path, known_errors: &str) -> PayloadEnd {
     let ended = payload.wait();
     if ended.n_leftovers > 0 {
         tracing::warn!(
@@ -77,7 +80,7 @@ pub(crate) fn wait_for(payload: RunningPayload, dir: &Path) -> PayloadEnd {
     let (symptoms, last_words) = if exit == PayloadExit::Code(0) {
         (Vec::new(), String::new())
     } else {
-        diagnose(exit, dir)
+        diagnose(exit, dir, &catalogue_with(known_errors))
     };
     let cpu = ended.cpu_user.saturating_add(ended.cpu_system);
     PayloadEnd {
@@ -90,14 +93,27 @@ pub(crate) fn wait_for(payload: RunningPayload, dir: &Path) -> PayloadEnd {
     }
 }
 
+/// Returns the built-in catalogue with a profile's own known errors before it.
+fn catalogue_with(known_errors: &str) -> Catalogue {
+    if known_errors.is_empty() {
+        return Catalogue::built_in();
+    }
+    Catalogue::built_in_with(&[(PROFILE_CATALOGUE, known_errors)]).unwrap_or_else(|error| {
+        tracing::warn!(
+            "the profile's known errors are left out: {}",
+            log::chain(&error)
+        );
+        Catalogue::built_in()
+    })
+}
+
 /// Searches a failed payload's output for what is known, and for its last words.
-fn diagnose(exit: PayloadExit, dir: &Path) -> (Vec<Symptom>, String) {
+fn diagnose(exit: PayloadExit, dir: &Path, catalogue: &Catalogue) -> (Vec<Symptom>, String) {
     let tail = |name: &str| read_tail(&dir.join(name), OUTPUT_TAIL_MAX).unwrap_or_default();
     let stderr = tail(STDERR_FILE);
     let words = last_words(&stderr);
     // Standard error goes first: what is found in both is quoted from there.
     let output = [stderr, tail(STDOUT_FILE)].join(&b'\n');
-    let catalogue = Catalogue::built_in();
     let found = catalogue.scan(&output, SYMPTOMS_MAX);
     let mut symptoms: Vec<Symptom> = found
         .into_iter()
@@ -229,6 +245,35 @@ mod tests {
         assert_eq!(read_report(&path), None);
         std::fs::write(&path, "{}").expect("space");
         assert_eq!(read_report(&path).as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn a_profiles_known_errors_are_found_before_the_common_ones() {
+        let known_errors = r#"
+            scope = "payload"
+            [[entry]]
+            id = "spd-no-field-map"
+            category = "software"
+            blame = "site"
+            action = "retry-elsewhere"
+            cause = "The field map is missing."
+            remedy = "Install it."
+            patterns = [{ literal = "SpdField: no map" }]
+            examples = ["SpdField: no map at all"]
+        "#;
+        let place = tempfile::tempdir().expect("space");
+        let output = "SpdField: no map\nterminate: std::bad_alloc\n";
+        std::fs::write(place.path().join(STDERR_FILE), output).expect("space");
+        let catalogue = catalogue_with(known_errors);
+        let (symptoms, words) = diagnose(PayloadExit::Code(1), place.path(), &catalogue);
+        assert_eq!(symptoms[0].id, "spd-no-field-map");
+        assert_eq!(symptoms.len(), 2);
+        assert_eq!(words, "terminate: std::bad_alloc");
+    }
+
+    #[test]
+    fn known_errors_that_cannot_be_read_leave_the_common_ones() {
+        assert!(!catalogue_with("[[entry]]\nid = 1").entries().is_empty());
     }
 
     #[test]

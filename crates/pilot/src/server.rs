@@ -10,7 +10,7 @@ use ailurus_http::{Client, gzipped};
 use ailurus_model::{HarvesterId, JobRequest, JobUpdate, QueueName, UpdateAnswer, WorkerId};
 use ailurus_pilot_core::{Input, Problem, effect::WorkerPhase, input::UpdateFailure};
 use ailurus_wire::{
-    AnswerError, Dialect, Fields,
+    AnswerError, Dialect, Fields, StatusCode,
     body::{JSON_TYPE, encode_json},
     get_job,
     get_job::OfferedJobs,
@@ -114,9 +114,10 @@ impl ServerLink {
         let (dialect, bytes) = self.call(update_job::path, encode)?;
         update_job::decode_answer(dialect, &bytes).map_err(|error| {
             let text = log::chain(&error);
-            match error {
-                AnswerError::Refused { .. } | AnswerError::Field(_) => UpdateFailure::Refused(text),
-                AnswerError::Body(_) => UpdateFailure::Unreachable(text),
+            if is_passing(&error) {
+                UpdateFailure::Unreachable(text)
+            } else {
+                UpdateFailure::Refused(text)
             }
         })
     }
@@ -238,6 +239,18 @@ impl From<PostError> for CallError {
             PostError::Unreachable(text) => Self::Unreachable(text),
             PostError::NoSuchCall(text) | PostError::Refused(text) => Self::Refused(text),
         }
+    }
+}
+
+/// Says whether the server may well take the same message later: its database was busy, or a proxy
+/// answered in its place.
+const fn is_passing(error: &AnswerError) -> bool {
+    match error {
+        AnswerError::Body(_) => true,
+        AnswerError::Refused { status, .. } => {
+            matches!(status, StatusCode::TimedOut | StatusCode::Failed)
+        }
+        AnswerError::Field(_) => false,
     }
 }
 

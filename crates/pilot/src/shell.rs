@@ -21,7 +21,7 @@ use ailurus_model::{ErrorCode, Moment, PandaId};
 use ailurus_node::Sampler;
 use ailurus_pilot_core::{
     Effect, Input, JobInput, JobTicket, PilotCore, PilotExit, Problem, config::Cleanup,
-    input::PayloadEnd, resource::NodeFacts,
+    resource::NodeFacts,
 };
 use ailurus_process::PayloadControl;
 use signal_hook::{
@@ -49,6 +49,9 @@ use activity::spawn;
 const BACKLOG: usize = 64;
 /// Time between two writes of the file that shows that the pilot is alive.
 const HEARTBEAT_FILE_PERIOD: Duration = Duration::from_secs(60);
+/// Every how many of these the log gets a line too: wrappers end a pilot whose log stays unchanged
+/// for an hour.
+const BEATS_PER_LOG_LINE: u64 = 15;
 /// Signals that end the pilot. SIGSEGV, which Pilot 3 catches too, cannot be caught safely.
 const STOP_SIGNALS: [i32; 7] = [SIGINT, SIGTERM, SIGQUIT, SIGXCPU, SIGUSR1, SIGBUS, SIGHUP];
 
@@ -189,12 +192,17 @@ impl Shell {
         let effects = self.core.handle(self.now(), Input::Started);
         self.carry_out_all(effects);
         let mut next_beat = Instant::now();
+        let mut n_beats = 0;
         loop {
             if let Some(exit) = self.has_left {
                 return exit;
             }
             if next_beat <= Instant::now() {
                 work_dir::write_heartbeat(&self.home);
+                if n_beats % BEATS_PER_LOG_LINE == BEATS_PER_LOG_LINE - 1 {
+                    self.tell_alive();
+                }
+                n_beats += 1;
                 next_beat = Instant::now() + HEARTBEAT_FILE_PERIOD;
             }
             let message = self.wait(receiver, next_beat);
@@ -208,6 +216,13 @@ impl Shell {
                 let effects = self.core.handle_timeout(self.now());
                 self.carry_out_all(effects);
             }
+        }
+    }
+
+    fn tell_alive(&self) {
+        match self.core.current_job() {
+            Some((job, phase)) => tracing::info!("alive: job {} is {phase}", job.panda_id),
+            None => tracing::info!("alive: without a job"),
         }
     }
 

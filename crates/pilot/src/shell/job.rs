@@ -65,6 +65,7 @@ impl Shell {
     }
 
     fn send_update(&mut self, ticket: JobTicket, nr: UpdateNr, update: Box<JobUpdate>) {
+        tracing::info!("update {nr} of job {}: {}", update.panda_id, update.status);
         if update.is_final()
             && self.timing.set(Mark::FinalUpdateSent)
             && let Some(path) = &self.settings.timing_file
@@ -102,6 +103,7 @@ impl Shell {
             return;
         };
         let dir = job.place.dir.clone();
+        let known_errors = self.settings.core.profile.error_catalogue.clone();
         spawn(
             &self.sender,
             "payload",
@@ -121,7 +123,7 @@ impl Shell {
                     );
                     let started = of_job(ticket, JobInput::PayloadStarted(Ok(())));
                     tell(sender, Message::Input(started));
-                    let end = wait_for(payload, &dir);
+                    let end = wait_for(payload, &dir, &known_errors);
                     of_job(ticket, JobInput::PayloadEnded(Box::new(end)))
                 }
             },

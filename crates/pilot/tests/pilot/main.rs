@@ -116,6 +116,64 @@ fn a_truncated_root_file_is_recognised_in_the_payloads_output() {
 }
 
 #[test]
+fn a_payload_that_runs_for_a_while_is_measured() {
+    let script =
+        "#!/bin/sh\nend=$(($(date +%s) + 2))\nwhile [ $(date +%s) -lt $end ]; do :; done\n";
+    let last = Stage::new("run.sh", script).run().last_update();
+    assert!(
+        last["max_rss"].as_u64().is_some_and(|kib| kib > 100),
+        "{last}"
+    );
+    assert!(last["cpu_consumption_time"].is_u64(), "{last}");
+}
+
+#[test]
+fn the_log_archive_has_output_and_pilot_log_but_no_data() {
+    let stage = Stage::new("run.sh", COPY_SCRIPT)
+        .with_input("in.dat", b"0123456789")
+        .with_output("out.dat");
+    let report = final_report(&stage.run().last_update());
+    let archive = report["log.tgz"]["surl"]
+        .as_str()
+        .expect("stored")
+        .to_owned();
+    let listed = std::process::Command::new("tar")
+        .args(["tzf", archive.trim_start_matches("file://")])
+        .output()
+        .expect("tar is there");
+    let names = String::from_utf8_lossy(&listed.stdout).into_owned();
+    for name in [
+        "payload.stdout",
+        "payload.stderr",
+        "pilotlog.txt",
+        "jobReport.json",
+        "run.sh",
+    ] {
+        let entry = format!("tarball_PandaJob_1001_Q/{name}");
+        assert!(names.lines().any(|line| line == entry), "{name} in {names}");
+    }
+    assert!(
+        !names.contains("in.dat") && !names.contains("out.dat"),
+        "{names}"
+    );
+}
+
+#[test]
+fn a_job_definition_in_place_is_taken_before_the_server_is_asked() {
+    let stage = Stage::new("run.sh", "#!/bin/sh\nexit 0\n");
+    let file = stage.put_job_in_place();
+    let run = stage.run();
+    assert_eq!(
+        run.last_update()["job_status"],
+        "finished",
+        "{}",
+        run.output
+    );
+    assert!(run.calls_to("/api/v1/pilot/acquire_jobs").is_empty());
+    assert!(!file.exists());
+}
+
+#[test]
 fn sigterm_ends_the_payload_and_is_reported() {
     let stage = Stage::new(
         "run.sh",

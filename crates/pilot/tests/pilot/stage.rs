@@ -123,6 +123,13 @@ impl Stage {
         fs::remove_dir_all(self.path("store")).expect("a store");
     }
 
+    /// Puts the job where a wrapper would, as old servers write it.
+    pub(crate) fn put_job_in_place(&self) -> PathBuf {
+        let file = self.path("outside").join("pandaJobData.out");
+        fs::write(&file, stand_in::legacy_text(&self.job)).expect("space");
+        file
+    }
+
     /// What the pilot left where it works.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("work")).expect("a directory");

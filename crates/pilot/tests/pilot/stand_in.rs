@@ -150,18 +150,23 @@ fn v1_job(job: Option<Value>) -> (u16, Vec<u8>) {
     (200, text(&answer))
 }
 
-/// As old servers answer: a form with text for everything.
 fn legacy_job(job: Option<Value>) -> (u16, Vec<u8>) {
-    let Some(Value::Object(job)) = job else {
-        return (200, b"StatusCode=20".to_vec());
-    };
-    let fields = job.into_iter().map(|(name, value)| {
+    (
+        200,
+        job.map_or_else(|| b"StatusCode=20".to_vec(), |job| legacy_text(&job)),
+    )
+}
+
+/// Writes a job as old servers do: a form with text for everything.
+pub(crate) fn legacy_text(job: &Value) -> Vec<u8> {
+    let fields = job.as_object().expect("a job is an object").iter();
+    let fields = fields.map(|(name, value)| {
         let text = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
         format!("{name}={}", escaped(&text))
     });
-    (200, fields.collect::<Vec<_>>().join("&").into_bytes())
+    fields.collect::<Vec<_>>().join("&").into_bytes()
 }
 
 fn escaped(text: &str) -> String {
