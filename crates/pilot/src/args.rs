@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "true", value_parser = bool_text, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) allow_same_user: bool,
     /// Take only jobs of this PanDA resource type, for example SCORE
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) resource_type: String,
     /// Write debug messages, and where each message comes from
     #[arg(short = 'd', long)]
@@ -72,7 +72,12 @@ pub(crate) struct Args {
     pub(crate) redirect_stdout: Option<PathBuf>,
 
     /// PanDA server
-    #[arg(long, default_value = "", help_heading = "Server and site")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "Server and site"
+    )]
     pub(crate) url: String,
     /// Port of the PanDA server, unless the URL has one; 0 for the scheme's own
     #[arg(
@@ -86,6 +91,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         default_value = "",
+        hide_default_value = true,
         value_name = "URL",
         help_heading = "Server and site"
     )]
@@ -94,6 +100,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         default_value = "",
+        hide_default_value = true,
         value_name = "URL",
         help_heading = "Server and site"
     )]
@@ -103,6 +110,7 @@ pub(crate) struct Args {
         short = 'g',
         long = "baseurls",
         default_value = "",
+        hide_default_value = true,
         value_name = "URLS",
         help_heading = "Server and site"
     )]
@@ -127,6 +135,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         default_value = "",
+        hide_default_value = true,
         value_name = "DIR",
         help_heading = "Server and site"
     )]
@@ -135,6 +144,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         default_value = "",
+        hide_default_value = true,
         value_name = "DIR",
         help_heading = "Server and site"
     )]
@@ -144,6 +154,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         default_value = "",
+        hide_default_value = true,
         value_name = "DIRS",
         help_heading = "Own options"
     )]
@@ -152,10 +163,10 @@ pub(crate) struct Args {
     #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION", help_heading = "Own options")]
     pub(crate) job_request_pause: Duration,
     /// Time between two heartbeats [default: the profile's]
-    #[arg(long, value_parser = duration, value_name = "DURATION", help_heading = "Own options")]
+    #[arg(long, value_parser = period, value_name = "DURATION", help_heading = "Own options")]
     pub(crate) heartbeat: Option<Duration>,
     /// Time between two samples of memory and CPU [default: the profile's]
-    #[arg(long, value_parser = duration, value_name = "DURATION", help_heading = "Own options")]
+    #[arg(long, value_parser = period, value_name = "DURATION", help_heading = "Own options")]
     pub(crate) sample_interval: Option<Duration>,
     /// Time without progress after which a payload is ended [default: the profile's]
     #[arg(long, value_parser = duration, value_name = "DURATION", help_heading = "Own options")]
@@ -270,6 +281,18 @@ struct WithoutEffect {
     pod: bool,
 }
 
+/// Shortest period: a shorter one would keep a core busy.
+const PERIOD_MIN: Duration = Duration::from_millis(10);
+
+/// Reads a duration that is repeated again and again.
+fn period(text: &str) -> Result<Duration, String> {
+    let period = parse_duration(text).map_err(|error| error.to_string())?;
+    if period < PERIOD_MIN {
+        return Err("it must be at least `10ms`".into());
+    }
+    Ok(period)
+}
+
 /// Reads Pilot 3's texts for yes and no, in any case.
 fn bool_text(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -305,6 +328,12 @@ mod tests {
             (args.job_requests, args.job_failures, args.lifetime),
             (1, 3, 3600)
         );
+    }
+
+    #[test]
+    fn a_period_that_keeps_a_core_busy_is_refused() {
+        assert!(period("0s").is_err());
+        assert_eq!(period("1s"), Ok(Duration::from_secs(1)));
     }
 
     #[test]
