@@ -191,13 +191,14 @@ fn j5_a_change_of_an_ended_attempt_is_noticed() {
 }
 
 #[test]
-fn j6_a_job_in_an_attempt_that_was_never_sent_is_noticed() {
+fn j6_a_second_attempt_that_is_under_way_is_noticed() {
     let invariant = noticed(|world| {
-        let Some(mut job) = job_that_is(world, |status| status == JobStatus::Running) else {
+        let Some(job) = job_that_is(world, |status| status == JobStatus::Running) else {
             return false;
         };
-        job.attempt_nr = job.attempt_nr.next();
-        world.server.ledger.put_job(&job).is_ok()
+        let mut attempt = attempt_of(world, &job);
+        attempt.attempt_nr = attempt.attempt_nr.next();
+        world.server.ledger.put_attempt(&attempt).is_ok()
     });
     assert_eq!(invariant, Some(Invariant::J6));
 }
@@ -236,6 +237,33 @@ fn one_update_that_counts_twice_or_for_an_old_attempt_is_noticed() {
     assert_eq!(other, Some(Invariant::J1));
     let without_files = check(|_, _, after| after.status = JobStatus::Finished);
     assert_eq!(without_files, Some(Invariant::P3));
+}
+
+#[test]
+fn r1_rows_that_contradict_each_other_are_noticed() {
+    let invariant = noticed(|world| {
+        let Some(job) = job_that_is(world, |status| status == JobStatus::Running) else {
+            return false;
+        };
+        // Somebody has registered its output already.
+        let listed = task_of(world, &job).spec.outputs[0].dataset.clone();
+        let id = world.server.ledger.new_file_id().expect("rows");
+        let file = FileRecord {
+            id,
+            dataset: listed,
+            part: job.part,
+            lfn: "other.root".into(),
+            scope: "sim".into(),
+            guid: None,
+            size: None,
+            checksum: None,
+            surl: String::new(),
+            endpoint: "".into(),
+            producer: None,
+        };
+        world.server.ledger.insert_file(&file).is_ok()
+    });
+    assert_eq!(invariant, Some(Invariant::R1));
 }
 
 #[test]
@@ -389,6 +417,15 @@ fn f2_a_row_that_is_lost_is_noticed() {
         world.harvester.rows.remove(&id).is_some()
     });
     assert_eq!(invariant, Some(Invariant::F2));
+}
+
+#[test]
+fn c1_a_panic_is_noticed_and_tells_its_seed() {
+    let invariant = noticed(|world| {
+        world.scenario.queues.clear();
+        true
+    });
+    assert_eq!(invariant, Some(Invariant::C1));
 }
 
 #[test]

@@ -276,6 +276,7 @@ impl World {
     /// D1: every input is settled as its file is, and a closed job lacks one.
     fn check_inputs(&mut self) {
         let ledger = &self.server.ledger;
+        let aborted = ledger.tasks_in(&[TaskStatus::Aborted]).unwrap_or_default();
         let mut broken = None;
         for job in ledger.jobs() {
             let id = job.panda_id;
@@ -295,8 +296,10 @@ impl World {
                 let detail = format!("job {id} has part {part} of `{dataset}` as {status}");
                 broken = broken.or(Some(detail));
             }
+            // What a person has ended is not opened again when its input comes after all.
+            let is_aborted = aborted.contains(&job.task_id);
             let has_all = needs.iter().all(|need| need.status == FileStatus::Ready);
-            if job.status == JobStatus::Closed && has_all {
+            if job.status == JobStatus::Closed && has_all && !is_aborted {
                 broken = broken.or(Some(format!(
                     "job {id} is closed and has all of its inputs"
                 )));

@@ -77,6 +77,8 @@ faults! {
     PayloadSignalled = "payloads signalled", 80;
     /// The payload says that it did well, but an output is missing.
     OutputMissing = "outputs missing", 80;
+    /// A pilot says that a job finished and leaves an output out.
+    ReportIncomplete = "reports incomplete", 30;
     /// The payload cannot be started.
     PayloadUnstartable = "payloads not started", 50;
     /// A person kills a job.

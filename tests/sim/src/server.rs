@@ -370,7 +370,7 @@ impl World {
             Ok(value) => Some(value),
             Err(error) => {
                 let source = error.source.to_string();
-                self.violate(Invariant::J6, format_args!("{error}: {source}"));
+                self.violate(Invariant::R1, format_args!("{error}: {source}"));
                 None
             }
         }

@@ -7,7 +7,7 @@ use ailurus_model::Moment;
 macro_rules! invariants {
     ($($name:ident = $text:literal;)*) => {
         /// What must hold. The numbers are those of `ARCHITECTURE.md` and of `server-core`'s
-        /// `invariants`; the last five are the simulator's own.
+        /// `invariants`; those from R1 on are the simulator's own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Invariant {
             $(#[doc = $text] $name,)*
@@ -45,6 +45,8 @@ invariants! {
     P4 = "a pilot that cannot reach the server ends its payload within the stated time";
     F1 = "workers per queue stay within their limits";
     F2 = "a submission of unknown fate counts as existing until proven gone";
+    R1 = "the server's rows never contradict each other";
+    C1 = "no core panics";
     K1 = "a job that a person killed while it was alive ends cancelled";
     D1 = "in the end an input is ready exactly if its file is, and no job is closed for nothing";
     L1 = "once faults stop, every task, pilot and worker ends";

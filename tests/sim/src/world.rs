@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
+    panic::{self, AssertUnwindSafe},
     rc::Rc,
     sync::LazyLock,
     time::Duration,
@@ -165,11 +166,25 @@ impl World {
         if self.n_events.is_multiple_of(EVENTS_PER_LOOK) {
             self.check_rows();
         }
-        let step = self.let_happen(event);
+        let step = self.guarded(event);
         match self.violation.take() {
             Some(violation) => Err(violation),
             None => Ok(step),
         }
+    }
+
+    /// Lets an event happen; a core that panics is a violation like any other, with its seed.
+    fn guarded(&mut self, event: Event) -> Step {
+        let happened = panic::catch_unwind(AssertUnwindSafe(|| self.let_happen(event)));
+        happened.unwrap_or_else(|cause| {
+            let text = cause.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| cause.downcast_ref::<&str>().copied());
+            self.violate(
+                Invariant::C1,
+                format_args!("{}", text.unwrap_or("no message")),
+            );
+            Step::Over
+        })
     }
 
     fn let_happen(&mut self, event: Event) -> Step {
