@@ -1,0 +1,89 @@
+//! Why a command did not do what it was told, and what to do about it.
+
+use std::process::ExitCode;
+
+use ailurus_http::{ConfigError, HttpError};
+use ailurus_wire::task_file::TaskFileError;
+
+/// The command was refused or failed.
+pub(crate) const FAILED: u8 = 1;
+/// No server answered.
+pub(crate) const NO_SERVER: u8 = 3;
+
+/// A command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A file cannot be read.
+    #[error("`{path}` cannot be read: {source}")]
+    File {
+        path: String,
+        source: std::io::Error,
+    },
+    /// A task file has a mistake.
+    #[error("{0}")]
+    TaskFile(#[from] TaskFileError),
+    /// The client cannot be made.
+    #[error(transparent)]
+    Client(#[from] ConfigError),
+    /// The server did not answer.
+    #[error("{source}")]
+    NoAnswer { server: String, source: HttpError },
+    /// The server refused.
+    #[error("{message}")]
+    Refused { message: String, help: String },
+    /// The server answered something that this program does not understand.
+    #[error("the server at `{server}` gave an answer that is not of Ailurus: {reason}")]
+    Foreign { server: String, reason: String },
+    /// There is no such attempt or log.
+    #[error("{message}")]
+    NoLog { message: String, help: String },
+    /// A log archive cannot be read.
+    #[error("the log archive `{path}` cannot be read: {source}")]
+    Archive {
+        path: String,
+        source: std::io::Error,
+    },
+    /// Standard output cannot be written.
+    #[error("standard output cannot be written: {0}")]
+    Output(std::io::Error),
+}
+
+impl Failure {
+    /// Says what to do next, empty if nothing can be said.
+    pub(crate) fn help(&self) -> String {
+        match self {
+            Self::File { .. } => {
+                "give the path of a task file, for example `examples/spd-production/chain.toml`"
+                    .into()
+            }
+            Self::TaskFile(_) => "mend the file and submit it again: nothing was submitted".into(),
+            Self::Client(_) | Self::Output(_) => String::new(),
+            Self::NoAnswer { server, .. } => format!(
+                "is the server running at `{server}`? Name another one with --server URL or AILURUS_SERVER; \
+                 `ailurus-server serve --config FILE` starts one"
+            ),
+            Self::Refused { help, .. } | Self::NoLog { help, .. } => help.clone(),
+            Self::Foreign { .. } => {
+                "name an Ailurus server with --server URL or AILURUS_SERVER".into()
+            }
+            Self::Archive { path, .. } => {
+                format!("copy `{path}` by hand, or ask the site that keeps it")
+            }
+        }
+    }
+
+    /// Returns the exit code.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoAnswer { .. } => ExitCode::from(NO_SERVER),
+            Self::File { .. }
+            | Self::TaskFile(_)
+            | Self::Client(_)
+            | Self::Refused { .. }
+            | Self::Foreign { .. }
+            | Self::NoLog { .. }
+            | Self::Archive { .. }
+            | Self::Output(_) => ExitCode::from(FAILED),
+        }
+    }
+}
