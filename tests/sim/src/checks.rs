@@ -2,8 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use ailurus_harvester_core::TrackedWorker;
-use ailurus_model::{FileStatus, JobStatus, JobUpdate, TaskStatus};
+use ailurus_harvester_core::{HarvesterCore, TrackedWorker};
+use ailurus_model::{FileStatus, JobStatus, JobUpdate, TaskStatus, WorkerId};
 use ailurus_server_core::{
     Ledger as _,
     invariants::{check_state, check_step},
@@ -195,7 +195,7 @@ impl World {
     }
 
     /// Says whether Harvester counts a worker as existing: in its rows, and in its core if it runs.
-    fn is_followed(&self, id: ailurus_model::WorkerId) -> bool {
+    fn is_followed(&self, id: WorkerId) -> bool {
         let harvester = &self.harvester;
         let has_row = harvester
             .rows
@@ -219,7 +219,7 @@ impl World {
         tasks.all(|task| task.status.is_terminal())
             && self.pilots.is_empty()
             && !self.batch.jobs.values().any(|job| job.exists())
-            && core.is_some_and(ailurus_harvester_core::HarvesterCore::all_have_ended)
+            && core.is_some_and(HarvesterCore::all_have_ended)
     }
 
     /// L1, J3 at the time when everything must have ended.

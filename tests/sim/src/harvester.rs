@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ailurus_harvester_core::{Effect, HarvesterCore, Input, JobCounts, Revision};
+use ailurus_harvester_core::{Effect, HarvesterCore, Input, JobCounts, QueueStatistics, Revision};
 use ailurus_model::{JobStatus, Moment, QueueName, Timestamp, Worker, WorkerId};
 use ailurus_wire::{body, harvester_call, system_call, worker_text};
 
@@ -257,7 +257,7 @@ impl World {
         }
     }
 
-    fn report_statistics(&mut self, statistics: &ailurus_harvester_core::QueueStatistics) {
+    fn report_statistics(&mut self, statistics: &QueueStatistics) {
         let workers = statistics.workers.iter();
         let by_status = workers
             .map(|(status, n)| (status.to_string(), u64::from(*n)))

@@ -12,7 +12,7 @@
     reason = "a program for people prints its errors"
 )]
 
-use std::{ops::Range, process::ExitCode, time::Instant};
+use std::{collections::BTreeSet, ops::Range, process::ExitCode, time::Instant};
 
 use ailurus_sim::{Keep, run_seed, run_seeds};
 
@@ -68,7 +68,8 @@ fn fixed_seeds() -> impl Iterator<Item = u64> {
 }
 
 fn check_seeds(range: Range<u64>) -> ExitCode {
-    let seeds: Vec<u64> = fixed_seeds().chain(range).collect();
+    let seeds: BTreeSet<u64> = fixed_seeds().chain(range).collect();
+    let seeds: Vec<u64> = seeds.into_iter().collect();
     let begin = Instant::now();
     match run_seeds(&seeds) {
         Ok(summary) => {
@@ -100,4 +101,41 @@ fn trace_seeds(range: Range<u64>) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<(Range<u64>, Keep), String> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        read_arguments(&words)
+    }
+
+    #[test]
+    fn every_fixed_seed_is_a_number_with_a_reason() {
+        assert!(fixed_seeds().count() > 0);
+        assert!(FIXED_SEEDS.lines().all(|line| line.contains("# ")));
+    }
+
+    #[test]
+    fn options_come_in_any_order_and_have_defaults() {
+        assert_eq!(read(&[]), Ok((0..200, Keep::Recent)));
+        assert_eq!(read(&["--trace", "--seeds", "7..8"]), Ok((7..8, Keep::All)));
+    }
+
+    #[test]
+    fn a_bad_option_is_refused_with_its_text() {
+        for words in [
+            &["--seeds", "8..8"][..],
+            &["--seeds", "x"],
+            &["--seeds"],
+            &["--fast"],
+        ] {
+            assert!(
+                read(words).is_err_and(|error| error.contains('`')),
+                "{words:?}"
+            );
+        }
+    }
 }

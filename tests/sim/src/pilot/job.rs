@@ -5,7 +5,7 @@ use std::time::Duration;
 use ailurus_experiment::PayloadPlan;
 use ailurus_model::{ByteCount, ErrorCode, JobStatus, JobUpdate};
 use ailurus_pilot_core::{
-    JobEffect, JobInput, JobTicket, Problem,
+    Input, JobEffect, JobInput, JobTicket, Problem,
     data::{LogPlan, StageInPlan, StageOutFile, StageOutPlan, StoredFile},
     input::UpdateNr,
     monitoring::{FilesSample, Sample, SampleScope},
@@ -16,6 +16,7 @@ use ailurus_wire::update_job;
 
 use super::{PilotEvent, PilotNr, PilotPurpose, who};
 use crate::{
+    batch::SIGTERM,
     faults::Fault,
     payload::{Course, Payload},
     storage::draw_file,
@@ -34,8 +35,7 @@ const PAYLOAD_FAULTS: [Fault; 4] = [
 ];
 /// Final updates that are kept, to be repeated later.
 const FINALS_MAX: usize = 20;
-/// SIGTERM's and SIGKILL's numbers.
-const SIGTERM: i32 = 15;
+/// SIGKILL's number.
 const SIGKILL: i32 = 9;
 
 impl World {
@@ -181,7 +181,7 @@ impl World {
     }
 
     fn give_job(&mut self, nr: PilotNr, ticket: JobTicket, input: JobInput) {
-        self.give_pilot(nr, ailurus_pilot_core::Input::Job(ticket, input));
+        self.give_pilot(nr, Input::Job(ticket, input));
     }
 
     // --- the payload ---
