@@ -131,8 +131,7 @@ impl Deployment {
         write_harvester_configuration(&self.settings, &self.url())?;
         let mut command = Command::new(place::program("ailurus-harvester", self.settings.profile));
         command
-            .arg("run")
-            .arg("--config")
+            .args(["run", "--cancel-workers", "--config"])
             .arg(self.settings.folder.join("harvester.toml"));
         command.env("PATH", self.path_variable());
         let log = self.settings.folder.join("harvester.log");
@@ -362,7 +361,9 @@ fn write_harvester_configuration(settings: &Settings, url: &str) -> anyhow::Resu
             "-t",
             "--baseurls",
             &format!("{url}/trf/user"),
-            "--allow-same-user", "False", "--heartbeat-interval",
+            "--allow-same-user",
+            "False",
+            "--heartbeat",
             &settings.heartbeat_interval,
             "--job-request-pause",
             "1s",
