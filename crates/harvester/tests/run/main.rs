@@ -1,6 +1,9 @@
 //! The real `ailurus-harvester` with shell scripts as pilots and a stand-in server.
 
-#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed step of a test is a failed test"
+)]
 
 mod site;
 mod stand_in;
