@@ -1,4 +1,4 @@
-//! Why a command did not do what it was told, and what to do about it.
+//! Why a command did not do what it was told, what to do about it, and the exit code.
 
 use std::process::ExitCode;
 

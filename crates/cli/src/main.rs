@@ -1,4 +1,6 @@
 //! The command line for people: tasks, jobs, queues and datasets over the server's JSON API.
+//!
+//! Exit codes are in [`failure`]; 0 is success, and 2, a wrong command line, is `clap`'s.
 
 use std::{
     fs,
@@ -18,6 +20,7 @@ use crate::{
     api::{Api, DEFAULT_SERVER, encode},
     args::{Cli, DatasetVerb, JobVerb, Noun, QueueVerb, TaskVerb},
     failure::Failure,
+    table::printable,
 };
 
 mod api;
@@ -46,8 +49,12 @@ fn complain(failure: &Failure) {
     if !help.is_empty() {
         text.push_str(&format!("help: {help}\n"));
     }
-    // Where standard error is gone, nobody can be told.
-    drop(io::stderr().write_all(text.as_bytes()));
+    say(&text);
+}
+
+/// Writes to standard error. Where that is gone, nobody can be told.
+fn say(text: &str) {
+    drop(io::stderr().write_all(printable(text).as_bytes()));
 }
 
 /// Writes the answer. A reader that has seen enough, such as `head`, is no error.
@@ -137,10 +144,13 @@ fn run_job(api: &Api, form: Form, verb: &JobVerb) -> Result<Vec<u8>, Failure> {
         }
         JobVerb::Log { id, attempt, file } => {
             let job: JobView = api.get(&format!("jobs/{id}"))?;
-            let bytes = log::read(&job, *attempt, *file)?;
+            let log = log::read(&job, *attempt, *file)?;
+            if !log.note.is_empty() {
+                say(&format!("note: {}\n", log.note));
+            }
             Ok(match form {
-                Form::Table => bytes,
-                Form::Json => form.render(&String::from_utf8_lossy(&bytes), |_| String::new()),
+                Form::Table => log.bytes,
+                Form::Json => form.render(&String::from_utf8_lossy(&log.bytes), |_| String::new()),
             })
         }
         JobVerb::Kill { id } => act(api, form, &format!("jobs/{id}/kill")),
@@ -183,7 +193,7 @@ enum Form {
 impl Form {
     fn render<T: Serialize>(self, answer: &T, table: impl FnOnce(&T) -> String) -> Vec<u8> {
         match self {
-            Self::Table => table(answer).into_bytes(),
+            Self::Table => printable(&table(answer)).into_bytes(),
             Self::Json => {
                 let mut bytes = serde_json::to_vec_pretty(answer)
                     .expect("an answer that was read from JSON can be written as JSON");

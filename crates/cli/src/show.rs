@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use ailurus_model::ByteCount;
 use ailurus_wire::rest::{AttemptView, DatasetView, JobView, QueueView, TaskView};
 
-use crate::table::Table;
+use crate::table::{Table, on_one_line};
 
 /// Tasks, a line each.
 pub(crate) fn tasks(tasks: &[TaskView]) -> String {
@@ -267,7 +267,7 @@ pub(crate) fn dataset(dataset: &DatasetView) -> String {
 fn line(text: &mut String, name: &str, value: &str) {
     if !value.is_empty() {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {name:<18}{value}");
+        let _ = writeln!(text, "  {name:<18}{}", on_one_line(value));
     }
 }
 

@@ -18,7 +18,8 @@ impl Table {
 
     /// Adds a row with one cell a column.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        self.rows
+            .push(cells.iter().map(|cell| on_one_line(cell)).collect());
     }
 
     /// Returns the text, without blanks at the ends of lines.
@@ -59,6 +60,17 @@ impl Table {
     }
 }
 
+/// Puts blanks in the place of control characters, line ends among them.
+pub(crate) fn on_one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// Puts blanks in the place of control characters but line ends: what jobs print must not steer
+/// the terminal of whoever looks at them.
+pub(crate) fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', " ")
+}
+
 fn width(row: &[String], column: usize) -> usize {
     row.get(column).map_or(0, |cell| cell.chars().count())
 }
@@ -73,5 +85,13 @@ mod tests {
         table.row(vec!["7".into(), "a".into()]);
         table.row(vec!["1234".into(), "simulation".into()]);
         assert_eq!(table.render(), "  id  name\n   7  a\n1234  simulation\n");
+    }
+
+    #[test]
+    fn a_cell_cannot_break_its_row_or_steer_the_terminal() {
+        let mut table = Table::new(&["text"]);
+        table.row(vec!["a\nb\u{1b}[2J".into()]);
+        assert_eq!(table.render(), "text\na b [2J\n");
+        assert_eq!(printable("a\n\u{1b}b"), "a\n b");
     }
 }
