@@ -217,7 +217,7 @@ fn task_file(url: &str, runs: usize) -> String {
     let task = |name: &str, script: &str, parameters: &str, queue: &str, jobs: usize| {
         format!(
             "[[task]]\nname = \"{name}\"\ntransformation = \"{url}/trf/user/{script}\"\n\
-             parameters = \"{parameters}\"\nqueues = [\"{queue}\"]\ncores = 1\n\
+             {parameters}\nqueues = [\"{queue}\"]\ncores = 1\n\
              memory = \"1 GiB\"\ndisk = \"1 GiB\"\nwalltime = \"1h\"\n{}\n",
             if jobs > 0 {
                 format!("events = {jobs}\nevents_per_job = 1")
@@ -235,9 +235,21 @@ fn task_file(url: &str, runs: usize) -> String {
     [
         "scope = \"bench\"\nuser = \"bench\"\n".to_owned(),
         task("plain", "nothing.sh", "", "PLAIN", runs),
-        task("writer", "write.sh", "{output.out}", "WRITER", runs),
+        task(
+            "writer",
+            "write.sh",
+            "parameters = \"{output.out}\"",
+            "WRITER",
+            runs,
+        ),
         output("bench.first"),
-        task("files", "copy.sh", "{input.in} {output.out}", "FILES", 0),
+        task(
+            "files",
+            "copy.sh",
+            "parameters = \"{input.in} {output.out}\"",
+            "FILES",
+            0,
+        ),
         input.to_owned(),
         output("bench.second"),
         task("watched", "rest.sh", "", "WATCHED", WATCHED_RUNS),
