@@ -20,6 +20,7 @@ mod catalogue;
 mod entry;
 mod exit;
 mod explain;
+mod pattern;
 pub mod reference;
 mod scan;
 mod schema;

@@ -4,7 +4,7 @@
 //! it stops are precise patterns tried. The work is linear in the buffer's length whatever its
 //! bytes are: a piece of a line is bounded, and on each piece each rule is tried once.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{cmp::Reverse, collections::BTreeMap, ops::Range, sync::OnceLock};
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -30,38 +30,30 @@ pub struct Finding<'a> {
     pub line: String,
 }
 
-/// The rules of one scope, compiled.
+/// The rules of one scope.
 #[derive(Debug)]
 pub(crate) struct Scanner {
-    /// All literals, the longest first; none if there are no rules.
-    literals: Option<Regex>,
-    /// For each literal, the rules to be tried where it is: its own and those of its parts.
-    by_literal: BTreeMap<Vec<u8>, Vec<usize>>,
-    /// Entry and pattern of each rule.
+    /// Index of its entry, and the rule itself.
     rules: Vec<(usize, Rule)>,
+    /// Made for the first search.
+    literals: OnceLock<Literals>,
+}
+
+/// The literals of all rules of a scanner.
+#[derive(Debug)]
+struct Literals {
+    /// Finds any of them, at one place the longest; none if there are no rules.
+    automaton: Option<Regex>,
+    /// For each literal, the rules to be tried where it is: its own and those of its parts.
+    rules: BTreeMap<Vec<u8>, Vec<usize>>,
 }
 
 impl Scanner {
-    /// Compiles rules; each comes with the index of its entry.
+    /// Takes rules, each with the index of its entry.
     pub(crate) fn new(rules: Vec<(usize, Rule)>) -> Self {
-        let mut literals: Vec<&str> = rules.iter().map(|(_, rule)| &*rule.literal).collect();
-        literals.sort_unstable_by_key(|literal| (std::cmp::Reverse(literal.len()), *literal));
-        literals.dedup();
-        let by_literal = literals
-            .iter()
-            .map(|literal| {
-                let parts = rules.iter().enumerate();
-                let parts = parts.filter(|(_, (_, rule))| literal.contains(&rule.literal));
-                (
-                    literal.as_bytes().to_vec(),
-                    parts.map(|(index, _)| index).collect(),
-                )
-            })
-            .collect();
         Self {
-            literals: alternation(&literals),
-            by_literal,
             rules,
+            literals: OnceLock::new(),
         }
     }
 
@@ -72,30 +64,34 @@ impl Scanner {
         buffer: &[u8],
         limit: usize,
     ) -> Vec<Finding<'a>> {
+        let literals = self.literals.get_or_init(|| Literals::new(&self.rules));
+        let Some(automaton) = &literals.automaton else {
+            return Vec::new();
+        };
         let mut found: BTreeMap<usize, String> = BTreeMap::new();
         // For each rule, where the last piece begins on which it was tried.
         let mut tried: Vec<Option<usize>> = vec![None; self.rules.len()];
         let mut piece = 0..0;
         let mut at = 0;
-        while let Some(hit) = self
-            .literals
-            .as_ref()
-            .and_then(|all| all.find_at(buffer, at))
-        {
+        while let Some(hit) = automaton.find_at(buffer, at) {
+            // The next byte, not the hit's end: literals may overlap.
             at = hit.start() + 1;
             if hit.end() > piece.end {
                 piece = piece_around(buffer, hit.range());
             }
-            for index in &self.by_literal[hit.as_bytes()] {
+            let line = &buffer[piece.clone()];
+            for index in &literals.rules[hit.as_bytes()] {
                 let (entry, rule) = &self.rules[*index];
                 if found.contains_key(entry) || tried[*index] == Some(piece.start) {
                     continue;
                 }
                 tried[*index] = Some(piece.start);
-                let is_found = |pattern: &Regex| pattern.is_match(&buffer[piece.clone()]);
-                if rule.pattern.as_ref().is_none_or(is_found) {
-                    let place = hit.start() - piece.start;
-                    found.insert(*entry, quote(&buffer[piece.clone()], place));
+                if rule
+                    .pattern
+                    .as_ref()
+                    .is_none_or(|pattern| pattern.is_match(line))
+                {
+                    found.insert(*entry, quote(line, hit.start() - piece.start));
                 }
             }
         }
@@ -105,6 +101,26 @@ impl Scanner {
             line,
         })
         .collect()
+    }
+}
+
+impl Literals {
+    fn new(rules: &[(usize, Rule)]) -> Self {
+        let mut literals: Vec<&str> = rules.iter().map(|(_, rule)| &*rule.literal).collect();
+        literals.sort_unstable_by_key(|literal| (Reverse(literal.len()), *literal));
+        literals.dedup();
+        let rules_at = |literal: &str| {
+            let all = rules.iter().enumerate();
+            let parts = all.filter(|(_, (_, rule))| literal.contains(&rule.literal));
+            parts.map(|(index, _)| index).collect()
+        };
+        let by_literal = literals
+            .iter()
+            .map(|it| (it.as_bytes().to_vec(), rules_at(it)));
+        Self {
+            automaton: alternation(&literals),
+            rules: by_literal.collect(),
+        }
     }
 }
 

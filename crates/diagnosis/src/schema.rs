@@ -5,10 +5,12 @@
 //! promise; what only shows across files is checked by `Catalogue`.
 
 use ailurus_model::{Blame, ErrorCode};
-use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
-use crate::entry::{Action, Category, Entry, ErrorSource, Explains, Scope};
+use crate::{
+    entry::{Action, Category, Entry, ErrorSource, Explains, Scope},
+    pattern::LinePattern,
+};
 
 /// A rule needs this many bytes of plain text, so that the search stays fast.
 pub(crate) const LITERAL_BYTES_MIN: usize = 4;
@@ -56,7 +58,16 @@ pub enum CatalogueError {
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
     pub(crate) literal: String,
-    pub(crate) pattern: Option<Regex>,
+    pub(crate) pattern: Option<LinePattern>,
+}
+
+/// Whether somebody has made sure that a file's patterns are regular expressions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patterns {
+    /// A test has: they are compiled when they are first needed.
+    Tested,
+    /// Nobody has: they are compiled at once.
+    Untested,
 }
 
 /// An entry with the rules that find it.
@@ -112,16 +123,17 @@ struct RawRule {
 }
 
 /// Reads one file.
-pub(crate) fn read_file(file: &str, text: &str) -> Result<Vec<EntryWithRules>, CatalogueError> {
+pub(crate) fn read_file(
+    file: &str,
+    text: &str,
+    patterns: Patterns,
+) -> Result<Vec<EntryWithRules>, CatalogueError> {
     let raw: RawFile = toml::from_str(text).map_err(|error| syntax_error(file, text, &error))?;
     raw.entry
         .into_iter()
         .map(|entry| {
-            Judge {
-                file,
-                id: entry.id.clone(),
-            }
-            .entry(entry, raw.scope)
+            let id = entry.id.clone();
+            Judge { file, id, patterns }.entry(entry, raw.scope)
         })
         .collect()
 }
@@ -149,6 +161,7 @@ fn syntax_error(file: &str, text: &str, error: &toml::de::Error) -> CatalogueErr
 struct Judge<'a> {
     file: &'a str,
     id: String,
+    patterns: Patterns,
 }
 
 impl Judge<'_> {
@@ -231,23 +244,24 @@ impl Judge<'_> {
         let pattern = raw
             .pattern
             .as_deref()
-            .map(|pattern| {
-                line_regex(pattern).map_err(|error| {
-                    // The last line of the long drawing says what is wrong.
-                    let text = error.to_string();
-                    let reason = text.lines().last().unwrap_or_default();
-                    self.refuse(
-                        "pattern",
-                        pattern,
-                        &format!("a regular expression ({reason})"),
-                    )
-                })
-            })
+            .map(|text| self.pattern(text))
             .transpose()?;
         Ok(Rule {
             literal: raw.literal.clone(),
             pattern,
         })
+    }
+
+    fn pattern(&self, text: &str) -> Result<LinePattern, CatalogueError> {
+        match self.patterns {
+            Patterns::Tested => Ok(LinePattern::tested(text)),
+            Patterns::Untested => LinePattern::untested(text).map_err(|error| {
+                // The last line of the error's drawing says what is wrong.
+                let drawing = error.to_string();
+                let reason = drawing.lines().last().unwrap_or_default();
+                self.refuse("pattern", text, &format!("a regular expression ({reason})"))
+            }),
+        }
     }
 
     fn id_is_kebab_case(&self) -> Result<(), CatalogueError> {
@@ -290,9 +304,4 @@ pub(crate) fn refuse(
         value: value.to_owned(),
         allowed: allowed.to_owned(),
     }
-}
-
-/// Compiles a pattern for one line of bytes in any encoding.
-fn line_regex(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).unicode(false).build()
 }

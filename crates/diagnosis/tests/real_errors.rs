@@ -3,7 +3,10 @@
 //! The messages are public samples of a production system, kept beside the project and not in it
 //! (`hep-errors` in `$AILURUS_SHARED_DATA` or `../shared/data`); without them nothing is tested.
 
-#![expect(clippy::print_stdout, reason = "the test is a measurement and shows its figures")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the test is a measurement and shows its figures"
+)]
 
 use std::{
     fs,
