@@ -81,6 +81,7 @@ impl Api {
         }
         match serde_json::from_slice::<ErrorBody>(&answer.body) {
             Ok(error) => Err(Failure::Refused {
+                code: error.code,
                 message: error.message,
                 help: error.help,
             }),

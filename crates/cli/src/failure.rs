@@ -30,7 +30,11 @@ pub(crate) enum Failure {
     NoAnswer { server: String, source: HttpError },
     /// The server refused.
     #[error("{message}")]
-    Refused { message: String, help: String },
+    Refused {
+        code: String,
+        message: String,
+        help: String,
+    },
     /// The server answered something that this program does not understand.
     #[error("the server at `{server}` gave an answer that is not of Ailurus: {reason}")]
     Foreign { server: String, reason: String },
@@ -49,6 +53,21 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Returns a word that scripts can rely on.
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::File { .. } => "unreadable-file",
+            Self::TaskFile(error) => error.code(),
+            Self::Client(_) => "bad-client",
+            Self::NoAnswer { .. } => "no-server",
+            Self::Refused { code, .. } => code,
+            Self::Foreign { .. } => "foreign-answer",
+            Self::NoLog { .. } => "no-log",
+            Self::Archive { .. } => "unreadable-archive",
+            Self::Output(_) => "no-output",
+        }
+    }
+
     /// Says what to do next, empty if nothing can be said.
     pub(crate) fn help(&self) -> String {
         match self {

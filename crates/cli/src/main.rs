@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 
 /// Writes an error and what to do about it to standard error, each on a line of its own.
 fn complain(failure: &Failure) {
-    let mut text = format!("error: {failure}\n");
+    let mut text = format!("error[{}]: {failure}\n", failure.code());
     let help = failure.help();
     if !help.is_empty() {
         text.push_str(&format!("help: {help}\n"));

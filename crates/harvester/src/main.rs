@@ -13,7 +13,7 @@ mod signals;
 mod start;
 mod template;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
@@ -68,7 +68,7 @@ fn run(path: &std::path::Path, at_stop: WorkersAtStop) -> u8 {
     let config = match Config::read(path) {
         Ok(config) => config,
         Err(error) => {
-            tracing::error!("{}", chain(&error));
+            complain("bad-configuration", &error);
             return exit_code::USAGE;
         }
     };
@@ -81,8 +81,18 @@ fn run(path: &std::path::Path, at_stop: WorkersAtStop) -> u8 {
         }
         Err(StartError::Stopped) => exit_code::OK,
         Err(error) => {
-            tracing::error!("{}", chain(&error));
+            complain("harvester-failed", &error);
             exit_code::FAILED
         }
     }
+}
+
+/// Says why there is no Harvester, with a code that scripts can rely on.
+fn complain(code: &str, error: &dyn std::error::Error) {
+    // Where standard error is gone, nobody can be told.
+    drop(writeln!(
+        std::io::stderr(),
+        "error[{code}]: {}",
+        chain(error)
+    ));
 }

@@ -33,14 +33,14 @@ fn main() -> ExitCode {
     let settings = match Settings::gather(&args, begin) {
         Ok(settings) => settings,
         Err(error) => {
-            complain(&error);
+            complain(error.code(), &error);
             return ExitCode::from(USAGE_ERROR);
         }
     };
     match shell::run(settings) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            complain(&error);
+            complain("no-directory", &error);
             ExitCode::from(NO_DIRECTORY)
         }
     }
@@ -48,6 +48,6 @@ fn main() -> ExitCode {
 
 /// Says on standard error what went wrong before there was a log, with all causes.
 #[expect(clippy::print_stderr, reason = "there is no log yet")]
-fn complain(error: &dyn std::error::Error) {
-    eprintln!("ailurus-pilot: {}", log::chain(error));
+fn complain(code: &str, error: &dyn std::error::Error) {
+    eprintln!("error[{code}]: {}", log::chain(error));
 }

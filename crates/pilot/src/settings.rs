@@ -100,6 +100,16 @@ pub(crate) enum SettingsError {
     },
 }
 
+impl SettingsError {
+    /// Returns a word that scripts can rely on.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::Profile { .. } | Self::ProfileFile { .. } => "bad-profile",
+            Self::Node { .. } => "bad-node",
+        }
+    }
+}
+
 impl Settings {
     pub(crate) fn gather(args: &Args, begin: Instant) -> Result<Self, SettingsError> {
         let environment = Environment::read();

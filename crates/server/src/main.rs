@@ -33,14 +33,16 @@ fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // There is nowhere left to say that this failed.
-            drop(writeln!(io::stderr(), "error: {}", chain(&*error)));
-            let is_configuration = error.is::<ConfigError>() || error.is::<KnowledgeError>();
-            ExitCode::from(if is_configuration {
-                BAD_CONFIGURATION
+            let (code, exit_code) = if error.is::<ConfigError>() {
+                ("bad-configuration", BAD_CONFIGURATION)
+            } else if error.is::<KnowledgeError>() {
+                ("bad-site-data", BAD_CONFIGURATION)
             } else {
-                FAILED
-            })
+                ("server-failed", FAILED)
+            };
+            // There is nowhere left to say that this failed.
+            drop(writeln!(io::stderr(), "error[{code}]: {}", chain(&*error)));
+            ExitCode::from(exit_code)
         }
     }
 }

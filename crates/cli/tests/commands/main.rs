@@ -244,7 +244,7 @@ fn a_refusal_is_told_in_the_servers_words_with_its_help() {
     assert_eq!(output.stdout, b"");
     assert_eq!(
         stderr(&output),
-        "error: there is no task `77`\nhelp: `ailurus task list` lists them\n"
+        "error[unknown-task]: there is no task `77`\nhelp: `ailurus task list` lists them\n"
     );
 }
 
