@@ -1,3 +1,5 @@
+//! Tests of explanations: what an error number and its text mean.
+
 use std::sync::LazyLock;
 
 use ailurus_model::ErrorCode;

@@ -1,3 +1,5 @@
+//! Tests of scanning: which lines are found, and which are not.
+
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
