@@ -58,6 +58,9 @@ pub struct LocalSettings {
     pub slots: u32,
     /// How long a worker that was told to end may take before it is killed.
     pub cancel_grace: Duration,
+    /// Folders of ended workers that are kept, the newest. As many as there are slots are always
+    /// kept: Harvester may not have asked about these yet.
+    pub ended_kept: usize,
 }
 
 /// This machine as a batch system.
@@ -88,16 +91,33 @@ impl LocalBatch {
         })
     }
 
-    /// Counts the workers that run, or may.
-    fn running(&self) -> io::Result<u32> {
-        let mut count = 0;
+    /// Counts the workers that run, or may, and drops the oldest folders of those that do not.
+    fn count_and_tidy(&self) -> io::Result<u32> {
+        let mut running = 0;
+        let mut ended = Vec::new();
         for entry in fs::read_dir(&self.settings.spool)? {
-            count += match self.state_in(&entry?.path())? {
-                BatchState::Running { .. } | BatchState::Queued | BatchState::Unknown => 1,
-                BatchState::Ended { .. } | BatchState::Removed { .. } | BatchState::Absent => 0,
-            };
+            let folder = entry?.path();
+            match self.state_in(&folder)? {
+                BatchState::Running { .. } | BatchState::Queued | BatchState::Unknown => {
+                    running += 1;
+                }
+                BatchState::Ended { .. } | BatchState::Removed { .. } => {
+                    ended.push((modified(&folder)?, folder));
+                }
+                // Perhaps not a worker's folder at all: it is left alone.
+                BatchState::Absent => {}
+            }
         }
-        Ok(count)
+        let slots = usize::try_from(self.settings.slots).unwrap_or(usize::MAX);
+        let kept = self.settings.ended_kept.max(slots);
+        if ended.len() > kept {
+            ended.sort();
+            for (_, folder) in &ended[..ended.len() - kept] {
+                // One that cannot be removed only takes up room.
+                drop(fs::remove_dir_all(folder));
+            }
+        }
+        Ok(running)
     }
 
     /// Starts the wrapper in its own session and waits for its sign of life.
@@ -199,7 +219,9 @@ impl BatchSystem for LocalBatch {
         };
         let slots = self.settings.slots;
         let folder = self.work_folder(name);
-        let running = self.running().map_err(unusable(&self.settings.spool))?;
+        let running = self
+            .count_and_tidy()
+            .map_err(unusable(&self.settings.spool))?;
         if running >= slots && !folder.exists() {
             return Err(SubmitError::SlotsTaken { slots });
         }

@@ -105,6 +105,9 @@ struct QueueFile {
     /// What a worker that was told to end may take before it is killed. Default `30s`.
     #[serde(default = "default_cancel_grace", with = "duration_text")]
     cancel_grace: Duration,
+    /// Folders of ended workers that are kept, with their logs. Default 1000.
+    #[serde(default = "default_ended_kept")]
+    ended_workers_kept: usize,
     /// Production or analysis, for reports. Default `managed`, as Harvester.
     #[serde(default = "default_job_type")]
     job_type: String,
@@ -133,6 +136,10 @@ const fn default_heartbeat_interval() -> Duration {
 
 const fn default_cancel_grace() -> Duration {
     Duration::from_secs(30)
+}
+
+const fn default_ended_kept() -> usize {
+    1000
 }
 
 fn default_job_type() -> String {
@@ -344,6 +351,7 @@ impl Judge<'_> {
                 spool: queue.spool,
                 slots: workers,
                 cancel_grace: queue.cancel_grace,
+                ended_kept: queue.ended_workers_kept,
             },
         };
         Ok(QueueConfig {

@@ -27,6 +27,7 @@ impl Bench {
             spool: folder.join("spool"),
             slots,
             cancel_grace: Duration::ZERO,
+            ended_kept: 2,
         }
     }
 
@@ -160,6 +161,7 @@ fn a_restarted_adapter_sees_running_and_ended_workers() {
 fn a_worker_has_a_session_of_its_own() {
     let bench = Bench::with_slots(1);
     let batch_id = bench.submit(1, FOR_EVER).unwrap();
+    bench.wait_for_file(1, "stdout");
     let identity = bench.identity(1);
     assert_eq!(identity.pid.to_string(), batch_id.as_str());
     assert!(identity.session().unwrap().len() >= 2, "wrapper and worker");
@@ -281,6 +283,20 @@ fn slots_are_never_exceeded_and_free_again_after_an_end() {
     assert_eq!(error.to_string(), "all 1 slots are taken");
     assert_eq!(error.outcome(), SubmitOutcome::NotTaken);
     assert_eq!(bench.state(3), BatchState::Absent);
+}
+
+#[test]
+fn only_the_newest_folders_of_ended_workers_are_kept() {
+    let bench = Bench::with_slots(1);
+    for number in 1..=4 {
+        bench.submit(number, "exit 0").unwrap();
+        bench.wait_for(number, is_ended);
+    }
+    bench.submit(5, FOR_EVER).unwrap();
+    let kept: Vec<u64> = (1..=5)
+        .filter(|number| bench.batch.work_folder(&name(*number)).exists())
+        .collect();
+    assert_eq!(kept, [3, 4, 5]);
 }
 
 #[test]
