@@ -96,6 +96,13 @@ fn a_whole_chain_is_read() {
 }
 
 #[test]
+fn the_example_that_people_copy_is_right() {
+    let text = include_str!("../../../../examples/spd-production/chain.toml");
+    let submission = parse("chain.toml", text).unwrap();
+    assert_eq!(submission.tasks.len(), 4);
+}
+
+#[test]
 fn what_is_left_out_gets_its_default() {
     let submission = parse("a.toml", &with_task("events = 1\nevents_per_job = 1")).unwrap();
     let task = &submission.tasks[0];
