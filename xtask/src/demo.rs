@@ -16,7 +16,7 @@ use ailurus_testkit::{
     Deployment, QueueSettings, Settings,
     place::{self, Profile},
     python,
-    wait::wait_for,
+    wait::look_every,
 };
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -34,6 +34,8 @@ const EXAMPLE_EVENTS: &str = "events = 20000";
 const FAULT: &str = "--fault 3:1";
 /// Longest run of the chain before the demo gives up.
 const CHAIN_LIMIT: Duration = Duration::from_mins(20);
+/// Time between two looks at the chain.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(300);
 /// Pilots at a time on each of the two queues.
 const SLOTS: u32 = 1;
 
@@ -148,7 +150,7 @@ fn path_text(path: &Path) -> anyhow::Result<&str> {
 /// Shows the chain's progress until every task has ended, and returns the tasks.
 fn follow(deployment: &mut Deployment, start: Instant) -> anyhow::Result<Vec<Value>> {
     let mut screen = screen::Screen::new();
-    let result = wait_for("the end of the chain", CHAIN_LIMIT, || {
+    let result = look_every(REDRAW_INTERVAL, "the end of the chain", CHAIN_LIMIT, || {
         deployment.check_alive()?;
         let tasks = deployment.command_line(&["task", "list"])?;
         let tasks = tasks.as_array().cloned().unwrap_or_default();

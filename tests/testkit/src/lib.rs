@@ -4,12 +4,19 @@
 //! The demo, the end-to-end tests and the benches all start from here, so what people see first
 //! is what the tests prove. Everything runs on loopback with free ports below one folder, and
 //! only processes that were started here are ever ended.
+//!
+//! Tests of single programs take from here the other side of an HTTP connection: [`stand_in`] for
+//! a program that asks, [`connection`] for one that answers.
 
 pub mod child;
+pub mod connection;
 pub mod deployment;
+pub mod http;
 pub mod place;
 pub mod python;
+pub mod stand_in;
 pub mod wait;
 
 pub use child::Child;
+pub use connection::Connection;
 pub use deployment::{Deployment, QueueSettings, Settings};

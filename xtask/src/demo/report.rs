@@ -121,10 +121,11 @@ impl Outcome {
             );
         }
         println!(
-            "\n  {} jobs in {:.0} s, none lost: {}",
+            "\n  {} of {} jobs finished in {:.0} s; {} lost",
+            self.count("finished"),
             self.total(),
             self.wall.as_secs_f64(),
-            self.lost() == 0
+            self.lost()
         );
         for diagnosis in self.diagnosed() {
             println!(
