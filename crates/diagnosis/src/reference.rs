@@ -22,10 +22,10 @@ that leave nothing open. In each table of texts, what stands higher is preferred
 | Done by itself | means |
 |---|---|
 | retry-here | the job runs again, also in the same place |
-| retry-elsewhere | the job runs again on another node or queue |
+| retry-elsewhere | the job runs again, on another queue if one may run it |
 | more-memory | the job runs again with a larger memory request |
-| other-replica | the job runs again with another copy of the input |
-| exclude-node | the job runs again, and the node gets no more jobs until it is looked at |
+| other-replica | the job runs again, on another queue if one may run it, where another copy may be read |
+| exclude-node | the job runs again, on another queue if one may run it; the node should get no more jobs until somebody has looked at it |
 | do-not-retry | the same would happen again, so the job stays failed |
 
 | Ask | who is |
