@@ -24,6 +24,7 @@ use ailurus_pilot_core::{
     recovery::{PayloadExit, Symptom},
 };
 use ailurus_process::{CoreDumps, PayloadCommand, RunningPayload, start};
+use rustix::fs::{Mode, OFlags};
 
 use crate::log;
 
@@ -146,36 +147,52 @@ fn symptom(entry: &Entry, line: String) -> Symptom {
     }
 }
 
-/// Returns the last line that is not blank.
+/// Returns the last line that is not blank. Control characters are left out: they would act on the
+/// terminals of those who read the log.
 fn last_words(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
-    let line = text
+    let mut lines = text
         .lines()
         .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty());
+        .map(|line| line.replace(char::is_control, ""));
+    let line = lines.find(|line| !line.trim().is_empty());
     let line = line.unwrap_or_default();
+    let line = line.trim();
     line[..line.floor_char_boundary(LAST_WORDS_MAX)].to_owned()
 }
 
+/// Opens a file that a payload left in the job's directory.
+///
+/// Neither a link, which could lead to the pilot's own credentials, nor a pipe, whose other end
+/// would never come, nor anything else that is no regular file.
+fn open_left_file(path: &Path) -> io::Result<(File, u64)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        Ok((file, meta.len()))
+    } else {
+        Err(io::Error::other("not a regular file"))
+    }
+}
+
 fn read_tail(path: &Path, length_max: u64) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+    let (mut file, length) = open_left_file(path)?;
     file.seek(SeekFrom::Start(length.saturating_sub(length_max)))?;
     let mut bytes = Vec::new();
     file.take(length_max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Reads a report of the payload, unless it is absent, too large, or no file: a payload may leave
-/// a pipe there, which would never end.
+/// Reads a report of the payload, unless it is absent, too large, or no regular file.
 fn read_report(path: &Path) -> Option<String> {
-    let meta = std::fs::metadata(path).ok()?;
-    let length = usize::try_from(meta.len()).ok()?;
-    if !meta.is_file() || length > REPORT_LENGTH_MAX {
+    let (file, length) = open_left_file(path).ok()?;
+    let length = usize::try_from(length).ok()?;
+    if length > REPORT_LENGTH_MAX {
         return None;
     }
-    let bytes = std::fs::read(path).ok()?;
+    let mut bytes = Vec::with_capacity(length);
+    file.take(length as u64).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -231,6 +248,21 @@ mod tests {
     fn last_words_are_the_last_line_that_says_something() {
         assert_eq!(last_words(b"first\n  the end  \n\n \n"), "the end");
         assert_eq!(last_words(b""), "");
+        assert_eq!(last_words(b"\x1b[31mred\x07\n\x00\n"), "[31mred");
+    }
+
+    #[test]
+    fn pipes_and_links_that_a_payload_left_are_not_read() {
+        let place = tempfile::tempdir().expect("space");
+        let secret = place.path().join("token");
+        std::fs::write(&secret, "secret").expect("space");
+        std::os::unix::fs::symlink(&secret, place.path().join(JOB_REPORT)).expect("space");
+        let pipe = place.path().join(STDERR_FILE);
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
+            .expect("pipes can be made");
+        assert_eq!(read_report(&place.path().join(JOB_REPORT)), None);
+        assert!(read_tail(&pipe, 10).is_err());
     }
 
     #[test]
