@@ -14,7 +14,6 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 mod figure;
-mod http;
 mod pilot;
 mod server;
 

@@ -7,14 +7,11 @@ use std::{
     time::Instant,
 };
 
-use ailurus_testkit::{Deployment, QueueSettings, Settings, place, place::Profile};
+use ailurus_testkit::{Connection, Deployment, QueueSettings, Settings, place, place::Profile};
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use crate::{
-    figure::{Better, Figure},
-    http::Connection,
-};
+use crate::figure::{Better, Figure};
 
 /// Clients at a time, each on a connection of its own.
 const CLIENTS: usize = 64;
