@@ -1,6 +1,9 @@
 //! What every handler has at hand: the way to the rows, for writing and for reading.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use ailurus_server_core::{Context, ledger::LedgerError};
 use ailurus_store::{ReadError, Reader, Readers, SqliteLedger, WriteError, Writer};
@@ -14,11 +17,8 @@ const READS_AT_ONCE: usize = 4;
 /// The running server, without its sockets.
 #[derive(Debug)]
 pub(crate) struct App {
-    /// What the server is told by files.
-    ///
-    /// Operations hold this and not the whole app: they run on the writer's thread, which must
-    /// never be the one that drops the writer.
-    pub(crate) knowledge: Arc<Knowledge>,
+    /// What the server is told by files, as they were read last.
+    knowledge: RwLock<Arc<Knowledge>>,
     /// Folder of payload scripts.
     pub(crate) transforms: Option<PathBuf>,
     /// Largest body of a request, in bytes.
@@ -38,13 +38,32 @@ impl App {
         readers: Readers,
     ) -> Self {
         Self {
-            knowledge,
+            knowledge: RwLock::new(knowledge),
             transforms,
             body_limit,
             writer,
             readers: Arc::new(readers),
             reads: Semaphore::new(READS_AT_ONCE),
         }
+    }
+
+    /// What the server is told by files. Who answers one request takes it once.
+    ///
+    /// Operations hold this and not the whole app: they run on the writer's thread, which must
+    /// never be the one that drops the writer.
+    pub(crate) fn knowledge(&self) -> Arc<Knowledge> {
+        // It is replaced in one step, so it is whole whatever happened to a thread.
+        let knowledge = self.knowledge.read();
+        Arc::clone(&knowledge.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Goes on with what the files say now. Operations under way end with what they began with.
+    pub(crate) fn replace_knowledge(&self, knowledge: Knowledge) {
+        let new = Arc::new(knowledge);
+        *self
+            .knowledge
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     /// Runs an operation that changes rows. Once this returns `Ok`, the change is on disk.
@@ -57,7 +76,7 @@ impl App {
         E: Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        let knowledge = Arc::clone(&self.knowledge);
+        let knowledge = self.knowledge();
         self.writer.submit(
             move |ledger| operation(&knowledge.context(), ledger),
             // Nobody listens any more if the client has gone.

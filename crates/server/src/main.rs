@@ -7,6 +7,7 @@ mod knowledge;
 mod limits;
 mod listener;
 mod panda;
+mod reload;
 mod rest;
 mod serve;
 mod static_files;
@@ -23,6 +24,7 @@ use clap::Parser;
 use cli::{Cli, Command, ConfigCommand};
 use config::{Config, ConfigError};
 use knowledge::{Knowledge, KnowledgeError, chain};
+use reload::Reloader;
 
 /// Exit code: the server could not start or had to end.
 const FAILED: u8 = 1;
@@ -56,8 +58,10 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
                 .with_writer(io::stderr)
                 .with_ansi(false)
                 .init();
+            // Before the files are read, so that no change is missed.
+            let reloader = Reloader::new(&config);
             let knowledge = Knowledge::load(&config)?;
-            serve::run(&config, knowledge, options.port_file.as_deref())?;
+            serve::run(&config, knowledge, reloader, options.port_file.as_deref())?;
         }
         Command::Config(ConfigCommand::Show(options)) => {
             let (_, shown) = Config::load(options)?;

@@ -178,15 +178,15 @@ async fn list_jobs(
     let rows = app
         .read(move |reader| reader.list_jobs(filter, limit))
         .await?;
-    let catalogue = &app.knowledge.catalogue;
-    let views = rows.iter().map(|row| view::job(row, catalogue));
+    let knowledge = app.knowledge();
+    let views = rows.iter().map(|row| view::job(row, &knowledge.catalogue));
     Ok(Json(views.collect()))
 }
 
 async fn show_job(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<JobView> {
     let job: PandaId = parse("job", &id)?;
     let row = app.read(move |reader| reader.show_job(job)).await?;
-    row.map(|row| Json(view::job(&row, &app.knowledge.catalogue)))
+    row.map(|row| Json(view::job(&row, &app.knowledge().catalogue)))
         .ok_or_else(|| ApiError::not_found("job", &id))
 }
 
@@ -195,7 +195,7 @@ async fn list_queues(State(app): State<Arc<App>>) -> Answer<Vec<QueueView>> {
 }
 
 async fn show_queue(State(app): State<Arc<App>>, Path(name): Path<String>) -> Answer<QueueView> {
-    if !app.knowledge.queues.contains_key(&QueueName::new(&*name)) {
+    if !app.knowledge().queues.contains_key(&QueueName::new(&*name)) {
         return Err(ApiError::not_found("queue", &name));
     }
     let views = queue_views(&app).await?;
@@ -211,7 +211,7 @@ async fn queue_views(app: &App) -> Result<Vec<QueueView>, ApiError> {
         .await?;
     let (no_jobs, no_workers) = Default::default();
     Ok(app
-        .knowledge
+        .knowledge()
         .queues
         .values()
         .map(|queue| {

@@ -25,8 +25,8 @@ use tokio::{
 };
 
 use crate::{
-    app::App, config::Config, knowledge::Knowledge, listener::BoundedListener, panda, rest,
-    static_files, watchdog,
+    app::App, config::Config, knowledge::Knowledge, listener::BoundedListener, panda,
+    reload::Reloader, rest, static_files, watchdog,
 };
 
 /// The server could not start, or had to end.
@@ -66,6 +66,7 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 pub(crate) fn run(
     config: &Config,
     knowledge: Knowledge,
+    reloader: Reloader,
     port_file: Option<&Path>,
 ) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -73,7 +74,7 @@ pub(crate) fn run(
         .thread_name("server")
         .build()
         .map_err(system("start its threads"))?;
-    let result = runtime.block_on(serve(config, Arc::new(knowledge), port_file));
+    let result = runtime.block_on(serve(config, Arc::new(knowledge), reloader, port_file));
     // Requests that did not end in time are given up; what was acknowledged is on disk.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
@@ -82,6 +83,7 @@ pub(crate) fn run(
 async fn serve(
     config: &Config,
     knowledge: Arc<Knowledge>,
+    reloader: Reloader,
     port_file: Option<&Path>,
 ) -> Result<(), ServeError> {
     let ledger = SqliteLedger::open(&config.database)?;
@@ -103,7 +105,8 @@ async fn serve(
         })?;
     }
     tracing::info!(%address, queues = knowledge.queues.len(), "serving");
-    let watchdog = tokio::spawn(watchdog::run(Arc::clone(&app), config.watch_interval));
+    let watchdog = watchdog::run(Arc::clone(&app), reloader, config.watch_interval);
+    let watchdog = tokio::spawn(watchdog);
     serve_until(config, listener, Arc::clone(&app), stop).await;
     watchdog.abort();
     // Whether it was still there or not, it has let go of the app now.

@@ -34,7 +34,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 /// `NAME.all.json` is the record of one queue, `NAME.json` a map with that record, and
 /// `schedconfig.all.json` the map of all.
 async fn queue_data(State(app): State<Arc<App>>, Path(file): Path<String>) -> Response {
-    let knowledge = &app.knowledge;
+    let knowledge = app.knowledge();
     if file == "schedconfig.all.json" || file == "schedconfig.json" {
         return json_file(knowledge.queue_file.clone());
     }
@@ -52,7 +52,7 @@ async fn queue_data(State(app): State<Arc<App>>, Path(file): Path<String>) -> Re
 }
 
 async fn storage_data(State(app): State<Arc<App>>) -> Response {
-    json_file(app.knowledge.storage_file.clone())
+    json_file(app.knowledge().storage_file.clone())
 }
 
 async fn script(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {

@@ -1,30 +1,56 @@
-//! The server's own timer: looks for silent jobs and chooses queues for waiting ones.
+//! The server's own timer: reads changed files again, looks for silent jobs, and chooses queues
+//! for waiting ones.
 
 use std::{sync::Arc, time::Duration};
 
 use ailurus_server_core::{WatchReport, broker, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{app::App, knowledge::chain};
+use crate::{app::App, knowledge::chain, reload::Reloader};
 
 /// Rounds of one kind in a row, at most: between two ticks others get their turn too.
 const ROUNDS_MAX: u32 = 100;
 
 /// Looks again and again, until the future is dropped. A round that fails is logged, and the next
 /// tick tries anew.
-pub(crate) async fn run(app: Arc<App>, every: Duration) {
+pub(crate) async fn run(app: Arc<App>, mut reloader: Reloader, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        reloader = reload(&app, reloader).await;
         watch_all(&app).await;
         broker_all(&app).await;
     }
 }
 
+/// Goes on with the files as they are now. Files that cannot be used change nothing, and are
+/// complained of once.
+async fn reload(app: &App, mut reloader: Reloader) -> Reloader {
+    let looked = tokio::task::spawn_blocking(move || {
+        let found = reloader.look();
+        (reloader, found)
+    })
+    .await;
+    let (reloader, found) =
+        looked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    match found {
+        None => {}
+        Some(Ok(knowledge)) => {
+            tracing::info!(queues = knowledge.queues.len(), "site data were read again");
+            app.replace_knowledge(knowledge);
+        }
+        Some(Err(error)) => tracing::error!(
+            error = chain(&error),
+            "changed site data cannot be used: those from before stay in use"
+        ),
+    }
+    reloader
+}
+
 /// Ends attempts of which nothing was heard, batch by batch.
 async fn watch_all(app: &App) {
-    let batch = u64::from(app.knowledge.limits.watch_batch);
+    let batch = u64::from(app.knowledge().limits.watch_batch);
     for _ in 0..ROUNDS_MAX {
         match app.write(watch).await {
             Ok(report) => {
@@ -43,7 +69,7 @@ async fn watch_all(app: &App) {
 
 /// Chooses queues for jobs that have none, batch by batch.
 async fn broker_all(app: &App) {
-    let batch = u64::from(app.knowledge.limits.broker_batch);
+    let batch = u64::from(app.knowledge().limits.broker_batch);
     for _ in 0..ROUNDS_MAX {
         match app.write(broker).await {
             Ok(jobs) => {

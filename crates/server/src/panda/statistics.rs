@@ -82,7 +82,7 @@ pub(super) fn resource_types(dialect: Dialect) -> Reply {
 pub(super) async fn jobs_by_queue(app: &App) -> Reply {
     match app.read(|reader| reader.queue_counts()).await {
         Ok(mut counts) => {
-            for queue in app.knowledge.queues.keys() {
+            for queue in app.knowledge().queues.keys() {
                 counts.entry(queue.clone()).or_default();
             }
             system_call::encode_job_statistics(&counts).into()

@@ -85,6 +85,11 @@ impl Server {
         self.dir.path()
     }
 
+    /// What the server has logged since its start.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir().join("server.log")).unwrap()
+    }
+
     /// Ends the server without warning and starts it again over the same database.
     pub(crate) fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();
