@@ -2,11 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use ailurus_testkit::{
+    http::{Answer, Request},
+    stand_in::HttpStandIn,
+};
 use serde_json::{Value, json};
 
 #[derive(Debug, Default)]
@@ -21,30 +23,22 @@ struct State {
     calls: BTreeMap<String, usize>,
 }
 
-/// The server. Its threads end with the test's process.
 #[derive(Debug)]
 pub(crate) struct StandIn {
     state: Arc<Mutex<State>>,
-    port: u16,
+    http: HttpStandIn,
 }
 
 impl StandIn {
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || serve(&stream, &shared));
-            }
-        });
-        Self { state, port }
+        let http = HttpStandIn::start(move |request| serve(request, &shared)).unwrap();
+        Self { state, http }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.http.url()
     }
 
     pub(crate) fn set_jobs(&self, activated: u32, running: u32) {
@@ -92,61 +86,20 @@ impl StandIn {
     }
 }
 
-/// Answers requests until the client closes the connection.
-fn serve(stream: &TcpStream, state: &Mutex<State>) {
-    let mut reader = BufReader::new(stream);
-    while let Some((target, body)) = read_request(&mut reader) {
-        let answer = {
-            let mut state = state.lock().unwrap();
-            if state.is_away {
-                return;
-            }
-            let path = target.split('?').next().unwrap_or_default().to_owned();
-            let answer = answer(&mut state, &path, &body);
-            *state.calls.entry(path).or_insert(0) += 1;
-            answer
-        };
-        let (status, text) = match answer {
-            Some(value) => ("200 OK", value.to_string()),
-            None => ("404 Not Found", String::new()),
-        };
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n",
-            text.len()
-        );
-        let mut writer = stream;
-        if writer
-            .write_all(format!("{head}{text}").as_bytes())
-            .is_err()
-        {
-            return;
-        }
+/// Answers a request, unless the server is away.
+fn serve(request: &Request, state: &Mutex<State>) -> Option<Answer> {
+    let mut state = state.lock().unwrap();
+    if state.is_away {
+        return None;
     }
-}
-
-/// Reads one request: its target and its body as JSON.
-fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<(String, Value)> {
-    let mut first = String::new();
-    reader
-        .read_line(&mut first)
-        .ok()
-        .filter(|count| *count > 0)?;
-    let target = first.split(' ').nth(1)?.to_owned();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let line = line.trim().to_ascii_lowercase();
-        if line.is_empty() {
-            break;
-        }
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((target, serde_json::from_slice(&body).unwrap_or_default()))
+    let path = request.target().split('?').next().unwrap_or_default();
+    let body = serde_json::from_slice(&request.body).unwrap_or_default();
+    let answer = answer(&mut state, path, &body);
+    *state.calls.entry(path.to_owned()).or_insert(0) += 1;
+    Some(match answer {
+        Some(value) => Answer::new(200, value.to_string()),
+        None => Answer::new(404, ""),
+    })
 }
 
 fn answer(state: &mut State, path: &str, body: &Value) -> Option<Value> {
