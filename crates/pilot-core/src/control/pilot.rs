@@ -19,9 +19,12 @@ use crate::{
     effect::WorkerPhase,
     input::Site,
     payload::ending::stop_problem,
+    recovery::Backoff,
     resource::{NodeFacts, check_node, check_queue, plan_request},
 };
 
+/// Tries to load the site's data, so that a server may be away for half a minute.
+const SITE_TRIES_MAX: u32 = 6;
 /// Time for telling the server that the worker ends.
 const WORKER_REPORT_PATIENCE: Duration = Duration::from_secs(10);
 /// Fruitless requests after which a pilot on an HPC queue says so with its exit code.
@@ -52,9 +55,20 @@ pub struct PilotCore {
 #[derive(Debug)]
 enum State {
     New,
-    LoadingSite,
+    LoadingSite {
+        /// Tries that have failed.
+        failures: u32,
+    },
+    /// The site's data could not be loaded; they are asked for again.
+    AwaitingSite {
+        failures: u32,
+        until: Moment,
+    },
     Serving(Box<Serving>),
-    Leaving { exit: PilotExit, until: Moment },
+    Leaving {
+        exit: PilotExit,
+        until: Moment,
+    },
     Left,
 }
 
@@ -149,7 +163,11 @@ impl PilotCore {
     pub fn handle_timeout(&mut self, now: Moment) -> Vec<Effect> {
         let mut out = Vec::new();
         match &mut self.state {
-            State::New | State::LoadingSite | State::Left => {}
+            State::AwaitingSite { failures, until } if *until <= now => {
+                let failures = *failures;
+                self.load_site(failures, &mut out);
+            }
+            State::New | State::LoadingSite { .. } | State::AwaitingSite { .. } | State::Left => {}
             State::Leaving { .. } => self.leave_when_told(now, &mut out),
             State::Serving(serving) => match &mut serving.activity {
                 Activity::Measuring | Activity::Asking { .. } => {}
@@ -170,8 +188,8 @@ impl PilotCore {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         match &self.state {
-            State::New | State::LoadingSite | State::Left => None,
-            State::Leaving { until, .. } => Some(*until),
+            State::New | State::LoadingSite { .. } | State::Left => None,
+            State::AwaitingSite { until, .. } | State::Leaving { until, .. } => Some(*until),
             State::Serving(serving) => match &serving.activity {
                 Activity::Measuring | Activity::Asking { .. } => None,
                 Activity::AskingLast { until, .. } | Activity::Pausing { until } => Some(*until),
@@ -201,7 +219,11 @@ impl PilotCore {
                 | Activity::Pausing { .. }
                 | Activity::Refusing { .. } => None,
             },
-            State::New | State::LoadingSite | State::Leaving { .. } | State::Left => None,
+            State::New
+            | State::LoadingSite { .. }
+            | State::AwaitingSite { .. }
+            | State::Leaving { .. }
+            | State::Left => None,
         }
     }
 
@@ -211,17 +233,27 @@ impl PilotCore {
         if !matches!(self.state, State::New) {
             return;
         }
-        self.state = State::LoadingSite;
-        out.push(Effect::LoadSite);
+        self.load_site(0, out);
         self.report_worker(WorkerPhase::Started, out);
     }
 
+    fn load_site(&mut self, failures: u32, out: &mut Vec<Effect>) {
+        self.state = State::LoadingSite { failures };
+        out.push(Effect::LoadSite);
+    }
+
     fn on_site(&mut self, now: Moment, result: Result<Box<Site>, Problem>, out: &mut Vec<Effect>) {
-        if !matches!(self.state, State::LoadingSite) {
+        let State::LoadingSite { failures } = self.state else {
             return;
-        }
+        };
+        let failures = failures + 1;
         let checked = result.and_then(|site| check_queue(&site.queue).map(|()| site));
         match checked {
+            Err(problem) if problem.code == ErrorCode::QueueData && failures < SITE_TRIES_MAX => {
+                out.push(Effect::Note(format!("no queue data yet: {problem}")));
+                let until = now.after(Backoff::UPDATE.pause(failures, &mut self.random));
+                self.state = State::AwaitingSite { failures, until };
+            }
             Err(problem) => self.leave_with(now, &problem, out),
             Ok(site) => {
                 self.state = State::Serving(Box::new(Serving {
@@ -442,7 +474,9 @@ impl PilotCore {
         out.push(Effect::Note(format!("signal {signal}: the pilot stops")));
         let patience = self.config.profile.limits.stop_patience;
         match &mut self.state {
-            State::New | State::LoadingSite => self.leave(now, stop_exit(signal), out),
+            State::New | State::LoadingSite { .. } | State::AwaitingSite { .. } => {
+                self.leave(now, stop_exit(signal), out);
+            }
             State::Leaving { .. } | State::Left => {}
             State::Serving(serving) => match &mut serving.activity {
                 Activity::Measuring | Activity::Pausing { .. } => {

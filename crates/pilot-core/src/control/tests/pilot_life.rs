@@ -29,8 +29,8 @@ fn a_pilot_loads_measures_and_asks() {
 fn what_a_pilot_cannot_start_with_is_its_exit_code() {
     let mut bench = Bench::new(config());
     bench.give(Input::Started);
-    bench.give(Input::SiteLoaded(problem(ErrorCode::QueueData)));
-    assert_eq!(bench.words(), ["load-site", "exit 71"]);
+    bench.give(Input::SiteLoaded(problem(ErrorCode::QueueDataNotOk)));
+    assert_eq!(bench.words(), ["load-site", "exit 72"]);
 
     let mut offline = site();
     offline.queue.status = QueueStatus::Offline;
@@ -47,6 +47,28 @@ fn what_a_pilot_cannot_start_with_is_its_exit_code() {
         free_space: ByteCount::from_mib(1),
     }));
     assert_eq!(bench.words(), ["load-site", "measure", "exit 69"]);
+}
+
+#[test]
+fn a_server_that_is_away_at_the_start_is_asked_for_the_queue_again() {
+    let mut bench = Bench::new(config());
+    bench.give(Input::Started);
+    for _ in 1..6 {
+        bench.give(Input::SiteLoaded(problem(ErrorCode::QueueData)));
+        assert_eq!(bench.words(), ["load-site"]);
+        bench.pass_secs(20);
+    }
+    bench.give(Input::SiteLoaded(problem(ErrorCode::QueueData)));
+    assert_eq!(bench.words(), ["load-site", "exit 71"]);
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_the_queue_data() {
+    let mut bench = Bench::new(config());
+    bench.give(Input::Started);
+    bench.give(Input::SiteLoaded(problem(ErrorCode::QueueData)));
+    bench.give(Input::StopRequested(15));
+    assert_eq!(bench.words(), ["load-site", "exit 143"]);
 }
 
 #[test]
@@ -123,12 +145,12 @@ fn harvester_hears_of_start_and_end_but_cannot_hold_the_pilot() {
     bench.give(Input::Started);
     assert_eq!(bench.words(), ["load-site", "worker Started"]);
     bench.give(Input::WorkerReported);
-    bench.give(Input::SiteLoaded(problem(ErrorCode::QueueData)));
+    bench.give(Input::SiteLoaded(problem(ErrorCode::QueueDataNotOk)));
     assert_eq!(bench.words(), ["worker Finished"]);
     bench.pass_secs(9);
     assert!(bench.words().is_empty());
     bench.pass_secs(1);
-    assert_eq!(bench.words(), ["exit 71"]);
+    assert_eq!(bench.words(), ["exit 72"]);
 }
 
 #[test]
