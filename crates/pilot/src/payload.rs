@@ -120,7 +120,9 @@ fn diagnose(exit: PayloadExit, dir: &Path, catalogue: &Catalogue) -> (Vec<Sympto
         .into_iter()
         .map(|finding| symptom(finding.entry, finding.line))
         .collect();
+    // An end that nobody saw has no exit code that could be explained.
     if symptoms.is_empty()
+        && exit != PayloadExit::Unknown
         && let Some(entry) = catalogue.explain_exit(exit.shell_code())
     {
         symptoms.push(symptom(entry, String::new()));
@@ -301,6 +303,14 @@ mod tests {
         assert_eq!(symptoms[0].id, "spd-no-field-map");
         assert_eq!(symptoms.len(), 2);
         assert_eq!(words, "terminate: std::bad_alloc");
+    }
+
+    #[test]
+    fn an_end_that_nobody_saw_is_not_explained_by_an_exit_code() {
+        let place = tempfile::tempdir().expect("space");
+        let catalogue = catalogue_with("");
+        let (symptoms, _) = diagnose(PayloadExit::Unknown, place.path(), &catalogue);
+        assert_eq!(symptoms, []);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub enum PayloadExit {
     Code(i32),
     /// It was ended by this signal.
     Signal(i32),
-    /// Nobody knows: it hangs where no signal reaches it, or its end was missed.
+    /// Nobody knows: the process that watched it was killed, or no signal can end it.
     #[default]
     Unknown,
 }
@@ -62,6 +62,10 @@ pub struct Verdict {
 
 /// SIGSEGV's number.
 const SIGSEGV: i32 = 11;
+/// What is said of a payload whose end nobody saw. One that no signal can end has a reason to be
+/// ended, which is reported in place of this.
+const UNSEEN_END: &str = "nobody saw how it ended: the process that watches it was killed, \
+    for lack of memory perhaps";
 /// Longest text of the payload's error that the server keeps, in bytes.
 const PAYLOAD_DIAG_LENGTH_MAX: usize = 500;
 
@@ -102,7 +106,7 @@ fn payload_problem(
     let how = match exit {
         PayloadExit::Code(code) => format!("exit code {code}"),
         PayloadExit::Signal(signal) => format!("ended by signal {signal}"),
-        PayloadExit::Unknown => "it cannot be ended by any signal".to_owned(),
+        PayloadExit::Unknown => UNSEEN_END.to_owned(),
     };
     if let Some(symptom) = symptom {
         let code = symptom.code.unwrap_or(ErrorCode::PayloadExecutionFailure);
