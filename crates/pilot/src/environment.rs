@@ -92,7 +92,8 @@ impl Environment {
             .find(|path| path.is_file())
             .unwrap_or_else(|| PathBuf::from(name));
         Some(BearerToken {
-            file,
+            // The pilot goes to a directory of its own before the file is read.
+            file: std::path::absolute(&file).unwrap_or(file),
             origin: origin.to_owned(),
         })
     }

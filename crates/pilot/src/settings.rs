@@ -126,7 +126,10 @@ impl Settings {
                     Detail::Info
                 },
                 has_file: !args.no_pilot_log,
-                stdout: args.redirect_stdout.clone(),
+                stdout: args
+                    .redirect_stdout
+                    .as_ref()
+                    .map(|file| launch_dir.join(file)),
             },
             client: client_config(args, &environment, &server),
             server_use: if args.no_server_update {
@@ -137,29 +140,43 @@ impl Settings {
             queue_data: place_of(
                 &args.queuedata_url,
                 &format!("{server}/cache/schedconfig/{{pandaqueue}}.all.json"),
+                &launch_dir,
             )
             .replace("{pandaqueue}", &args.queue),
             storage_data: place_of(
                 &args.storagedata_url,
                 &format!("{server}/cache/ddmendpoints.json"),
+                &launch_dir,
             ),
             server,
             base_dir: args.work_dir.as_ref().map(|dir| launch_dir.join(dir)),
             source_dir: environment
                 .get("PANDA_PILOT_SOURCE")
                 .map_or_else(|| launch_dir.join("pilot3"), PathBuf::from),
-            launch_dir,
-            timing_file: args.timing_file.clone(),
+            timing_file: args.timing_file.as_ref().map(|file| launch_dir.join(file)),
             memory: facts
                 .memory_limit
                 .map_or(facts.memory_total, |it| it.min(facts.memory_total)),
+            launch_dir,
             begin,
         })
     }
 }
 
-fn place_of(given: &str, default: &str) -> String {
-    if given.is_empty() { default } else { given }.to_owned()
+/// Returns the URL or path that was given, paths as seen from where the pilot was started.
+fn place_of(given: &str, default: &str, launch_dir: &Path) -> String {
+    if given.is_empty() {
+        default.to_owned()
+    } else if given.contains("://") {
+        given.to_owned()
+    } else {
+        launch_dir.join(given).display().to_string()
+    }
+}
+
+/// Makes a path independent of the directory that the pilot goes to later.
+fn fixed(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn core_config(
@@ -199,8 +216,8 @@ fn core_config(
             NextJob::Any
         },
         script_urls: script_urls.map(str::to_owned).collect(),
-        input_dir: some_text(&args.input_dir),
-        output_dir: some_text(&args.output_dir),
+        input_dir: some_directory(&args.input_dir),
+        output_dir: some_directory(&args.output_dir),
         cleanup: if args.cleanup {
             Cleanup::Remove
         } else {
@@ -222,6 +239,10 @@ fn lifetime(args: &Args, environment: &Environment) -> Duration {
 
 fn some_text(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn some_directory(text: &str) -> Option<String> {
+    some_text(text).map(|text| fixed(text.into()).display().to_string())
 }
 
 fn identity(args: &Args, environment: &Environment, facts: &NodeFacts) -> Identity {
@@ -281,6 +302,7 @@ fn client_config(args: &Args, environment: &Environment, server: &str) -> Client
             .into_iter()
             .flatten()
             .find(|directory| is_https && directory.is_dir())
+            .map(fixed)
             .map_or(Trust::BuiltIn, Trust::Directory),
         verification: if args.no_server_verification {
             Verification::Off
@@ -289,6 +311,7 @@ fn client_config(args: &Args, environment: &Environment, server: &str) -> Client
         },
         certificate: proxy_file
             .filter(|file| is_https && file.is_file())
+            .map(fixed)
             .map(|file| ClientCertificate {
                 chain_file: file.clone(),
                 key_file: file,
