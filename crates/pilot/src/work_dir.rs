@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, symlink},
+    os::unix::fs::{DirBuilderExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -32,7 +32,8 @@ pub(crate) struct HomeError {
     source: io::Error,
 }
 
-/// Makes the pilot's directory and goes there; without a base it is the current one.
+/// Makes the pilot's directory, and a base that is missing, and goes there; without a base it is
+/// the current one.
 pub(crate) fn make_home(settings: &Settings) -> Result<PathBuf, HomeError> {
     let Some(base) = &settings.base_dir else {
         return Ok(settings.launch_dir.clone());
@@ -43,7 +44,11 @@ pub(crate) fn make_home(settings: &Settings) -> Result<PathBuf, HomeError> {
         wall_now().as_secs()
     );
     let path = base.join(name);
-    let made = make_dir(&path).and_then(|()| std::env::set_current_dir(&path));
+    let made = DirBuilder::new()
+        .mode(DIR_MODE)
+        .recursive(true)
+        .create(&path)
+        .and_then(|()| std::env::set_current_dir(&path));
     match made {
         Ok(()) => Ok(path),
         Err(source) => Err(HomeError { path, source }),
@@ -91,10 +96,32 @@ pub(crate) fn keep_update(launch_dir: &Path, update: &JobUpdate) {
     }
 }
 
-/// Removes a directory with all that is in it.
+/// Removes a directory with all that is in it, also what a payload has closed to its owner.
 pub(crate) fn remove(path: &Path) {
-    if let Err(error) = fs::remove_dir_all(path) {
+    let removed = fs::remove_dir_all(path).or_else(|error| {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            open_directories(path);
+            return fs::remove_dir_all(path);
+        }
+        Err(error)
+    });
+    if let Err(error) = removed {
         tracing::warn!("`{}` cannot be removed: {error}", path.display());
+    }
+}
+
+/// Gives the owner all rights to a directory and those below it. Links are not followed; what
+/// cannot be opened is left to the removal to complain about.
+fn open_directories(path: &Path) {
+    let mut backlog = vec![path.to_owned()];
+    while let Some(directory) = backlog.pop() {
+        let _ = fs::set_permissions(&directory, fs::Permissions::from_mode(DIR_MODE));
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        backlog.extend(
+            entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
     }
 }
 
@@ -111,4 +138,29 @@ fn note_job(home: &Path, source_dir: &Path, panda_id: PandaId) -> io::Result<()>
     let path = directory.join(JOB_IDS_FILE);
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     writeln!(file, "{panda_id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_opened_and_links_are_left_alone() {
+        let place = tempfile::tempdir().expect("space");
+        let (inner, outside) = (place.path().join("job/a/b"), place.path().join("outside"));
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("own");
+        };
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        fs::create_dir_all(&inner).expect("space");
+        fs::create_dir(&outside).expect("space");
+        symlink(&outside, inner.join("link")).expect("space");
+        set(&outside, 0o500);
+        set(&inner, 0o555);
+        set(inner.parent().expect("above"), 0o000);
+        open_directories(&place.path().join("job"));
+        assert_eq!((mode(&inner), mode(&outside)), (DIR_MODE, 0o500));
+        remove(&place.path().join("job"));
+        assert!(!place.path().join("job").exists() && outside.exists());
+    }
 }
