@@ -25,7 +25,7 @@ use ailurus_pilot_core::{
 };
 use ailurus_process::PayloadControl;
 use signal_hook::{
-    consts::{SIGBUS, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXCPU},
+    consts::{SIGBUS, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU},
     iterator::Signals,
 };
 
@@ -53,7 +53,9 @@ const HEARTBEAT_FILE_PERIOD: Duration = Duration::from_secs(60);
 /// for an hour.
 const BEATS_PER_LOG_LINE: u64 = 15;
 /// Signals that end the pilot. SIGSEGV, which Pilot 3 catches too, cannot be caught safely.
-const STOP_SIGNALS: [i32; 7] = [SIGINT, SIGTERM, SIGQUIT, SIGXCPU, SIGUSR1, SIGBUS, SIGHUP];
+const STOP_SIGNALS: [i32; 8] = [
+    SIGINT, SIGTERM, SIGQUIT, SIGXCPU, SIGUSR1, SIGUSR2, SIGBUS, SIGHUP,
+];
 
 /// The pilot cannot begin.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 mod stage;
 mod stand_in;
+mod surroundings;
 
 use std::{
     fs,

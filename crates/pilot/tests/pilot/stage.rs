@@ -229,9 +229,13 @@ impl Stage {
 impl Pilot {
     /// Sends SIGTERM.
     pub(crate) fn signal(&mut self) {
+        self.send(rustix::process::Signal::TERM);
+    }
+
+    pub(crate) fn send(&mut self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process number");
         let pid = rustix::process::Pid::from_raw(pid).expect("not zero");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
     pub(crate) fn finish(mut self) -> PilotRun {
