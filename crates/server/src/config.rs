@@ -38,6 +38,10 @@ pub(crate) struct ConfigFile {
     /// How often silent jobs are looked for and queues are chosen for waiting ones. Default `10s`.
     #[serde(with = "optional_duration_text")]
     watch_interval: Option<Duration>,
+    /// How long no job counts as silent after a start, or after the clock was set: pilots must be
+    /// heard first. Default `40m`, more than the time between two heartbeats of a pilot.
+    #[serde(with = "optional_duration_text")]
+    silence_grace: Option<Duration>,
     /// Largest body of a request. Default `16 MiB`.
     body_limit: Option<ByteCount>,
     /// How long a request may take from its head to its answer. Default `1m`.
@@ -76,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) transforms: Option<PathBuf>,
     /// Time between two looks at silent and waiting jobs.
     pub(crate) watch_interval: Duration,
+    /// Time after a start for which no job counts as silent.
+    pub(crate) silence_grace: Duration,
     /// Largest body of a request, in bytes.
     pub(crate) body_limit: usize,
     /// Longest time from a request's head to its answer.
@@ -249,6 +255,12 @@ fn resolve(
             "watch_interval",
             [None, file.watch_interval],
             Duration::from_secs(10),
+            time,
+        ),
+        silence_grace: picker.pick(
+            "silence_grace",
+            [None, file.silence_grace],
+            Duration::from_secs(40 * 60),
             time,
         ),
         body_limit: body_limit(picker, file.body_limit)?,

@@ -6,6 +6,7 @@ mod config;
 mod knowledge;
 mod limits;
 mod listener;
+mod listening;
 mod panda;
 mod reload;
 mod rest;

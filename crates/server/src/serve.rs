@@ -105,8 +105,7 @@ async fn serve(
         })?;
     }
     tracing::info!(%address, queues = knowledge.queues.len(), "serving");
-    let watchdog = watchdog::run(Arc::clone(&app), reloader, config.watch_interval);
-    let watchdog = tokio::spawn(watchdog);
+    let watchdog = tokio::spawn(watchdog::run(Arc::clone(&app), reloader, config.clone()));
     serve_until(config, listener, Arc::clone(&app), stop).await;
     watchdog.abort();
     // Whether it was still there or not, it has let go of the app now.

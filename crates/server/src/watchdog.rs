@@ -1,25 +1,41 @@
 //! The server's own timer: reads changed files again, looks for silent jobs, and chooses queues
 //! for waiting ones.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, time::Instant};
 
 use ailurus_server_core::{WatchReport, broker, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{app::App, knowledge::chain, reload::Reloader};
+use crate::{
+    app::App,
+    config::Config,
+    knowledge::{chain, now},
+    listening::{Clock, Listening},
+    reload::Reloader,
+};
 
 /// Rounds of one kind in a row, at most: between two ticks others get their turn too.
 const ROUNDS_MAX: u32 = 100;
 
 /// Looks again and again, until the future is dropped. A round that fails is logged, and the next
 /// tick tries anew.
-pub(crate) async fn run(app: Arc<App>, mut reloader: Reloader, every: Duration) {
-    let mut ticks = interval(every);
+pub(crate) async fn run(app: Arc<App>, mut reloader: Reloader, config: Config) {
+    let mut listening = Listening::new(Instant::now(), now());
+    let mut ticks = interval(config.watch_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         reloader = reload(&app, reloader).await;
-        watch_all(&app).await;
+        if listening.look(Instant::now(), now()) == Clock::WasSet {
+            let grace = config.silence_grace;
+            tracing::warn!(
+                ?grace,
+                "the clock was set: no job counts as silent for a while"
+            );
+        }
+        if listening.is_long_enough(config.silence_grace, config.limits.heartbeat_timeout) {
+            watch_all(&app).await;
+        }
         broker_all(&app).await;
     }
 }

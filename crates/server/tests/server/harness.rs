@@ -1,20 +1,19 @@
-//! Starts a server in a folder of its own and speaks HTTP with it, byte by byte.
+//! Starts a server in a folder of its own and speaks HTTP with it.
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::TcpStream,
     path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use ailurus_testkit::Connection;
 use ailurus_wire::{Fields, body};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long a server may take to start, to answer, and to end.
+/// How long a server may take to start and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between two looks at something that is waited for.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -110,26 +109,11 @@ impl Server {
 
     /// Sends one request on a connection of its own.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: panda\r\nConnection: close\r\n{headers}\
-             Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        // A server that refuses the head need not read the body.
-        drop(stream.write_all(body));
-        let mut bytes = Vec::new();
-        let read = stream.read_to_end(&mut bytes);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let (head, body) = text
-            .split_once("\r\n\r\n")
-            .unwrap_or_else(|| panic!("no answer to {method} {path}: {read:?} {text}"));
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut connection = Connection::open(&self.address).unwrap();
+        let answer = connection.send(method, path, headers, body).unwrap();
         Answer {
-            status,
-            text: body.to_owned(),
+            status: answer.status,
+            text: String::from_utf8_lossy(&answer.body).into_owned(),
         }
     }
 
