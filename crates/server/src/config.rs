@@ -234,7 +234,6 @@ fn resolve(
         Some(path) => format!("\"{}\"", path.display()),
         None => "none".to_owned(),
     };
-    let time = |duration: &Duration| format!("\"{}\"", format_duration(*duration));
     let listen = picker.pick(
         "listen",
         [options.listen, file.listen],
@@ -251,39 +250,14 @@ fn resolve(
         queues: picker.pick("queues", queues, "queues.json".into(), path),
         storages: picker.pick("storages", storages, None, optional_path),
         transforms: picker.pick("transforms", transforms, None, optional_path),
-        watch_interval: picker.pick(
-            "watch_interval",
-            [None, file.watch_interval],
-            Duration::from_secs(10),
-            time,
-        ),
-        silence_grace: picker.pick(
-            "silence_grace",
-            [None, file.silence_grace],
-            Duration::from_secs(40 * 60),
-            time,
-        ),
+        watch_interval: duration(picker, "watch_interval", file.watch_interval, 10),
+        silence_grace: duration(picker, "silence_grace", file.silence_grace, 40 * 60),
         body_limit: body_limit(picker, file.body_limit)?,
-        request_timeout: picker.pick(
-            "request_timeout",
-            [None, file.request_timeout],
-            Duration::from_secs(60),
-            time,
-        ),
-        idle_timeout: picker.pick(
-            "idle_timeout",
-            [None, file.idle_timeout],
-            Duration::from_secs(300),
-            time,
-        ),
+        request_timeout: duration(picker, "request_timeout", file.request_timeout, 60),
+        idle_timeout: duration(picker, "idle_timeout", file.idle_timeout, 300),
         connections: at_least_one(picker, "connections", file.connections, 4096)?,
         requests: at_least_one(picker, "requests", file.requests, 256)?,
-        stop_timeout: picker.pick(
-            "stop_timeout",
-            [None, file.stop_timeout],
-            Duration::from_secs(10),
-            time,
-        ),
+        stop_timeout: duration(picker, "stop_timeout", file.stop_timeout, 10),
         log: log_level(picker, file.log)?,
         limits: file.limits.resolve(&mut picker.shown),
     };
@@ -301,6 +275,19 @@ fn resolve(
         }
     }
     Ok(config)
+}
+
+/// Picks a duration that the command line has no option for.
+fn duration(
+    picker: &mut Picker,
+    key: &'static str,
+    file: Option<Duration>,
+    built_in_secs: u64,
+) -> Duration {
+    let built_in = Duration::from_secs(built_in_secs);
+    picker.pick(key, [None, file], built_in, |duration| {
+        format!("\"{}\"", format_duration(*duration))
+    })
 }
 
 fn body_limit(picker: &mut Picker, file: Option<ByteCount>) -> Result<usize, ConfigError> {
