@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ailurus_testkit::stand_in::HttpStandIn;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Stage {
     place: TempDir,
     shared: SharedState,
-    url: String,
+    server: HttpStandIn,
     has_job: bool,
     /// The job, to be changed before the run.
     pub(crate) job: Value,
@@ -53,13 +54,13 @@ impl Stage {
             files: [].into(),
             calls: Vec::new(),
         }));
-        let url = stand_in::start(shared.clone());
+        let server = stand_in::start(shared.clone());
         let store = format!("{}/store/", place.path().display());
         let mut stage = Self {
-            job: plain_job(&format!("{url}/trf/{script}")),
+            job: plain_job(&format!("{}/trf/{script}", server.url())),
             place,
             shared,
-            url,
+            server,
             has_job: true,
         };
         stage.serve(&format!("/trf/{script}"), content.as_bytes());
@@ -107,8 +108,8 @@ impl Stage {
         self
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -187,11 +188,11 @@ impl Stage {
             ])
             .args([
                 "--url",
-                &self.url,
+                &self.url(),
                 "--queuedata-url",
-                &format!("{}/queue.json", self.url),
+                &format!("{}/queue.json", self.url()),
             ])
-            .args(["--storagedata-url", &format!("{}/storage.json", self.url)])
+            .args(["--storagedata-url", &format!("{}/storage.json", self.url())])
             .arg("-a")
             .arg(self.path("work"))
             .arg("--timing-file")

@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
-    thread,
 };
 
+use ailurus_testkit::{
+    http::{Answer, Request},
+    stand_in::HttpStandIn,
+};
 use ailurus_wire::body::decode_request;
 use serde_json::{Value, json};
 
@@ -39,90 +40,30 @@ pub(crate) struct Shared {
 
 pub(crate) type SharedState = Arc<Mutex<Shared>>;
 
-/// Starts the server on a free port of loopback; it lives as long as the test's process.
-pub(crate) fn start(shared: SharedState) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let shared = shared.clone();
-            thread::spawn(move || serve(stream, &shared));
-        }
-    });
-    format!("http://{address}")
-}
-
-/// Serves one connection until the peer closes it.
-fn serve(stream: TcpStream, shared: &SharedState) {
-    let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
-    let mut writer = stream;
-    while let Some(request) = Request::read(&mut reader) {
-        let (status, body) = answer(&request, shared);
-        let head = format!(
-            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        let sent = writer
-            .write_all(head.as_bytes())
-            .and_then(|()| writer.write_all(&body));
-        if sent.is_err() {
-            return;
-        }
-    }
-}
-
-struct Request {
-    path: String,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-impl Request {
-    fn read(reader: &mut impl BufRead) -> Option<Self> {
-        let mut line = String::new();
-        reader
-            .read_line(&mut line)
-            .ok()
-            .filter(|length| *length > 0)?;
-        let path = line.split(' ').nth(1)?.to_owned();
-        let mut headers = BTreeMap::new();
-        loop {
-            line.clear();
-            reader.read_line(&mut line).ok()?;
-            let Some((name, value)) = line.trim().split_once(':') else {
-                break;
-            };
-            headers.insert(name.to_lowercase(), value.trim().to_owned());
-        }
-        let length = headers
-            .get("content-length")
-            .map_or(0, |text| text.parse().expect("a number"));
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
-        Some(Self {
-            path,
-            headers,
-            body,
-        })
-    }
+/// Starts the server; it ends with what is returned.
+pub(crate) fn start(shared: SharedState) -> HttpStandIn {
+    let answer = move |request: &Request| {
+        let (status, body) = answer(request, &shared);
+        Some(Answer::new(status, body))
+    };
+    HttpStandIn::start(answer).expect("a free port")
 }
 
 fn answer(request: &Request, shared: &SharedState) -> (u16, Vec<u8>) {
     let mut shared = shared.lock().expect("no test panics with it");
-    let content_type = request.headers.get("content-type").map(String::as_str);
-    let fields = match decode_request(content_type, &request.body) {
+    let fields = match decode_request(request.header("content-type"), &request.body) {
         Ok(fields) if !request.body.is_empty() => serde_json::to_value(fields).expect("JSON"),
         Ok(_) | Err(_) => Value::Null,
     };
     shared.calls.push(Call {
-        path: request.path.clone(),
+        path: request.target().to_owned(),
         fields,
-        has_token: request.headers.contains_key("authorization"),
+        has_token: request.header("authorization").is_some(),
     });
-    if let Some(content) = shared.files.get(&request.path) {
+    if let Some(content) = shared.files.get(request.target()) {
         return (200, content.clone());
     }
-    match (request.path.as_str(), shared.speaks) {
+    match (request.target(), shared.speaks) {
         ("/api/v1/pilot/acquire_jobs", Speaks::V1) => v1_job(shared.job.take()),
         ("/api/v1/pilot/update_job", Speaks::V1) => (
             200,
