@@ -1,12 +1,14 @@
 //! A stand-in for a server: it says what it is told to, byte for byte, over real sockets.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
+
+use ailurus_testkit::http::Request;
 
 /// Limit of every wait in the stand.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -24,13 +26,6 @@ struct Seen {
     n_closed: usize,
 }
 
-/// One request as it came.
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) head: String,
-    pub(crate) body: Vec<u8>,
-}
-
 #[derive(Clone)]
 struct Behaviour {
     answer: String,
@@ -40,15 +35,6 @@ struct Behaviour {
     n_hung_up: usize,
     /// Answer before any request.
     is_hasty: bool,
-}
-
-impl Request {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (known, value) = line.split_once(':')?;
-            known.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
-    }
 }
 
 impl Stand {
@@ -150,7 +136,7 @@ fn serve(mut stream: TcpStream, nr: usize, behaviour: &Behaviour, seen: &Mutex<S
         let _ = stream.write_all(behaviour.answer.as_bytes());
     }
     let mut reader = BufReader::new(stream.try_clone().expect("open"));
-    while let Some(request) = read_request(&mut reader) {
+    while let Ok(request) = Request::read(&mut reader) {
         seen.lock().expect("no panic").requests.push(request);
         if nr <= behaviour.n_hung_up || stream.write_all(behaviour.answer.as_bytes()).is_err() {
             return;
@@ -159,23 +145,4 @@ fn serve(mut stream: TcpStream, nr: usize, behaviour: &Behaviour, seen: &Mutex<S
             return;
         }
     }
-}
-
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
-    let mut request = Request {
-        head,
-        body: Vec::new(),
-    };
-    let length = request
-        .header("content-length")
-        .map_or(0, |it| it.parse().expect("a number"));
-    request.body.resize(length, 0);
-    reader.read_exact(&mut request.body).ok()?;
-    Some(request)
 }
