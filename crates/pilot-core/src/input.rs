@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use ailurus_model::{AttemptNr, EndpointName, Job, PandaId, Queue, StorageEndpoint, UpdateAnswer};
+use ailurus_model::{
+    AttemptNr, ByteCount, EndpointName, Job, PandaId, Queue, StorageEndpoint, UpdateAnswer,
+};
 
 use crate::{
     Problem,
@@ -115,6 +117,9 @@ pub struct PayloadEnd {
     pub symptoms: Vec<Symptom>,
     /// The last line of standard error that says something, empty if there is none.
     pub last_words: String,
+    /// What is free where it worked, if known: on a full disk a payload often cannot even write why
+    /// it fails.
+    pub free_space: Option<ByteCount>,
     /// The text of `jobReport.json`, if the payload wrote one.
     pub job_report: Option<String>,
     /// The text of `payload_error_report.json`, if the payload wrote one.

@@ -89,6 +89,7 @@ pub(crate) fn wait_for(payload: RunningPayload, dir: &Path, known_errors: &str) 
         cpu: (!cpu.is_zero()).then_some(cpu),
         symptoms,
         last_words,
+        free_space: free_space(dir).ok().map(|space| space.available),
         job_report: read_report(&dir.join(JOB_REPORT)),
         error_report: read_report(&dir.join(ERROR_REPORT)),
     }

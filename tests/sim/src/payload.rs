@@ -117,6 +117,7 @@ impl Payload {
             cpu: Some(now.since(self.born) * self.cores),
             symptoms: symptoms.collect(),
             last_words: self.words.clone(),
+            free_space: None,
             job_report: None,
             error_report: None,
         }

@@ -106,13 +106,7 @@ impl JobLimits {
     ///
     /// 1098, 1104 or 1106.
     pub fn check_files(&self, files: &FilesSample) -> Result<(), Problem> {
-        if files.free_space <= self.free_space {
-            let detail = format!(
-                "{} free, more than {} wanted",
-                files.free_space, self.free_space
-            );
-            return Err(Problem::new(ErrorCode::NoLocalSpace, detail));
-        }
+        self.check_free_space(files.free_space)?;
         if let Some(limit) = self.directory.filter(|limit| files.total > *limit) {
             let detail = format!("{} used, {limit} allowed", files.total);
             return Err(Problem::new(ErrorCode::UserDirTooLarge, detail));
@@ -122,6 +116,19 @@ impl JobLimits {
             return Err(Problem::new(ErrorCode::StdoutTooBig, detail));
         }
         Ok(())
+    }
+
+    /// Judges what is free where a job works.
+    ///
+    /// # Errors
+    ///
+    /// 1098 if it is too little.
+    pub fn check_free_space(&self, free: ByteCount) -> Result<(), Problem> {
+        if free > self.free_space {
+            return Ok(());
+        }
+        let detail = format!("{free} free, more than {} wanted", self.free_space);
+        Err(Problem::new(ErrorCode::NoLocalSpace, detail))
     }
 
     /// Judges the progress of a payload that started or last changed a file at `last_progress`.

@@ -21,7 +21,7 @@ use crate::{
         report::PayloadReport,
         script::{ScriptPlan, plan_problem, plan_script},
     },
-    recovery::{Verdict, judge},
+    recovery::{PayloadExit, Verdict, judge},
 };
 
 /// Time for removing what a job left; a dead file system must not hold the pilot.
@@ -192,6 +192,7 @@ impl JobLife {
             self.record.meter.set_cpu(cpu);
         }
         let reason = running.end_reason().cloned();
+        let reason = reason.or_else(|| self.shortage(&end));
         let report = PayloadReport::read(end.job_report.as_deref(), end.error_report.as_deref());
         let verdict = judge(
             end.exit,
@@ -206,6 +207,16 @@ impl JobLife {
             Standing::Current => self.conclude(turn, verdict, &report),
             Standing::Superseded => self.clean_up(turn),
         }
+    }
+
+    /// Explains a failure that nothing else explains by a full disk.
+    fn shortage(&self, end: &PayloadEnd) -> Option<EndReason> {
+        let is_unexplained = end.exit != PayloadExit::Code(0) && end.symptoms.is_empty();
+        let free = end.free_space.filter(|_| is_unexplained)?;
+        self.limits
+            .check_free_space(free)
+            .err()
+            .map(EndReason::Limit)
     }
 
     fn conclude(&mut self, turn: &mut Turn<'_>, verdict: Verdict, report: &PayloadReport) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ailurus_model::{ByteCount, Command, ErrorCode, JobStatus, Lfn};
+use ailurus_model::{Blame, ByteCount, Command, ErrorCode, JobStatus, Lfn};
 
 use super::bench::{Bench, code, problem, stored};
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
         phase::PhaseName,
         testing::{config, input_file, job, output_file, site},
     },
-    recovery::PayloadExit,
+    input::PayloadEnd,
+    recovery::{PayloadExit, Symptom},
 };
 
 #[test]
@@ -439,4 +440,31 @@ fn inputs_of_an_older_job_change_nothing() {
     bench.words();
     bench.give(old);
     assert!(bench.words().is_empty());
+}
+
+#[test]
+fn a_failure_on_a_full_disk_that_nothing_else_explains_is_one_of_space() {
+    let end = |symptoms| PayloadEnd {
+        exit: PayloadExit::Code(1),
+        free_space: Some(ByteCount::ZERO),
+        symptoms,
+        ..PayloadEnd::default()
+    };
+    let known = Symptom {
+        id: "known".into(),
+        code: None,
+        blame: Blame::Payload,
+        cause: String::new(),
+        remedy: String::new(),
+        line: String::new(),
+    };
+    for (symptoms, expected) in [
+        (vec![], ErrorCode::NoLocalSpace),
+        (vec![known], ErrorCode::PayloadExecutionFailure),
+    ] {
+        let mut bench = Bench::running(job(1));
+        bench.job(JobInput::PayloadEnded(Box::new(end(symptoms))));
+        bench.job(JobInput::LogSaved(stored()));
+        assert_eq!(code(&bench.update()), i64::from(expected.number()));
+    }
 }
