@@ -125,6 +125,10 @@ impl JobPlace {
         let path = self.dir.join(file.lfn.as_str());
         let wrong = |code, what: &str| Err(Problem::new(code, format!("`{}` {what}", file.lfn)));
         match fs::metadata(&path) {
+            Ok(_) if !self.is_inside(&path) => wrong(
+                ErrorCode::MissingOutputFile,
+                "is a link out of the job's directory",
+            ),
             Ok(meta) if !meta.is_file() => wrong(ErrorCode::MissingOutputFile, "is not a file"),
             Ok(meta) if meta.len() == 0 => wrong(ErrorCode::ZeroFileSize, "is empty"),
             Ok(meta) if ByteCount::from_bytes(meta.len()) > size_max => {
@@ -142,6 +146,15 @@ impl JobPlace {
         }
     }
 
+    /// Says whether a file is really in the job's directory. By a link, a payload in a container
+    /// could have files stored that it may not read itself.
+    fn is_inside(&self, path: &Path) -> bool {
+        match (self.dir.canonicalize(), path.canonicalize()) {
+            (Ok(dir), Ok(path)) => path.starts_with(dir),
+            (Err(_), _) | (_, Err(_)) => false,
+        }
+    }
+
     fn store(&self, file: &StageOutFile, size: ByteCount) -> StageFile {
         StageFile {
             source: self.path_text(file.lfn.as_str()),
@@ -154,7 +167,8 @@ impl JobPlace {
 
     /// Packs the log archive beside the job's directory, and stores it.
     pub(crate) fn save_log(&self, home: &Path, plan: &LogPlan) -> Result<StoredFile, Problem> {
-        let archive = home.join(plan.file.lfn.as_str());
+        // Not under the name that the job gives: that could be one of the pilot's own files.
+        let archive = self.dir.with_extension("log.tgz");
         let names = plan.left_out_names.iter().map(ToString::to_string);
         let patterns = plan
             .left_out
@@ -181,6 +195,11 @@ impl JobPlace {
             time_limit: time_limit(packed.size),
         };
         let outcome = stage(&[file], &self.options(Direction::StageOut)).pop();
+        if matches!(outcome, Some(Ok(_)))
+            && let Err(error) = fs::remove_file(&archive)
+        {
+            tracing::debug!("`{}` cannot be removed: {error}", archive.display());
+        }
         match outcome {
             Some(outcome) => stored(&plan.file, outcome),
             None => Err(Problem::new(
@@ -261,4 +280,40 @@ fn problem_of(error: &TransferError) -> Problem {
 /// Source: Pilot 3, `pilot/copytool/common.py`, `get_timeout`.
 fn time_limit(size: ByteCount) -> Duration {
     Duration::from_secs((400 + size.as_bytes() / 1_000_000).min(10_800))
+}
+
+#[cfg(test)]
+mod tests {
+    use ailurus_model::{EndpointName, Guid, Lfn};
+
+    use super::*;
+
+    #[test]
+    fn a_log_named_like_the_pilots_own_takes_nothing_away_and_leaves_no_archive() {
+        let home = tempfile::tempdir().expect("space");
+        let storage = tempfile::tempdir().expect("space");
+        let place = JobPlace {
+            dir: home.path().join("PanDA_Pilot-1"),
+            stop: Arc::new(AtomicBool::new(false)),
+        };
+        fs::create_dir(&place.dir).expect("space");
+        fs::write(home.path().join(LOG_FILE), "the pilot's").expect("space");
+        let target = storage.path().join("log");
+        let plan = LogPlan {
+            file: StageOutFile {
+                lfn: Lfn::new(LOG_FILE),
+                destination: target.display().to_string(),
+                endpoint: EndpointName::new("EP"),
+                guid: Guid::new("G"),
+            },
+            top_directory: "tarball".into(),
+            left_out_names: Vec::new(),
+            left_out: Vec::new(),
+        };
+        place.save_log(home.path(), &plan).expect("saved");
+        let own = fs::read_to_string(home.path().join(LOG_FILE)).expect("there");
+        assert_eq!(own, "the pilot's");
+        assert!(target.is_file());
+        assert_eq!(fs::read_dir(home.path()).expect("there").count(), 2);
+    }
 }

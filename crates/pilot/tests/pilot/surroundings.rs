@@ -70,3 +70,13 @@ fn each_signal_that_batch_systems_send_ends_the_job_with_a_report() {
         assert_eq!(run.last_update()["job_status"], "failed");
     }
 }
+
+#[test]
+fn an_output_that_is_a_link_to_elsewhere_is_not_stored() {
+    let stage =
+        Stage::new("run.sh", "#!/bin/sh\nln -s /etc/passwd out.dat\n").with_output("out.dat");
+    let last = stage.run().last_update();
+    assert_eq!(last["job_status"], "failed");
+    let text = last["pilot_error_diag"].as_str().expect("a text");
+    assert!(text.contains("`out.dat` is a link"), "{text}");
+}
