@@ -76,3 +76,31 @@ impl Connection {
         serde_json::from_slice(&answer.body).with_context(|| format!("`{path}` answered no JSON"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::stand_in::HttpStandIn;
+
+    #[test]
+    fn a_post_returns_the_json_of_a_success_and_fails_with_any_other_status() {
+        let server = HttpStandIn::start(|request| {
+            let status = if request.target() == "/good" {
+                200
+            } else {
+                503
+            };
+            Some(Answer::new(status, request.body.clone()))
+        });
+        let server = server.unwrap();
+        let mut connection = Connection::open(server.url().trim_start_matches("http://")).unwrap();
+        let body = json!({"a": [1, 2]});
+        assert_eq!(connection.post("/good", &body).unwrap(), body);
+        let error = connection.post("/bad", &body).unwrap_err();
+        assert_eq!(error.to_string(), "`/bad` was answered with 503");
+        let json = Some("application/json");
+        assert_eq!(server.requests()[0].header("content-type"), json);
+    }
+}
