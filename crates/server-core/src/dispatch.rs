@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ailurus_model::{
-    BatchId, Guid, HarvesterId, InputFile, Job, JobRequest, JobStatus, Lfn, OutputFile, PandaId,
-    Queue, QueueName, SourceLabel, TaskSpec, TaskStatus, Worker, WorkerId, WorkerStatus,
-    job::guid_from_random, queue::QueueStatus,
+    BatchId, HarvesterId, InputFile, Job, JobRequest, JobStatus, Lfn, OutputFile, PandaId, Queue,
+    QueueName, SourceLabel, TaskSpec, TaskStatus, Worker, WorkerId, WorkerStatus,
+    queue::QueueStatus,
 };
 
 use crate::{
-    Context,
+    Context, guid,
     input::usable,
     ledger::{AttemptRecord, ClaimFilter, FileRecord, InputNeed, JobRecord, Ledger, LedgerError},
     naming::{log_dataset, log_lfn, output_lfns, parameters},
@@ -286,7 +286,7 @@ fn described(
         outputs: outputs
             .map(|(named, lfn)| output(lfn, named.dataset.clone(), None))
             .collect(),
-        log: Some(output(&log, log_dataset(spec), Some(log_guid(attempt)))),
+        log: Some(output(&log, log_dataset(spec), Some(guid::of_log(attempt)))),
         inputs: files.into_iter().map(input_file).collect(),
         looping_check: true,
         outputs_optional: Vec::new(),
@@ -321,24 +321,4 @@ fn input_file(file: FileRecord) -> InputFile {
         checksum: file.checksum,
         endpoint: file.endpoint,
     }
-}
-
-/// A unique id for an attempt's log: pilots want one with the job. It is made from what is unique
-/// here (job, attempt) and elsewhere (time), mixed so that neighbours differ in all digits.
-fn log_guid(attempt: &AttemptRecord) -> Guid {
-    let time = u64::from_ne_bytes(attempt.sent.as_millis().to_ne_bytes());
-    let job = attempt.panda_id.value() ^ (u64::from(attempt.attempt_nr.value()) << 48);
-    let high = mixed(time ^ mixed(job));
-    let low = mixed(high ^ job);
-    guid_from_random((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
-}
-
-/// Spreads the bits of a number over all bits, one to one.
-///
-/// Source: the finalizer of `SplitMix64` (Steele, Lea, Flood 2014).
-const fn mixed(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
 }

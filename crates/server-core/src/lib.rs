@@ -19,6 +19,7 @@ mod attempt_end;
 mod broker;
 mod context;
 mod dispatch;
+mod guid;
 mod input;
 pub mod invariants;
 mod job_status;

@@ -9,13 +9,15 @@ use std::collections::BTreeMap;
 
 use ailurus_diagnosis::ErrorSource;
 use ailurus_model::{
-    Command, FileReport, JobStatus, JobUpdate, Lfn, NodeName, TaskSpec, UpdateAnswer,
+    Command, EndpointName, FileReport, JobStatus, JobUpdate, Lfn, NodeName, Queue, TaskSpec,
+    UpdateAnswer,
     update::{PilotTiming, ReportedError},
 };
 
 use crate::{
     Context,
     attempt_end::ServerError,
+    guid,
     ledger::{AttemptRecord, JobRecord, Ledger, LedgerError},
     naming::{log_lfn, output_lfns},
     operation::Operation,
@@ -165,7 +167,14 @@ impl<L: Ledger> Operation<'_, L> {
             return self.fail_attempt(job, attempt, None);
         }
         let expected = output_lfns(&spec, &job, &attempt)?;
-        match checked_outputs(&spec, &expected, &log, &update.outputs) {
+        let queue = self.ctx.queues.get(&attempt.queue);
+        let endpoint = queue.and_then(Queue::output_endpoint);
+        let reports: Vec<FileReport> = update
+            .outputs
+            .iter()
+            .map(|report| completed(report, endpoint, &expected, &attempt))
+            .collect();
+        match checked_outputs(&spec, &expected, &log, &reports) {
             Ok(files) => self.finish_attempt(job, attempt, files),
             Err(diag) => {
                 let error = ServerError::new(ErrorSource::Ddm, DDM_ADDER, &diag);
@@ -173,6 +182,28 @@ impl<L: Ledger> Operation<'_, L> {
             }
         }
     }
+}
+
+/// Fills in what pilots leave to the server, as Pilot 3 does where no Rucio is behind it: the id
+/// of an output that has none of its own, and the place if it is the one that was asked for.
+fn completed(
+    report: &FileReport,
+    endpoint: Option<&EndpointName>,
+    expected: &[Lfn],
+    attempt: &AttemptRecord,
+) -> FileReport {
+    let mut report = report.clone();
+    if report.guid.is_empty()
+        && let Some(nr) = expected.iter().position(|lfn| *lfn == report.lfn)
+    {
+        report.guid = guid::of_output(attempt, nr);
+    }
+    if report.endpoint.is_empty()
+        && let Some(endpoint) = endpoint
+    {
+        report.endpoint = endpoint.clone();
+    }
+    report
 }
 
 /// Returns the report of each expected output, in their order, or what is wrong with the reports.
@@ -205,8 +236,9 @@ fn checked_outputs(
         .zip(expected)
         .map(|(output, lfn)| match by_lfn.get(lfn) {
             None => Err(format!("expected output {lfn} is missing in pilot JSON")),
-            Some(report) if report.guid.is_empty() || report.endpoint.is_empty() => Err(format!(
-                "Could not get GUID/LFN/MD5/FSIZE/SURL from pilot JSON: output `{}`, {lfn}",
+            Some(report) if report.endpoint.is_empty() => Err(format!(
+                "Could not get GUID/LFN/MD5/FSIZE/SURL from pilot JSON: nothing says on which \
+                 endpoint output `{}`, {lfn}, is",
                 output.name
             )),
             Some(report) => Ok((*report).clone()),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ailurus_model::{
-    AttemptNr, ByteCount, Command, ErrorCode, JobStatus, JobUpdate, PandaId, TaskStatus,
+    AttemptNr, ByteCount, Command, ErrorCode, Guid, JobStatus, JobUpdate, PandaId, TaskStatus,
     UpdateAnswer, UsageSummary,
     update::{PilotTiming, ReportedError},
 };
@@ -237,9 +237,37 @@ fn a_finished_job_must_report_every_output() {
 }
 
 #[test]
-fn an_output_without_a_guid_is_refused() {
-    let diag = refused_report(|update| update.outputs[0].guid = "".into());
-    assert!(diag.starts_with("Could not get GUID/LFN/MD5/FSIZE/SURL from pilot JSON"));
+fn the_server_fills_in_what_a_pilot_without_rucio_leaves_out() {
+    let mut server = Server::with([generation(2)]);
+    let guids: Vec<Option<Guid>> = (0..2)
+        .map(|part| {
+            let job = server.running_job();
+            let mut update = finished(&job);
+            update.outputs[0].guid = "".into();
+            update.outputs[0].endpoint = "".into();
+            server.send(&update);
+            assert_eq!(server.status(job.panda_id.value()), Finished);
+            let file = server.file("spd.gen", part).unwrap();
+            assert_eq!(file.endpoint, job.outputs[0].endpoint);
+            assert_ne!(file.guid, job.log.unwrap().guid);
+            file.guid
+        })
+        .collect();
+    assert_eq!(guids[0].as_ref().map(|guid| guid.as_str().len()), Some(36));
+    assert_ne!(guids[0], guids[1]);
+}
+
+#[test]
+fn an_output_that_nobody_can_find_is_refused() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    server.queues.clear();
+    let mut update = finished(&job);
+    update.outputs[0].endpoint = "".into();
+    server.send(&update);
+    assert_eq!(server.file("spd.gen", 0), None);
+    let error = server.attempt(1, 1).server_error.unwrap();
+    assert!(error.diag.contains("on which endpoint"), "{}", error.diag);
 }
 
 #[test]
