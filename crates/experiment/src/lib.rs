@@ -15,5 +15,5 @@ pub mod words;
 pub use limits::Limits;
 pub use pattern::NamePattern;
 pub use plan::{PayloadPlan, PlanError, ScriptNeed, plan_payload};
-pub use profile::{Profile, ProfileError};
+pub use profile::{HIDDEN_VARIABLES, Profile, ProfileError};
 pub use template::Template;

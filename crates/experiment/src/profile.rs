@@ -12,6 +12,18 @@ const BUILT_IN: [(&str, &str); 2] = [
     ("spd", include_str!("../../../profiles/spd.toml")),
 ];
 
+/// Variables that payloads do not see unless their profile has a list of its own.
+pub const HIDDEN_VARIABLES: [&str; 8] = [
+    "*TOKEN*",
+    "*SECRET*",
+    "*PASSWORD*",
+    "OIDC_*",
+    "PANDA_AUTH_*",
+    "HARVESTER_*",
+    "GTAG",
+    "PANDA_JSID",
+];
+
 /// Least length of a period: shorter ones would keep a core busy.
 const PERIOD_MIN: std::time::Duration = std::time::Duration::from_millis(10);
 
@@ -51,8 +63,8 @@ pub struct PayloadProfile {
     #[serde(default)]
     pub environment: BTreeMap<String, Template>,
     /// Variables of the pilot that the payload must not see: tokens, proxies' passwords, and what
-    /// only the pilot needs. Default: none.
-    #[serde(default)]
+    /// only the pilot needs. Default: [`HIDDEN_VARIABLES`].
+    #[serde(default = "hidden_variables")]
     pub hidden_variables: Vec<NamePattern>,
     /// Words put before the command of a job that names a container image. Default: none, and
     /// such a job is refused.
@@ -64,6 +76,10 @@ pub struct PayloadProfile {
     /// Where scripts may be fetched, besides the PanDA server. Default: none.
     #[serde(default)]
     pub script_urls: Vec<String>,
+}
+
+fn hidden_variables() -> Vec<NamePattern> {
+    HIDDEN_VARIABLES.map(NamePattern::new).to_vec()
 }
 
 /// One way to make a command.
@@ -243,6 +259,17 @@ mod tests {
     fn whole_text(error: &ProfileError) -> String {
         let source = error.source().map(ToString::to_string).unwrap_or_default();
         format!("{error}: {source}")
+    }
+
+    #[test]
+    fn a_profile_that_says_nothing_hides_credentials() {
+        let profile = Profile::from_toml("small.toml", SMALL).expect("valid");
+        let hides = |name: &str| {
+            let mut patterns = profile.payload.hidden_variables.iter();
+            patterns.any(|pattern| pattern.matches(name))
+        };
+        assert!(hides("PANDA_AUTH_TOKEN") && hides("AWS_SECRET_ACCESS_KEY"));
+        assert!(!hides("PATH") && !hides("X509_USER_PROXY"));
     }
 
     #[test]
