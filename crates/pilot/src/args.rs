@@ -7,71 +7,124 @@ use std::{path::PathBuf, time::Duration};
 use ailurus_model::units::{ParseDurationError, parse_duration};
 use clap::{ArgAction, Parser};
 
+/// What follows the list of options.
+const AFTER_HELP: &str = "\
+A batch job typically runs
+  ailurus-pilot -q QUEUE -j managed --pilot-user spd --url https://SERVER -a \"$TMPDIR\"
+
+Durations are written like `30s`, `45m` or `2h 30m`. Relative paths start where the pilot does.
+Limits and periods are the profile's; the page for site admins lists them all.
+
+Exit codes (Pilot 3's): 0 good, also when a payload failed or there was no job; 2 bad options or
+profile; 66 no directory; 69 no space; 71 and 72 no queue data; 77 missing input; 78 and 83 queue
+off; 79 no server; 81 out of time; 130 to 152 ended by a signal; 1 anything else: see the last line
+of pilotlog.txt.";
+
 /// The PanDA pilot: takes jobs of one queue, runs them on this node and reports.
 #[derive(Debug, Parser)]
-#[command(name = "ailurus-pilot", version, max_term_width = 100)]
-#[command(after_help = "Durations are written like `30s`, `45m` or `2h 30m`. \
-    Exit codes are those of Pilot 3: 0 also when a payload failed.")]
+#[command(
+    name = "ailurus-pilot",
+    version,
+    max_term_width = 100,
+    args_override_self = true
+)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// PanDA queue to serve
-    #[arg(short = 'q', long = "queue")]
+    #[arg(
+        short = 'q',
+        long = "queue",
+        value_name = "QUEUE",
+        help_heading = "Which jobs"
+    )]
     pub(crate) queue: String,
-    /// Which jobs to take: PanDA's prodSourceLabel
-    #[arg(short = 'j', long = "joblabel", default_value = "ptest")]
+    /// Label of the jobs to take, PanDA's prodSourceLabel: `managed`, `user`, `ptest`...
+    #[arg(
+        short = 'j',
+        long = "joblabel",
+        value_name = "LABEL",
+        default_value = "ptest",
+        help_heading = "Which jobs"
+    )]
     pub(crate) job_label: String,
     /// Profile of the experiment: `generic`, `spd`, or NAME.toml in the profile path
-    #[arg(long, default_value = "generic", value_name = "NAME")]
+    #[arg(
+        long,
+        default_value = "generic",
+        value_name = "NAME",
+        help_heading = "Which jobs"
+    )]
     pub(crate) pilot_user: String,
-    /// Version tag: PR, RC, RCM or ALRB
-    #[arg(short = 'i', long = "versiontag", default_value = "PR")]
+    /// Kind of pilot: PR for production; RC, RCM and ALRB ask for test jobs
+    #[arg(
+        short = 'i',
+        long = "versiontag",
+        value_name = "TAG",
+        default_value = "PR",
+        help_heading = "Which jobs"
+    )]
     pub(crate) version_tag: String,
-    /// Directory below which the pilot makes its own [default: work in the current one]
-    #[arg(short = 'a', long = "workdir", value_name = "DIR")]
+    /// Scratch directory: the pilot makes its own below, and removes it [default: works in the current one]
+    #[arg(
+        short = 'a',
+        long = "workdir",
+        value_name = "DIR",
+        help_heading = "Directories and log"
+    )]
     pub(crate) work_dir: Option<PathBuf>,
-    /// Longest life in seconds, if the queue states none
+    /// Longest life, if the queue's `maxtime` states none
     #[arg(
         short = 'l',
         long = "lifetime",
         default_value_t = 324_000,
-        value_name = "SECONDS"
+        value_name = "SECONDS",
+        help_heading = "Which jobs"
     )]
     pub(crate) lifetime: u64,
-    /// Most job requests in a row that bring no job
+    /// Leave after this many job requests in a row without a job
     #[arg(
         short = 'v',
         long = "getjobrequests",
         default_value_t = 2,
-        value_name = "N"
+        value_name = "N",
+        help_heading = "Which jobs"
     )]
     pub(crate) job_requests: u32,
-    /// Most job requests that fail
+    /// Leave after this many job requests without an answer
     #[arg(
         short = 'x',
         long = "getjobfailures",
         default_value_t = 5,
-        value_name = "N"
+        value_name = "N",
+        help_heading = "Which jobs"
     )]
     pub(crate) job_failures: u32,
     /// Remove work directories at the end
-    #[arg(long, default_value = "true", value_parser = bool_text, action = ArgAction::Set, value_name = "BOOL")]
+    #[arg(long, default_value = "true", value_parser = bool_text, action = ArgAction::Set, value_name = "BOOL", help_heading = "Directories and log")]
     pub(crate) cleanup: bool,
     /// Take further jobs only from the task of the first one
-    #[arg(long, default_value = "true", value_parser = bool_text, action = ArgAction::Set, value_name = "BOOL")]
+    #[arg(long, default_value = "true", value_parser = bool_text, action = ArgAction::Set, value_name = "BOOL", help_heading = "Which jobs")]
     pub(crate) allow_same_user: bool,
-    /// Take only jobs of this PanDA resource type, for example SCORE
-    #[arg(long, default_value = "", hide_default_value = true)]
+    /// Take only jobs of this type: SCORE, MCORE, SCORE_HIMEM... [default: all]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TYPE",
+        help_heading = "Which jobs"
+    )]
     pub(crate) resource_type: String,
-    /// Write debug messages, and where each message comes from
-    #[arg(short = 'd', long)]
+    /// Log debug messages too, each with the place it comes from
+    #[arg(short = 'd', long, help_heading = "Directories and log")]
     pub(crate) debug: bool,
-    /// Write no pilotlog.txt
-    #[arg(long)]
+    /// Log to standard output only: write no pilotlog.txt
+    #[arg(long, help_heading = "Directories and log")]
     pub(crate) no_pilot_log: bool,
-    /// Write messages to this file instead of standard output
-    #[arg(long, value_name = "FILE")]
+    /// Log to this file in place of standard output
+    #[arg(long, value_name = "FILE", help_heading = "Directories and log")]
     pub(crate) redirect_stdout: Option<PathBuf>,
 
-    /// PanDA server
+    /// PanDA server, for example https://panda.example.org:25443 [default: CERN's]
     #[arg(
         long,
         default_value = "",
@@ -122,7 +175,7 @@ pub(crate) struct Args {
         help_heading = "Server and site"
     )]
     pub(crate) no_worker_status: bool,
-    /// Send no updates; the last one is written to heartbeat.json
+    /// Send no job updates: write the last one to heartbeat.json in the pilot's directory
     #[arg(short = 'z', long = "noserverupdate", help_heading = "Server and site")]
     pub(crate) no_server_update: bool,
     /// Client certificate or proxy file [default: `X509_USER_PROXY`]
@@ -156,29 +209,33 @@ pub(crate) struct Args {
         default_value = "",
         hide_default_value = true,
         value_name = "DIRS",
-        help_heading = "Own options"
+        help_heading = "Options that Pilot 3 does not have"
     )]
     pub(crate) profile_path: String,
     /// Pause after a request that brought no job
-    #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION", help_heading = "Own options")]
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION", help_heading = "Options that Pilot 3 does not have")]
     pub(crate) job_request_pause: Duration,
     /// Time between two heartbeats [default: the profile's]
-    #[arg(long, value_parser = period, value_name = "DURATION", help_heading = "Own options")]
+    #[arg(long, value_parser = period, value_name = "DURATION", help_heading = "Options that Pilot 3 does not have")]
     pub(crate) heartbeat: Option<Duration>,
     /// Time between two samples of memory and CPU [default: the profile's]
-    #[arg(long, value_parser = period, value_name = "DURATION", help_heading = "Own options")]
+    #[arg(long, value_parser = period, value_name = "DURATION", help_heading = "Options that Pilot 3 does not have")]
     pub(crate) sample_interval: Option<Duration>,
     /// Time without progress after which a payload is ended [default: the profile's]
-    #[arg(long, value_parser = duration, value_name = "DURATION", help_heading = "Own options")]
+    #[arg(long, value_parser = duration, value_name = "DURATION", help_heading = "Options that Pilot 3 does not have")]
     pub(crate) looping_limit: Option<Duration>,
     /// Time between SIGTERM and SIGKILL for a payload [default: the profile's]
-    #[arg(long, value_parser = duration, value_name = "DURATION", help_heading = "Own options")]
+    #[arg(long, value_parser = duration, value_name = "DURATION", help_heading = "Options that Pilot 3 does not have")]
     pub(crate) kill_grace: Option<Duration>,
     /// Write a line of JSON with the times of each job to this file
-    #[arg(long, value_name = "FILE", help_heading = "Own options")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Options that Pilot 3 does not have"
+    )]
     pub(crate) timing_file: Option<PathBuf>,
     /// Believe any server certificate: for test stands only
-    #[arg(long, help_heading = "Own options")]
+    #[arg(long, help_heading = "Options that Pilot 3 does not have")]
     pub(crate) no_server_verification: bool,
 
     #[command(flatten)]
@@ -187,16 +244,22 @@ pub(crate) struct Args {
 
 /// Options of Pilot 3 that change nothing here.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Accepted because wrappers give them, without effect")]
+#[command(next_help_heading = "Accepted without effect, because wrappers and Harvester give them")]
 struct WithoutEffect {
-    /// Workflow
-    #[arg(short = 'w', long, default_value = "generic")]
+    /// Workflow: there is one
+    #[arg(
+        short = 'w',
+        long,
+        default_value = "generic",
+        hide_default_value = true,
+        value_name = "X"
+    )]
     workflow: String,
-    /// Obsolete
-    #[arg(short = 'r', long)]
+    /// Obsolete in Pilot 3 too
+    #[arg(short = 'r', long, value_name = "X")]
     resource: Option<String>,
-    /// Obsolete
-    #[arg(short = 's', long)]
+    /// Obsolete in Pilot 3 too
+    #[arg(short = 's', long, value_name = "X")]
     site: Option<String>,
     /// CVMFS is not checked
     #[arg(short = 'b', long = "nocvmfs")]
@@ -210,73 +273,73 @@ struct WithoutEffect {
     /// Tokens are not renewed
     #[arg(short = 'y', long = "notokenrenewal")]
     no_token_renewal: bool,
-    /// Lease of the stager workflow
-    #[arg(short = 'L', long = "leasetime")]
+    /// There is no stager workflow
+    #[arg(short = 'L', long = "leasetime", value_name = "X")]
     lease_time: Option<u64>,
     /// HTTPS follows from the URL
-    #[arg(long)]
+    #[arg(long, value_name = "X")]
     use_https: Option<String>,
-    /// Unused by the server
-    #[arg(long)]
+    /// Not sent to the server
+    #[arg(long, value_name = "X")]
     country_group: Option<String>,
-    /// Unused by the server
-    #[arg(long)]
+    /// Not sent to the server
+    #[arg(long, value_name = "X")]
     working_group: Option<String>,
-    /// Unused by the server
-    #[arg(long)]
+    /// Not sent to the server
+    #[arg(long, value_name = "X")]
     allow_other_country: Option<String>,
-    /// Unused by the server
-    #[arg(long)]
+    /// Not sent to the server
+    #[arg(long, value_name = "X")]
     job_type: Option<String>,
-    /// Upload attempts
-    #[arg(long)]
+    /// Each output is stored once
+    #[arg(long, value_name = "X")]
     stageout_attempts: Option<u32>,
-    /// Message broker
+    /// No message broker is listened to
     #[arg(long)]
     subscribe_to_msgsvc: bool,
-    /// Real-time logging
+    /// Logs are not sent in real time
     #[arg(long)]
     use_realtime_logging: bool,
-    /// Real-time logging
-    #[arg(long)]
+    /// Logs are not sent in real time
+    #[arg(long, value_name = "X")]
     realtime_logging_server: Option<String>,
-    /// Real-time logging
-    #[arg(long)]
+    /// Logs are not sent in real time
+    #[arg(long, value_name = "X")]
     realtime_logname: Option<String>,
-    /// Rucio
-    #[arg(long)]
+    /// No traces are sent
+    #[arg(long, value_name = "X")]
     use_rucio_traces: Option<String>,
-    /// Rucio
-    #[arg(long)]
+    /// Rucio is not asked
+    #[arg(long, value_name = "X")]
     rucio_host: Option<String>,
-    /// Harvester's file mode
-    #[arg(long)]
+    /// There is no file mode: the server is asked
+    #[arg(long, value_name = "X")]
     harvester_workdir: Option<String>,
-    /// Harvester's file mode
-    #[arg(long)]
+    /// There is no file mode: the server is asked
+    #[arg(long, value_name = "X")]
     harvester_datadir: Option<String>,
-    /// Harvester's file mode
-    #[arg(long)]
+    /// There is no file mode: the server is asked
+    #[arg(long, value_name = "X")]
     harvester_eventstatusdump: Option<String>,
-    /// Harvester's file mode
-    #[arg(long)]
+    /// There is no file mode: the server is asked
+    #[arg(long, value_name = "X")]
     harvester_workerattributes: Option<String>,
-    /// Harvester's file mode
-    #[arg(long)]
+    /// There is no file mode: the server is asked
+    #[arg(long, value_name = "X")]
     harvester_submit_mode: Option<String>,
-    /// Inputs go to the job's directory
-    #[arg(long)]
+    /// Inputs always go to the job's directory
+    #[arg(long, value_name = "X")]
     input_destination_dir: Option<String>,
-    /// HPC modules
-    #[arg(long)]
+    /// There are no HPC modules
+    #[arg(long, value_name = "X")]
     hpc_resource: Option<String>,
-    /// HPC modules
-    #[arg(long)]
+    /// There are no HPC modules
+    #[arg(long, value_name = "X")]
     hpc_mode: Option<String>,
-    /// Event service
-    #[arg(long)]
+    /// There is no event service
+    #[arg(long, value_name = "X")]
     es_executor_type: Option<String>,
-    /// Kubernetes pods
+    /// Pods are treated like other nodes
     #[arg(long)]
     pod: bool,
 }
@@ -328,6 +391,13 @@ mod tests {
             (args.job_requests, args.job_failures, args.lifetime),
             (1, 3, 3600)
         );
+    }
+
+    #[test]
+    fn of_an_option_that_is_given_twice_the_last_one_counts() {
+        let line = "pilot.py -q Q -j managed -r x -v 1 -j user -r y -v 3 -d -d";
+        let args = Args::try_parse_from(line.split_whitespace()).expect("understood");
+        assert_eq!((args.job_label.as_str(), args.job_requests), ("user", 3));
     }
 
     #[test]
