@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ailurus_brokerage::{Candidate, JobNeeds, Refusal, StoredInputs, Verdict, choose};
 use ailurus_diagnosis::Action;
 use ailurus_model::{
-    AttemptNr, EndpointName, JobStatus, Queue, QueueName, SourceLabel, queue::QueueStatus,
+    AttemptNr, EndpointName, JobStatus, PandaId, Queue, QueueName, SourceLabel, queue::QueueStatus,
 };
 
 use crate::{
@@ -103,29 +103,32 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(job.queue.is_some())
     }
 
-    /// Takes jobs back that wait at queues which will not give them out any more.
+    /// Takes jobs back that wait at queues which will not give them out any more, at most
+    /// `limits.broker_batch` of them.
     fn take_back_from_gone_queues(&mut self) -> Result<(), LedgerError> {
-        let has_waiting = |counts: &JobCounts| counts.contains_key(&JobStatus::Activated);
-        let is_gone =
-            |name: &QueueName, label: &SourceLabel| must_leave(self.ctx.queues.get(name), label);
-        let counts = self.ledger.queue_counts()?;
-        let nobody = SourceLabel::default();
-        let is_any_gone = counts
-            .iter()
-            .any(|(name, counts)| has_waiting(counts) && is_gone(name, &nobody));
-        if !is_any_gone {
-            return Ok(());
-        }
         let limit = usize::try_from(self.ctx.limits.broker_batch).unwrap_or(usize::MAX);
-        let waiting = self
-            .ledger
-            .unheard_since(&[JobStatus::Activated], self.ctx.now, limit)?;
-        for id in waiting {
-            let mut job = self.job(id)?;
-            let leaves =
-                |name: &QueueName| must_leave(self.ctx.queues.get(name), &job.source_label);
-            if job.queue.as_ref().is_some_and(leaves) {
-                self.take_back(&mut job)?;
+        // A queue under test keeps its test jobs, and is looked through for others.
+        let common = SourceLabel::default();
+        let queues = self.ctx.queues;
+        let counts = self.ledger.queue_counts()?;
+        let gone = counts
+            .into_iter()
+            .filter(|(_, counts)| counts.contains_key(&JobStatus::Activated))
+            .map(|(name, _)| (queues.get(&name), name))
+            .filter(|(queue, _)| must_leave(*queue, &common));
+        let mut left = limit;
+        for (queue, name) in gone {
+            let mut last = PandaId::default();
+            while left > 0 {
+                let page = self.ledger.activated_at(&name, last, limit)?;
+                let Some((id, _)) = page.last() else { break };
+                last = *id;
+                let leaving = page.iter().filter(|(_, label)| must_leave(queue, label));
+                for (id, _) in leaving.take(left) {
+                    let mut job = self.job(*id)?;
+                    self.take_back(&mut job)?;
+                    left -= 1;
+                }
             }
         }
         Ok(())

@@ -294,6 +294,14 @@ pub trait Ledger {
         filter: &ClaimFilter<'_>,
         limit: usize,
     ) -> Result<Vec<PandaId>, LedgerError>;
+    /// Lists activated jobs that wait at a queue and have a larger number than `after`, with their
+    /// labels, by rising number, `limit` at most.
+    fn activated_at(
+        &self,
+        queue: &QueueName,
+        after: PandaId,
+        limit: usize,
+    ) -> Result<Vec<(PandaId, SourceLabel)>, LedgerError>;
     /// Lists jobs of one of these statuses that have not changed since `before`, longest first,
     /// then by rising number, `limit` at most.
     fn unheard_since(

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ailurus_model::{
-    AttemptNr, DatasetName, FileId, FileStatus, HarvesterId, JobStatus, PandaId, QueueName, TaskId,
-    TaskStatus, Timestamp, Worker, WorkerId,
+    AttemptNr, DatasetName, FileId, FileStatus, HarvesterId, JobStatus, PandaId, QueueName,
+    SourceLabel, TaskId, TaskStatus, Timestamp, Worker, WorkerId,
 };
 
 use crate::ledger::{
@@ -294,6 +294,20 @@ impl Ledger for MemoryLedger {
             .collect();
         fitting.sort_by_key(|job| (std::cmp::Reverse(job.priority), job.panda_id));
         Ok(first_ids(&fitting, limit))
+    }
+
+    fn activated_at(
+        &self,
+        queue: &QueueName,
+        after: PandaId,
+        limit: usize,
+    ) -> Result<Vec<(PandaId, SourceLabel)>, LedgerError> {
+        Ok(self
+            .jobs_in(&[JobStatus::Activated])
+            .filter(|job| job.queue.as_ref() == Some(queue) && job.panda_id > after)
+            .map(|job| (job.panda_id, job.source_label.clone()))
+            .take(limit)
+            .collect())
     }
 
     fn unheard_since(

@@ -14,8 +14,8 @@ mod worker_rows;
 use std::{cell::RefCell, collections::BTreeMap, path::Path, sync::Arc};
 
 use ailurus_model::{
-    AttemptNr, DatasetName, FileId, FileStatus, HarvesterId, JobStatus, PandaId, QueueName, TaskId,
-    TaskSpec, TaskStatus, Timestamp, Worker, WorkerId,
+    AttemptNr, DatasetName, FileId, FileStatus, HarvesterId, JobStatus, PandaId, QueueName,
+    SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId,
 };
 use ailurus_server_core::ledger::{
     AttemptRecord, ClaimFilter, DatasetRecord, FileRecord, InputNeed, JobCounts, JobRecord, Ledger,
@@ -238,6 +238,16 @@ impl Ledger for SqliteLedger {
         };
         jobs::claimable(&self.connection, filter, limit, is_of_user)
             .map_err(failed(|| format!("find jobs for queue `{}`", filter.queue)))
+    }
+
+    fn activated_at(
+        &self,
+        queue: &QueueName,
+        after: PandaId,
+        limit: usize,
+    ) -> Result<Vec<(PandaId, SourceLabel)>, LedgerError> {
+        jobs::activated_at(&self.connection, queue, after, limit)
+            .map_err(failed(|| format!("list the jobs that wait at `{queue}`")))
     }
 
     fn unheard_since(

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ailurus_model::{AttemptNr, ErrorCode, JobStatus, queue::QueueStatus};
+use ailurus_model::{AttemptNr, ErrorCode, JobStatus, SourceLabel, queue::QueueStatus};
 
 use super::harness::*;
-use crate::WatchReport;
+use crate::{WatchReport, ledger::JobRecord};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -174,6 +174,50 @@ fn jobs_leave_a_queue_that_goes_offline() {
     assert_eq!(server.broker(), 0);
     assert_eq!(server.statuses(1), [JobStatus::Defined; 4]);
     assert!(server.job(1).reason.contains("`JINR_NEAR` is offline"));
+}
+
+#[test]
+fn jobs_leave_a_queue_that_is_gone_however_many_wait_elsewhere() {
+    let mut server = Server::new();
+    server.limits.broker_batch = 2;
+    let at = |name: &str, queue: &str, jobs| {
+        let mut spec = generation(jobs);
+        spec.name = name.to_owned();
+        spec.outputs.clear();
+        spec.parameters.clear();
+        spec.queues = vec![queue.into()];
+        spec
+    };
+    // Those that wait longest are at a good queue.
+    server.submit([at("old", NEAR, 5), at("new", FAR, 3)]);
+    server.queue(FAR).status = QueueStatus::Offline;
+    for left in [1, 0] {
+        server.pass(MINUTE);
+        server.broker();
+        let at_far = |job: &&JobRecord| job.queue == Some(FAR.into());
+        assert_eq!(server.ledger.jobs().filter(at_far).count(), left);
+    }
+}
+
+#[test]
+fn a_queue_under_test_keeps_its_test_jobs_only() {
+    let mut server = Server::new();
+    server.limits.broker_batch = 1;
+    let mut test = generation(2);
+    test.source_label = SourceLabel::new("test");
+    let mut common = generation(1);
+    common.name = "common".to_owned();
+    common.outputs.clear();
+    common.parameters.clear();
+    for spec in [&mut test, &mut common] {
+        spec.queues = vec![NEAR.into()];
+    }
+    server.submit([test, common]);
+    server.queue(NEAR).status = QueueStatus::Test;
+    server.pass(MINUTE);
+    server.broker();
+    assert_eq!(server.statuses(1), [JobStatus::Activated; 2]);
+    assert_eq!(server.statuses(2), [JobStatus::Defined]);
 }
 
 #[test]

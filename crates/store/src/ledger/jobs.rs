@@ -220,6 +220,35 @@ pub(super) fn claimable(
     Ok(ids)
 }
 
+pub(super) fn activated_at(
+    connection: &Connection,
+    queue: &QueueName,
+    after: PandaId,
+    limit: usize,
+) -> rusqlite::Result<Vec<(PandaId, SourceLabel)>> {
+    connection
+        .prepare_cached(concat!(
+            "SELECT panda_id, source_label FROM job INDEXED BY job_by_queue
+             WHERE queue = ? AND status = 'activated' AND panda_id > ? AND ",
+            not_ended!(),
+            " ORDER BY panda_id LIMIT ?"
+        ))?
+        .query_map(
+            params![
+                queue.as_str(),
+                int(after.value()),
+                i64::try_from(limit).unwrap_or(i64::MAX)
+            ],
+            |row| {
+                let mut columns = Columns::of(row);
+                let id = columns.u64().map(PandaId::new)?;
+                let label = columns.take::<String>().map(SourceLabel::new)?;
+                Ok((id, label))
+            },
+        )?
+        .collect()
+}
+
 pub(super) fn unheard_since(
     connection: &Connection,
     statuses: &[JobStatus],

@@ -237,6 +237,32 @@ fn the_longest_silent_jobs_come_first() {
 }
 
 #[test]
+fn jobs_that_wait_at_a_queue_come_page_by_page() {
+    on_each_ledger(|ledger| {
+        for (id, queue, status) in [
+            (1, "A", JobStatus::Activated),
+            (2, "B", JobStatus::Activated),
+            (3, "A", JobStatus::Sent),
+            (4, "A", JobStatus::Activated),
+            (5, "A", JobStatus::Activated),
+        ] {
+            let mut written = job(PandaId::new(id), TaskId::new(5));
+            written.status = status;
+            written.queue = Some(QueueName::new(queue));
+            ledger.insert_job(&written, &[]).unwrap();
+        }
+        let page = |after| -> Vec<u64> {
+            let queue = QueueName::new("A");
+            let page = ledger.activated_at(&queue, PandaId::new(after), 2);
+            page.unwrap().iter().map(|(id, _)| id.value()).collect()
+        };
+        assert_eq!(page(0), [1, 4]);
+        assert_eq!(page(4), [5]);
+        assert!(page(5).is_empty());
+    });
+}
+
+#[test]
 fn a_worker_has_its_jobs_until_they_end() {
     on_each_ledger(|ledger| {
         let (harvester, id) = (HarvesterId::new("nica"), WorkerId::new(12));
