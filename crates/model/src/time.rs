@@ -36,6 +36,12 @@ impl Moment {
         Self(self.0.saturating_add(saturating_millis(duration)))
     }
 
+    /// Returns the moment `duration` earlier, at least [`Moment::START`].
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(saturating_millis(duration)))
+    }
+
     /// Returns how long `earlier` is ago, zero if it lies ahead.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -126,8 +126,14 @@ fn is_ignored(relative: &Path, ignore: &[String]) -> bool {
         .any(|text| path.windows(text.len()).any(|part| part == text))
 }
 
+/// When a file was modified. Programs can set that time, also to one that lies ahead; the time of
+/// the last change, which only the kernel sets, is then the better one.
 fn modified(meta: &fs::Metadata) -> Timestamp {
-    Timestamp::from_millis(meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000)
+    let stamp = |secs: i64, nanos: i64| {
+        Timestamp::from_millis(secs.saturating_mul(1000).saturating_add(nanos / 1_000_000))
+    };
+    let modified = stamp(meta.mtime(), meta.mtime_nsec());
+    modified.min(stamp(meta.ctime(), meta.ctime_nsec()))
 }
 
 #[cfg(test)]
@@ -171,6 +177,14 @@ mod tests {
         assert_eq!(seen.size, ByteCount::from_bytes(120));
         assert_eq!(seen.newest_change, Some(Timestamp::from_millis(3_000_000)));
         assert_eq!((seen.n_entries, seen.coverage), (3, Coverage::Whole));
+    }
+
+    #[test]
+    fn a_file_from_the_future_is_as_new_as_its_last_change() {
+        let dir = tempfile::tempdir().expect("space");
+        touch(&dir, "unpacked", 1, 32_503_680_000);
+        let newest = look(&dir, &[]).newest_change.expect("a file");
+        assert!(newest < Timestamp::from_millis(32_503_680_000_000));
     }
 
     #[test]

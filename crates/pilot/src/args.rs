@@ -105,7 +105,7 @@ pub(crate) struct Args {
     /// Take further jobs only from the task of the first one
     #[arg(long, default_value = "true", value_parser = bool_text, action = ArgAction::Set, value_name = "BOOL", help_heading = "Which jobs")]
     pub(crate) allow_same_user: bool,
-    /// Take only jobs of this type: SCORE, MCORE, SCORE_HIMEM... [default: all]
+    /// Take only jobs of this type, for example `SCORE` or `MCORE_HIMEM` [default: all]
     #[arg(
         long,
         default_value = "",
@@ -124,7 +124,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Directories and log")]
     pub(crate) redirect_stdout: Option<PathBuf>,
 
-    /// PanDA server, for example https://panda.example.org:25443 [default: CERN's]
+    /// PanDA server, for example `https://panda.example.org:25443` [default: CERN's]
     #[arg(
         long,
         default_value = "",

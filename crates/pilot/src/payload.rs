@@ -26,7 +26,7 @@ use ailurus_pilot_core::{
 use ailurus_process::{CoreDumps, PayloadCommand, RunningPayload, start};
 use rustix::fs::{Mode, OFlags};
 
-use crate::log;
+use crate::{log, settings::wall_now};
 
 /// Most of the end of each output stream that is searched for known errors, in bytes.
 const OUTPUT_TAIL_MAX: u64 = 4 << 20;
@@ -238,7 +238,7 @@ impl Watch {
             total: look.size,
             free_space: space.available,
             stdout: size(STDOUT_FILE).max(size(STDERR_FILE)),
-            newest_progress: look.newest_change,
+            idle: look.newest_change.map(|change| wall_now().since(change)),
         })
     }
 }

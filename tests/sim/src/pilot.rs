@@ -55,8 +55,6 @@ pub(crate) struct Pilot {
     report: PilotReport,
     dialect: Dialect,
     started: Moment,
-    /// What its node's clock showed then.
-    start_time: Timestamp,
     /// When the core is to be woken, so that it is asked for only once.
     wake: Option<Moment>,
     pub(crate) jobs: BTreeMap<JobTicket, Job>,
@@ -93,11 +91,6 @@ impl Pilot {
     const fn moment(&self, now: Moment) -> Moment {
         Moment::from_millis(now.as_millis() - self.started.as_millis())
     }
-
-    /// Returns what its node's clock shows.
-    fn node_clock(&self, now: Moment) -> Timestamp {
-        self.start_time.after(now.since(self.started))
-    }
 }
 
 impl World {
@@ -130,7 +123,6 @@ impl World {
             report,
             dialect: *self.chance.one_of(&Dialect::ALL),
             started: now,
-            start_time,
             wake: None,
             jobs: BTreeMap::new(),
             stopped: BTreeSet::new(),

@@ -1,7 +1,7 @@
 //! A payload that runs: when to look at it, what its samples mean, and its end.
 
 use ailurus_experiment::Limits;
-use ailurus_model::{Moment, Timestamp};
+use ailurus_model::Moment;
 
 use crate::{
     JobEffect, Problem,
@@ -21,7 +21,7 @@ pub(crate) struct Running {
     next_files: Moment,
     next_progress_check: Moment,
     /// The last sign of progress.
-    last_progress: Timestamp,
+    last_progress: Moment,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ enum Sampling {
 }
 
 impl Running {
-    pub(crate) fn new(now: Moment, wall_now: Timestamp, limits: &Limits) -> Self {
+    pub(crate) fn new(now: Moment, limits: &Limits) -> Self {
         let first = Moment::from_millis(now.as_millis().saturating_add(FIRST_SAMPLE_MILLIS));
         Self {
             started: now,
@@ -41,7 +41,7 @@ impl Running {
             sampling: Sampling::At(first.min(now.after(limits.sample))),
             next_files: now.after(limits.disk_check),
             next_progress_check: now.after(limits.looping_check),
-            last_progress: wall_now,
+            last_progress: now,
         }
     }
 
@@ -117,7 +117,6 @@ impl Running {
     pub(crate) fn on_sample(
         &mut self,
         now: Moment,
-        wall_now: Timestamp,
         sample: &Sample,
         (limits, job_limits): (&Limits, &JobLimits),
         meter: &mut UsageMeter,
@@ -134,12 +133,12 @@ impl Running {
         }
         if let Some(files) = &sample.files {
             job_limits.check_files(files)?;
-            self.last_progress = self
-                .last_progress
-                .max(files.newest_progress.unwrap_or_default());
+            if let Some(idle) = files.idle {
+                self.last_progress = self.last_progress.max(now.before(idle));
+            }
             if self.next_progress_check <= now {
                 self.next_progress_check = now.after(limits.looping_check);
-                job_limits.check_progress(self.last_progress, wall_now)?;
+                job_limits.check_progress(now.since(self.last_progress))?;
             }
         }
         Ok(())

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use ailurus_experiment::Limits;
-use ailurus_model::{
-    ByteCount, ErrorCode, Job, Queue, Timestamp, units::format_duration, usage::UsageSample,
-};
+use ailurus_model::{ByteCount, ErrorCode, Job, Queue, units::format_duration, usage::UsageSample};
 
 use crate::Problem;
 
@@ -27,8 +25,9 @@ pub struct FilesSample {
     pub free_space: ByteCount,
     /// Size of the larger of the payload's standard output and standard error.
     pub stdout: ByteCount,
-    /// The latest change of a file that shows progress, if there is such a file.
-    pub newest_progress: Option<Timestamp>,
+    /// Time since the latest change of a file that shows progress, if there is such a file. By the
+    /// node's clock, which may be set while the pilot runs; the pilot's own never is.
+    pub idle: Option<Duration>,
 }
 
 /// The limits of one job, worked out once from queue, job and profile.
@@ -131,14 +130,14 @@ impl JobLimits {
         Err(Problem::new(ErrorCode::NoLocalSpace, detail))
     }
 
-    /// Judges the progress of a payload that started or last changed a file at `last_progress`.
+    /// Judges the progress of a payload that started or last changed a file `idle` ago.
     ///
     /// # Errors
     ///
     /// 1150 if that is too long ago.
-    pub fn check_progress(&self, last_progress: Timestamp, now: Timestamp) -> Result<(), Problem> {
+    pub fn check_progress(&self, idle: Duration) -> Result<(), Problem> {
         match self.looping {
-            Some(limit) if now.since(last_progress) > limit => {
+            Some(limit) if idle > limit => {
                 let detail = format!("no file changed for {}", format_duration(limit));
                 Err(Problem::new(ErrorCode::LoopingJob, detail))
             }
@@ -211,7 +210,7 @@ mod tests {
             free_space: ByteCount::from_gib(free),
             total: ByteCount::from_gib(total),
             stdout: ByteCount::from_gib(stdout),
-            newest_progress: None,
+            idle: None,
         };
         assert_eq!(code(limits.check_files(&files(2, 9, 2))), None);
         assert_eq!(
@@ -230,15 +229,15 @@ mod tests {
 
     #[test]
     fn a_payload_loops_after_more_than_the_limit_unless_the_job_says_no() {
-        let at = |hours: i64| Timestamp::from_millis(hours * 3_600_000);
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
         let checked = limits(|_, _| {});
-        assert_eq!(code(checked.check_progress(at(1), at(3))), None);
+        assert_eq!(code(checked.check_progress(hours(2))), None);
         assert_eq!(
-            code(checked.check_progress(at(1), at(4))),
+            code(checked.check_progress(hours(3))),
             Some(ErrorCode::LoopingJob)
         );
         let unchecked = limits(|job, _| job.looping_check = false);
-        assert_eq!(code(unchecked.check_progress(at(1), at(99))), None);
+        assert_eq!(code(unchecked.check_progress(hours(98))), None);
     }
 
     #[test]

@@ -261,7 +261,7 @@ impl World {
             total: ByteCount::from_mib(100),
             free_space: ByteCount::from_gib(200),
             stdout: ByteCount::from_kib(10),
-            newest_progress: payload.map(|payload| pilot.node_clock(payload.last_progress(now))),
+            idle: payload.map(|payload| now.since(payload.last_progress(now))),
         };
         let sample = Sample {
             usage: payload.map(|payload| payload.usage(now)),

@@ -11,7 +11,7 @@ use crate::{
     config::Cleanup,
     control::{
         running::Running,
-        update::{Desk, final_update, wall_clock},
+        update::{Desk, final_update},
     },
     data::{StageInPlan, StoredFile, plan_log, plan_stage_in, plan_stage_out},
     input::PayloadEnd,
@@ -158,8 +158,7 @@ impl JobLife {
                 Standing::Superseded => self.clean_up(turn),
             };
         }
-        let wall_now = wall_clock(&self.desk.config, turn.now);
-        let running = Running::new(turn.now, wall_now, &self.desk.config.profile.limits);
+        let running = Running::new(turn.now, &self.desk.config.profile.limits);
         self.enter(turn, Phase::Running(Box::new(running)));
         match reason {
             Some(reason) => self.end(turn, reason),
@@ -171,9 +170,8 @@ impl JobLife {
         let Phase::Running(running) = &mut self.phase else {
             return;
         };
-        let wall_now = wall_clock(&self.desk.config, turn.now);
         let limits = (&self.desk.config.profile.limits, &self.limits);
-        let judged = running.on_sample(turn.now, wall_now, sample, limits, &mut self.record.meter);
+        let judged = running.on_sample(turn.now, sample, limits, &mut self.record.meter);
         self.record.timing.payload = turn.now.since(running.started());
         if let Err(problem) = judged {
             self.end(turn, EndReason::Limit(problem));
