@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ailurus_model::JobStatus;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Tasks, jobs, queues and datasets of a PanDA production, for people.
@@ -96,12 +97,12 @@ pub(crate) enum JobVerb {
         task: Option<u64>,
         /// Only those in this status: pending, activated, running, finished, failed ...
         #[arg(long)]
-        status: Option<String>,
+        status: Option<JobStatus>,
         /// Only those of which an attempt failed, also if the job then finished.
         #[arg(long)]
         failed_attempts: bool,
-        /// At most so many.
-        #[arg(long, default_value_t = 100)]
+        /// At most so many, the newest ones; up to 10000.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
     },
     /// Show one job with all of its attempts, and why they failed.

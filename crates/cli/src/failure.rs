@@ -19,6 +19,9 @@ pub(crate) enum Failure {
         path: String,
         source: std::io::Error,
     },
+    /// A task file is no text.
+    #[error("{path}:{line}: this is not UTF-8 text")]
+    NotText { path: String, line: usize },
     /// A task file has a mistake.
     #[error("{0}")]
     TaskFile(#[from] TaskFileError),
@@ -57,6 +60,7 @@ impl Failure {
     pub(crate) fn code(&self) -> &str {
         match self {
             Self::File { .. } => "unreadable-file",
+            Self::NotText { .. } => "not-utf-8",
             Self::TaskFile(error) => error.code(),
             Self::Client(_) => "bad-client",
             Self::NoAnswer { .. } => "no-server",
@@ -75,7 +79,9 @@ impl Failure {
                 "give the path of a task file, for example `examples/spd-production/chain.toml`"
                     .into()
             }
-            Self::TaskFile(_) => "mend the file and submit it again: nothing was submitted".into(),
+            Self::NotText { .. } | Self::TaskFile(_) => {
+                "mend the file and submit it again: nothing was submitted".into()
+            }
             Self::Client(_) | Self::Output(_) => String::new(),
             Self::NoAnswer { server, .. } => format!(
                 "is the server running at `{server}`? Name another one with --server URL or AILURUS_SERVER; \
@@ -91,11 +97,36 @@ impl Failure {
         }
     }
 
+    /// Names the file of which the server refused the content.
+    pub(crate) fn in_file(self, path: &str) -> Self {
+        match self {
+            Self::Refused {
+                code,
+                message,
+                help,
+            } => Self::Refused {
+                code,
+                message: format!("{path}: {message}"),
+                help,
+            },
+            Self::File { .. }
+            | Self::NotText { .. }
+            | Self::TaskFile(_)
+            | Self::Client(_)
+            | Self::NoAnswer { .. }
+            | Self::Foreign { .. }
+            | Self::NoLog { .. }
+            | Self::Archive { .. }
+            | Self::Output(_) => self,
+        }
+    }
+
     /// Returns the exit code.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoAnswer { .. } => ExitCode::from(NO_SERVER),
             Self::File { .. }
+            | Self::NotText { .. }
             | Self::TaskFile(_)
             | Self::Client(_)
             | Self::Refused { .. }

@@ -133,9 +133,15 @@ fn run_job(api: &Api, form: Form, verb: &JobVerb) -> Result<Vec<u8>, Failure> {
                 query.push_str(&format!("&task={task}"));
             }
             if let Some(status) = status {
-                query.push_str(&format!("&status={}", encode(status)));
+                query.push_str(&format!("&status={status}"));
             }
             let jobs: Vec<JobView> = api.get(&format!("jobs?{query}"))?;
+            if u32::try_from(jobs.len()) == Ok(*limit) {
+                say(&format!(
+                    "note: only the newest jobs are listed, at most {limit}: `--limit`, `--task` and \
+                     `--status` choose others\n"
+                ));
+            }
             Ok(form.render(&jobs, |jobs| show::jobs(jobs)))
         }
         JobVerb::Show { id } => {
@@ -159,16 +165,23 @@ fn run_job(api: &Api, form: Form, verb: &JobVerb) -> Result<Vec<u8>, Failure> {
 
 fn submit(api: &Api, form: Form, file: &Path, user: &str) -> Result<Vec<u8>, Failure> {
     let path = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|source| Failure::File {
+    let bytes = fs::read(file).map_err(|source| Failure::File {
         path: path.clone(),
         source,
     })?;
+    let text = String::from_utf8(bytes).map_err(|error| Failure::NotText {
+        path: path.clone(),
+        line: line_of(error.as_bytes(), error.utf8_error().valid_up_to()),
+    })?;
     let submission = task_file::parse_for(&path, &text, user)?;
-    let answer: SubmitAnswer = api.post("tasks", &submission)?;
+    let submitted = api.post("tasks", &submission);
+    // The server does not know which file it was.
+    let answer: SubmitAnswer = submitted.map_err(|failure| failure.in_file(&path))?;
     Ok(form.render(&answer, |answer| {
         let lines = answer.tasks.iter().map(|task| {
+            let jobs = if task.jobs == 1 { "job" } else { "jobs" };
             format!(
-                "task {} `{}` submitted with {} jobs\n",
+                "task {} `{}` submitted with {} {jobs}\n",
                 task.id, task.name, task.jobs
             )
         });
@@ -176,6 +189,12 @@ fn submit(api: &Api, form: Form, file: &Path, user: &str) -> Result<Vec<u8>, Fai
             .chain(["`ailurus task list` shows the progress\n".to_owned()])
             .collect()
     }))
+}
+
+/// Returns the number of the line in which a byte is, from 1.
+fn line_of(bytes: &[u8], place: usize) -> usize {
+    let before = bytes.iter().take(place);
+    before.filter(|byte| **byte == b'\n').count() + 1
 }
 
 fn act(api: &Api, form: Form, path: &str) -> Result<Vec<u8>, Failure> {

@@ -109,6 +109,52 @@ fn a_mistake_in_a_task_file_is_told_with_its_place_and_nothing_is_sent() {
 }
 
 #[test]
+fn a_refusal_by_the_server_names_the_file() {
+    let server = StandIn::start();
+    let refusal = json!({"code": "unknown-queue", "message": "queue `X` is not known",
+        "help": "name another"});
+    server.refuse("POST /ailurus/v1/tasks", refusal);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chain.toml");
+    fs::write(&file, TASK_FILE).unwrap();
+    let output = run(&server.url(), &["task", "submit", file.to_str().unwrap()]);
+    let text = stderr(&output);
+    assert!(text.starts_with("error[unknown-queue]: "), "{text}");
+    assert!(
+        text.contains("chain.toml: queue `X` is not known"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_task_file_that_is_no_text_is_refused_with_the_line() {
+    let server = StandIn::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chain.toml");
+    fs::write(&file, b"scope = \"spd\"\nuser = \"\xe4\"\n").unwrap();
+    let output = run(&server.url(), &["task", "submit", file.to_str().unwrap()]);
+    let text = stderr(&output);
+    assert!(text.starts_with("error[not-utf-8]: "), "{text}");
+    assert!(text.contains("chain.toml:2: "), "{text}");
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_list_that_was_cut_off_says_so() {
+    let server = StandIn::start();
+    server.answer(
+        "GET /ailurus/v1/jobs?limit=1&failed_attempts=false",
+        json!([job("")]),
+    );
+    let output = run(&server.url(), &["job", "list", "--limit", "1"]);
+    assert!(stderr(&output).starts_with("note: only the newest jobs"));
+    for wrong in [["--limit", "0"], ["--status", "done"]] {
+        let output = run(&server.url(), &[&["job", "list"], &wrong[..]].concat());
+        assert_eq!(output.status.code(), Some(USAGE));
+    }
+}
+
+#[test]
 fn tasks_are_a_table_with_aligned_columns_and_utc() {
     let server = StandIn::start();
     server.answer("GET /ailurus/v1/tasks?chain=spd", json!([task(), task()]));
