@@ -274,6 +274,18 @@ fn resolve(
             });
         }
     }
+    for (key, value) in [
+        ("limits.watch_batch", config.limits.watch_batch),
+        ("limits.broker_batch", config.limits.broker_batch),
+    ] {
+        if value == 0 {
+            return Err(ConfigError::Value {
+                key,
+                value: value.to_string(),
+                allowed: "at least 1",
+            });
+        }
+    }
     Ok(config)
 }
 
@@ -365,6 +377,15 @@ mod tests {
     }
 
     #[test]
+    fn the_operators_page_has_every_setting_with_its_default() {
+        let page = include_str!("../../../docs/operators.md");
+        for Shown { key, value, .. } in load("", |_| {}).unwrap().1 {
+            let row = format!("| `{key}` | `{value}` |");
+            assert!(page.contains(&row), "docs/operators.md has no row {row}");
+        }
+    }
+
+    #[test]
     fn a_duration_without_a_unit_is_refused_with_an_example() {
         let error = load("watch_interval = \"10\"", |_| {}).expect_err("no unit");
         assert!(error.contains("`10` is not a duration"), "{error}");
@@ -406,6 +427,8 @@ mod tests {
             "requests = 0",
             "log = \"loud\"",
             "watch_interval = \"0s\"",
+            "limits.watch_batch = 0",
+            "limits.broker_batch = 0",
         ] {
             let error = load(text, |_| {}).expect_err(text);
             let key = text.split(' ').next().unwrap();
