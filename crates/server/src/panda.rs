@@ -12,7 +12,7 @@ mod statistics;
 use std::sync::Arc;
 
 use ailurus_wire::{
-    Answer, Dialect, Envelope, Fields, LegacyForm, StatusCode,
+    Answer, Dialect, Envelope, Fields, LegacyForm,
     body::{self, BodyError},
     v1,
 };
@@ -38,6 +38,8 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
     /// JSON without any frame.
     Json(serde_json::Value),
+    /// Nothing was done, and the client is to ask again: why.
+    Failed(String),
 }
 
 impl From<Answer> for Reply {
@@ -174,13 +176,48 @@ fn write(reply: Reply, form: LegacyForm) -> Response {
         Reply::Form(answer) => ("text/plain", answer.to_body(LegacyForm::Urlencoded)),
         Reply::Bytes(bytes) => ("text/plain", bytes),
         Reply::Json(value) => (body::JSON_TYPE, value.to_string().into_bytes()),
+        Reply::Failed(reason) => {
+            let text = format!("ERROR : {reason}");
+            return (HttpStatus::SERVICE_UNAVAILABLE, text).into_response();
+        }
     };
     ([(header::CONTENT_TYPE, kind)], bytes).into_response()
 }
 
 /// The answer to a call that the server could not carry out.
-fn failed(dialect: Dialect, error: &dyn std::error::Error) -> Answer {
+///
+/// It is no answer of PanDA's on purpose. Pilot 3 takes anything that it can read for the word that
+/// its final report has arrived, and never sends it again; this makes it repeat.
+fn failed(error: &dyn std::error::Error) -> Reply {
     let text = chain(error);
     tracing::error!(error = text, "a call failed");
-    Answer::failure(dialect, StatusCode::Failed, &text)
+    Reply::Failed(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use ailurus_server_core::ledger::LedgerError;
+    use ailurus_store::WriteError;
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_saved_is_not_answered_in_a_form_that_pilots_can_read() {
+        let errors: [WriteError<LedgerError>; 3] = [
+            WriteError::Overloaded,
+            WriteError::NotSaved {
+                reason: "disk full".to_owned(),
+            },
+            WriteError::Operation(LedgerError {
+                action: "read job 7".to_owned(),
+                source: "disk full".into(),
+            }),
+        ];
+        for error in errors {
+            let response = write(failed(&error), LegacyForm::Json);
+            assert_eq!(response.status(), HttpStatus::SERVICE_UNAVAILABLE);
+            let kind = text_of(response.headers(), header::CONTENT_TYPE);
+            assert!(kind.is_some_and(|kind| kind.starts_with("text/plain")));
+        }
+    }
 }

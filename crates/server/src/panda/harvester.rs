@@ -78,7 +78,7 @@ pub(super) async fn update_workers(app: &App, fields: &Fields) -> Reply {
                 .collect();
             worker_text::encode_answer(&answers).into()
         }
-        Err(error) => failed(Dialect::V1, &error).into(),
+        Err(error) => failed(&error),
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn last_worker_id(app: &App, fields: &Fields) -> Reply {
         .await
     {
         Ok(id) => harvester_call::encode_worker_id(id).into(),
-        Err(error) => failed(Dialect::V1, &error).into(),
+        Err(error) => failed(&error),
     }
 }
 
@@ -119,7 +119,7 @@ pub(super) async fn job_status(app: &App, fields: &Fields) -> Reply {
         .await;
     match read {
         Ok(states) => Envelope::success(states).into(),
-        Err(error) => failed(Dialect::V1, &error).into(),
+        Err(error) => failed(&error),
     }
 }
 

@@ -5,7 +5,7 @@ use ailurus_server_core::{
     AcquireError, PilotPhase, acquire_jobs as acquire, job_statuses, note_worker_pilot,
     update_job as update,
 };
-use ailurus_store::WriteError;
+use ailurus_store::{ReadError, WriteError};
 use ailurus_wire::{
     Answer, Dialect, Fields, LegacyForm, StatusCode,
     get_job::{self, JobsForm},
@@ -42,7 +42,7 @@ pub(super) async fn acquire_jobs(app: &App, dialect: Dialect, fields: &Fields) -
         Err(WriteError::Operation(
             error @ (AcquireError::UnknownQueue { .. } | AcquireError::QueueNotServing { .. }),
         )) => Answer::failure(dialect, StatusCode::NoJobs, &error.to_string()),
-        Err(error) => failed(dialect, &error),
+        Err(error) => return failed(&error),
     };
     answer.into()
 }
@@ -50,21 +50,23 @@ pub(super) async fn acquire_jobs(app: &App, dialect: Dialect, fields: &Fields) -
 /// Takes a heartbeat or a final report.
 pub(super) async fn update_job(app: &App, dialect: Dialect, fields: &Fields) -> Reply {
     let update = update_job::decode_request(dialect, fields);
-    let answers = apply(app, dialect, vec![update]).await;
-    answers
-        .into_iter()
-        .next()
-        .expect("each update has an answer")
-        .into()
+    match apply(app, dialect, vec![update]).await {
+        Ok(answers) => answers
+            .into_iter()
+            .next()
+            .expect("each update has an answer")
+            .into(),
+        Err(failure) => failure,
+    }
 }
 
 /// Takes several updates of a Harvester.
 pub(super) async fn update_jobs(app: &App, fields: &Fields) -> Reply {
     match update_bulk::decode_request(fields) {
-        Ok(bulk) => {
-            let answers = apply(app, Dialect::V1, bulk.updates).await;
-            update_bulk::encode_answer(&answers).into()
-        }
+        Ok(bulk) => match apply(app, Dialect::V1, bulk.updates).await {
+            Ok(answers) => update_bulk::encode_answer(&answers).into(),
+            Err(failure) => failure,
+        },
         Err(error) => error.to_answer(Dialect::V1).into(),
     }
 }
@@ -87,7 +89,10 @@ pub(super) async fn update_jobs_in_bulk(app: &App, fields: &Fields) -> Reply {
         let fields = Fields::from_value(item).unwrap_or_default();
         update_job::decode_request(Dialect::Legacy, &fields)
     });
-    let answers = apply(app, Dialect::Legacy, updates.collect()).await;
+    let answers = match apply(app, Dialect::Legacy, updates.collect()).await {
+        Ok(answers) => answers,
+        Err(failure) => return failure,
+    };
     let forms: Vec<String> = answers
         .iter()
         .map(|answer| answer.to_body(LegacyForm::Urlencoded))
@@ -97,12 +102,12 @@ pub(super) async fn update_jobs_in_bulk(app: &App, fields: &Fields) -> Reply {
 }
 
 /// Carries out the updates that could be read, in one transaction, and answers all of them in
-/// their order.
+/// their order. If they could not be carried out, none is answered.
 async fn apply(
     app: &App,
     dialect: Dialect,
     updates: Vec<Result<JobUpdate, UpdateError>>,
-) -> Vec<Answer> {
+) -> Result<Vec<Answer>, Reply> {
     let mut readable = Vec::with_capacity(updates.len());
     let refusals: Vec<Option<Answer>> = updates
         .into_iter()
@@ -117,7 +122,6 @@ async fn apply(
     let mut answers = if readable.is_empty() {
         Vec::new()
     } else {
-        let n_readable = readable.len();
         let written = app
             .write(move |ctx, ledger| {
                 let answers = readable.iter().map(|one| update(ctx, ledger, one));
@@ -129,22 +133,25 @@ async fn apply(
                 .iter()
                 .map(|answer| update_job::encode_answer(dialect, answer))
                 .collect(),
-            Err(error) => vec![failed(dialect, &error); n_readable],
+            Err(error) => return Err(failed(&error)),
         }
     }
     .into_iter();
-    refusals
+    Ok(refusals
         .into_iter()
         .map(|refusal| {
             refusal.unwrap_or_else(|| answers.next().expect("each readable update has an answer"))
         })
-        .collect()
+        .collect())
 }
 
 /// Tells what jobs are.
 pub(super) async fn job_status(app: &App, dialect: Dialect, fields: &Fields) -> Reply {
     let answer = match job_status::decode_request(dialect, fields) {
-        Ok(ids) => job_states(app, dialect, ids).await,
+        Ok(ids) => match job_states(app, ids).await {
+            Ok(states) => job_status::encode_answer(dialect, &states),
+            Err(error) => return failed(&error),
+        },
         Err(error) => error.to_answer(dialect),
     };
     match dialect {
@@ -153,21 +160,16 @@ pub(super) async fn job_status(app: &App, dialect: Dialect, fields: &Fields) -> 
     }
 }
 
-async fn job_states(app: &App, dialect: Dialect, ids: Vec<PandaId>) -> Answer {
-    let read = app
-        .read(move |reader| {
-            let found = job_statuses(reader.ledger(), &ids)?;
-            Ok(ids
-                .into_iter()
-                .zip(found)
-                .map(|(panda_id, found)| JobState { panda_id, found })
-                .collect::<Vec<_>>())
-        })
-        .await;
-    match read {
-        Ok(states) => job_status::encode_answer(dialect, &states),
-        Err(error) => failed(dialect, &error),
-    }
+async fn job_states(app: &App, ids: Vec<PandaId>) -> Result<Vec<JobState>, ReadError> {
+    app.read(move |reader| {
+        let found = job_statuses(reader.ledger(), &ids)?;
+        Ok(ids
+            .into_iter()
+            .zip(found)
+            .map(|(panda_id, found)| JobState { panda_id, found })
+            .collect())
+    })
+    .await
 }
 
 /// Notes that a pilot has begun or ended in its worker.
@@ -188,6 +190,6 @@ pub(super) async fn pilot_status(app: &App, dialect: Dialect, fields: &Fields) -
         .await;
     match written {
         Ok(()) => Answer::done(dialect).into(),
-        Err(error) => failed(dialect, &error).into(),
+        Err(error) => failed(&error),
     }
 }

@@ -87,6 +87,6 @@ pub(super) async fn jobs_by_queue(app: &App) -> Reply {
             }
             system_call::encode_job_statistics(&counts).into()
         }
-        Err(error) => failed(Dialect::V1, &error).into(),
+        Err(error) => failed(&error),
     }
 }
