@@ -157,7 +157,7 @@ impl ServerLink {
             fs::remove_file(file).map_err(|error| error.to_string())?;
             get_job::decode_answer(Dialect::Legacy, &text).map_err(|error| log::chain(&error))
         };
-        Some(read())
+        Some(read().map_err(|why| format!("`{}`: {why}", file.display())))
     }
 
     /// Calls the server in the dialect that it is known to speak. A server of which nothing is
@@ -276,5 +276,28 @@ fn first_offer(offered: OfferedJobs) -> Input {
             problem: Problem::new(broken.code(), log::chain(&broken)),
         },
         None => Input::AcquireFailed(log::chain(&broken)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ailurus_http::ClientConfig;
+
+    use super::*;
+
+    #[test]
+    fn a_job_definition_in_place_that_cannot_be_read_is_named() {
+        let place = tempfile::tempdir().expect("space");
+        let file = place.path().join(JOB_FILE);
+        fs::write(&file, "{\"Pan").expect("space");
+        let link = ServerLink::new(
+            Client::new(ClientConfig::default()).expect("a client"),
+            String::new(),
+            ServerUse::FileOnly,
+            (place.path().to_owned(), vec![file.clone()]),
+        );
+        let why = link.job_from_file().expect("a file").expect_err("no job");
+        assert!(why.starts_with(&format!("`{}`: ", file.display())), "{why}");
+        assert!(link.job_from_file().is_none());
     }
 }
