@@ -170,6 +170,7 @@ fn attempt_details(text: &mut String, attempt: &AttemptView) {
             ),
         );
         line(text, "text", &diagnosis.text);
+        line(text, "payload said", &diagnosis.payload_text);
     }
     let exit = attempt
         .payload_exit_code

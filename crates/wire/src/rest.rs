@@ -168,6 +168,10 @@ pub struct DiagnosisView {
     pub remedy: String,
     /// The error text as it was reported.
     pub text: String,
+    /// What the payload itself said, for example the line of its output in which the error was
+    /// found; empty if nothing is known.
+    #[serde(default)]
+    pub payload_text: String,
 }
 
 /// A queue with its counts.

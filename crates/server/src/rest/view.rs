@@ -89,6 +89,10 @@ fn attempt(attempt: &AttemptRecord, catalogue: &Catalogue) -> AttemptView {
 fn diagnosis(attempt: &AttemptRecord, catalogue: &Catalogue) -> Option<DiagnosisView> {
     let (source, error) = main_error(attempt)?;
     let text = error.diag.clone();
+    let payload_text = attempt
+        .payload_error
+        .as_ref()
+        .map_or_else(String::new, |error| error.diag.clone());
     Some(match catalogue.entry(&attempt.diagnosis) {
         Some(entry) => DiagnosisView {
             code: error.code,
@@ -97,6 +101,7 @@ fn diagnosis(attempt: &AttemptRecord, catalogue: &Catalogue) -> Option<Diagnosis
             cause: entry.cause.clone(),
             remedy: entry.remedy.clone(),
             text,
+            payload_text,
         },
         None => {
             let found = catalogue.explain(source, error.code, &text);
@@ -107,6 +112,7 @@ fn diagnosis(attempt: &AttemptRecord, catalogue: &Catalogue) -> Option<Diagnosis
                 cause: found.cause,
                 remedy: found.remedy,
                 text,
+                payload_text,
             }
         }
     })
