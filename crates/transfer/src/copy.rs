@@ -65,8 +65,8 @@ pub struct TransferReport {
 
 /// Copies one file.
 ///
-/// `stop` is looked at between chunks; once it is true the copy is given up. The target appears
-/// whole and verified, or not at all.
+/// `stop` is looked at between chunks and once more before the target gets its name; once it is
+/// true the copy is given up. The target appears whole and verified, or not at all.
 ///
 /// # Errors
 ///
@@ -90,18 +90,36 @@ pub fn copy_local(
         .map_or(request.kind, ChecksumKind::of);
     let (size, checksum) = pump(source, &mut partial.file, kind, request, stop)?;
     verify(request, size, &checksum)?;
-    if request.durability == Durability::Synced {
-        partial.sync().map_err(writing)?;
-    }
-    partial.commit().map_err(writing)?;
-    if request.durability == Durability::Synced {
-        sync_directory(&request.to).map_err(writing)?;
-    }
+    settle(partial, request, stop)?;
     Ok(TransferReport {
         size,
         checksum,
         duration: begin.elapsed(),
     })
+}
+
+/// Gives a complete file its name, unless the copy was given up while its bytes went to the disk.
+fn settle(partial: Partial, request: &CopyRequest, stop: &AtomicBool) -> Result<(), TransferError> {
+    let writing = |error| TransferError::of_writing(request.direction, request.to.clone(), error);
+    if request.durability == Durability::Synced {
+        partial.sync().map_err(writing)?;
+    }
+    check_not_stopped(request, stop)?;
+    partial.commit().map_err(writing)?;
+    if request.durability == Durability::Synced {
+        sync_directory(&request.to).map_err(writing)?;
+    }
+    Ok(())
+}
+
+fn check_not_stopped(request: &CopyRequest, stop: &AtomicBool) -> Result<(), TransferError> {
+    if stop.load(Ordering::Relaxed) {
+        return Err(TransferError::Stopped {
+            direction: request.direction,
+            path: request.from.clone(),
+        });
+    }
+    Ok(())
 }
 
 /// Reads a file once and returns its size and checksum.
@@ -188,12 +206,7 @@ fn pump(
     let mut size = 0_u64;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        if stop.load(Ordering::Relaxed) {
-            return Err(TransferError::Stopped {
-                direction,
-                path: path(),
-            });
-        }
+        check_not_stopped(request, stop)?;
         if begin.elapsed() > request.time_limit {
             return Err(TransferError::TimedOut {
                 direction,

@@ -289,3 +289,15 @@ fn a_stopped_copy_leaves_no_target() {
     assert!(matches!(error, TransferError::Stopped { .. }), "{error}");
     fixture.assert_no_target();
 }
+
+#[test]
+fn a_copy_that_is_stopped_while_its_bytes_go_to_the_disk_leaves_no_target() {
+    let fixture = Fixture::new(b"x");
+    let mut request = fixture.request(Direction::StageOut);
+    request.durability = Durability::Synced;
+    make_parent(&request).expect("space");
+    let partial = Partial::create(&request.to).expect("space");
+    let error = settle(partial, &request, &AtomicBool::new(true)).expect_err("stopped");
+    assert!(matches!(error, TransferError::Stopped { .. }), "{error}");
+    fixture.assert_no_target();
+}
