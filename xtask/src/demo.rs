@@ -30,8 +30,10 @@ mod screen;
 const EXAMPLE_URL: &str = "http://127.0.0.1:25080";
 /// The event number that stands in the example's chain file.
 const EXAMPLE_EVENTS: &str = "events = 20000";
-/// The part of the simulation that fails at its first attempt.
-const FAULT: &str = "--fault 3:1";
+/// Events that each job of the example makes.
+const EXAMPLE_EVENTS_PER_JOB: u64 = 1000;
+/// The part of the simulation that fails at its first attempt; the last one, if there are fewer.
+const FAULTY_PART: u64 = 3;
 /// Longest run of the chain before the demo gives up.
 const CHAIN_LIMIT: Duration = Duration::from_mins(20);
 /// Time between two looks at the chain.
@@ -52,10 +54,18 @@ struct Options {
 ///
 /// A program is missing, the chain does not complete, or the peaks are not where they must be.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    run_in(&place::target().join("demo"), arguments)
+}
+
+/// Runs the demo in a folder, which is emptied first.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn run_in(folder: &Path, arguments: &[String]) -> anyhow::Result<()> {
     let options = parse(arguments)?;
-    let folder = place::target().join("demo");
     if folder.exists() {
-        fs::remove_dir_all(&folder)
+        fs::remove_dir_all(folder)
             .with_context(|| format!("`{}` cannot be removed", folder.display()))?;
     }
     eprintln!("Preparing the payloads' Python environment (once) …");
@@ -63,8 +73,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     eprintln!("Building server, harvester, pilot and command line …");
     shell::build(&place::PROGRAMS, Profile::Dev)?;
 
-    let mut deployment = Deployment::start(settings(&folder, &python))?;
-    let chain = write_chain(&folder, &deployment.url(), &options)?;
+    let mut deployment = Deployment::start(settings(folder, &python))?;
+    let chain = write_chain(folder, &deployment.url(), &options)?;
     eprintln!(
         "Server at {}, submitting {}",
         deployment.url(),
@@ -74,7 +84,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     deployment.command_line(&["task", "submit", path_text(&chain)?])?;
     let tasks = follow(&mut deployment, start)?;
     let outcome = report::collect(&deployment, &tasks, start.elapsed())?;
-    outcome.write(&folder)?;
+    outcome.write(folder)?;
     outcome.print(&deployment);
     if options.keep {
         keep(&mut deployment)?;
@@ -132,10 +142,9 @@ fn write_chain(folder: &Path, url: &str, options: &Options) -> anyhow::Result<Pa
         .replace(EXAMPLE_URL, url)
         .replace(EXAMPLE_EVENTS, &format!("events = {}", options.events));
     if options.fault {
-        text = text.replace(
-            "--attempt {attempt}",
-            &format!("--attempt {{attempt}} {FAULT}"),
-        );
+        let part = FAULTY_PART.min((options.events - 1) / EXAMPLE_EVENTS_PER_JOB);
+        let fault = format!("--attempt {{attempt}} --fault {part}:1");
+        text = text.replace("--attempt {attempt}", &fault);
     }
     let path = folder.join("chain.toml");
     fs::write(&path, text).with_context(|| format!("`{}` cannot be written", path.display()))?;

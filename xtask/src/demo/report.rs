@@ -183,6 +183,10 @@ impl Outcome {
         }
         for (key, expected) in PEAKS {
             let Some(found) = self.peak(key) else {
+                // A handful of events may hold no decay at all.
+                if events < EVENTS_FOR_PEAKS {
+                    continue;
+                }
                 bail!("the analysis gave no `{key}`");
             };
             if events >= EVENTS_FOR_PEAKS && (found - expected).abs() > PEAK_TOLERANCE_MEV {
