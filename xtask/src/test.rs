@@ -12,7 +12,7 @@ use ailurus_testkit::{
 };
 use anyhow::bail;
 
-use crate::{docs, shell, tidy};
+use crate::{demo, docs, shell, tidy};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
@@ -20,7 +20,7 @@ type Step = (&'static str, fn() -> anyhow::Result<()>);
 /// The version that the rules are written for.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
-/// Runs formatting, layers, lints, tests, fixed seeds and the end-to-end chain.
+/// Runs formatting, layers, licences, lints, tests, fixed seeds and the production chain.
 ///
 /// # Errors
 ///
@@ -29,7 +29,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     if let Some(option) = options.first() {
         bail!("`{option}` is no option of `test`: it takes none");
     }
-    let steps: [Step; 8] = [
+    let steps: [Step; 9] = [
         ("formatting", formatting),
         ("layers, names and sizes", || tidy::run(&[])),
         ("licences and bans", licences),
@@ -38,6 +38,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
         ("generated pages", generated_pages),
         ("tests", tests),
         ("simulated seeds", || sim(&["--seeds", "0..200"])),
+        ("the production chain", production_chain),
     ];
     for (name, step) in steps {
         eprintln!("── {name}");
@@ -116,6 +117,12 @@ fn tests() -> anyhow::Result<()> {
     // The end-to-end tests start our programs, which a test build alone does not make.
     shell::build(&place::PROGRAMS, Profile::Dev)?;
     shell::run(&mut cargo)
+}
+
+/// The demo on a smaller sample: real physics, the fault found and healed, peaks in their places.
+fn production_chain() -> anyhow::Result<()> {
+    let options = ["--events".to_owned(), "6000".to_owned()];
+    demo::run_in(&place::target().join("test-chain"), &options)
 }
 
 fn sim(options: &[&str]) -> anyhow::Result<()> {
