@@ -16,6 +16,7 @@ mod settings;
 mod shell;
 mod site;
 mod timing;
+mod watch;
 mod work_dir;
 
 use args::Args;

@@ -1,12 +1,12 @@
-//! Carries out what the core plans for the payload: starts it, waits for it, looks at it, and
-//! gathers what it left behind.
+//! Carries out what the core plans for the payload: starts it, waits for it, and gathers what it
+//! left behind.
 
 use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use ailurus_diagnosis::{Catalogue, Entry};
@@ -14,19 +14,18 @@ use ailurus_experiment::{
     PayloadPlan,
     plan::{STDERR_FILE, STDOUT_FILE},
 };
-use ailurus_model::{ByteCount, ErrorCode};
-use ailurus_node::{DirBounds, Sampler, free_space, look_at_dir};
+use ailurus_model::ErrorCode;
+use ailurus_node::free_space;
 use ailurus_pilot_core::{
     Problem,
     input::PayloadEnd,
-    monitoring::{FilesSample, Sample, SampleScope},
     payload::report::REPORT_LENGTH_MAX,
     recovery::{PayloadExit, Symptom},
 };
 use ailurus_process::{CoreDumps, PayloadCommand, RunningPayload, start};
 use rustix::fs::{Mode, OFlags};
 
-use crate::{log, settings::wall_now};
+use crate::log;
 
 /// Most of the end of each output stream that is searched for known errors, in bytes.
 const OUTPUT_TAIL_MAX: u64 = 4 << 20;
@@ -197,50 +196,6 @@ fn read_report(path: &Path) -> Option<String> {
     let mut bytes = Vec::with_capacity(length);
     file.take(length as u64).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// What is looked at while a payload runs.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    pub(crate) sampler: Sampler,
-    pub(crate) dir: PathBuf,
-    /// Texts of paths that say nothing about progress.
-    pub(crate) ignored: Vec<String>,
-}
-
-impl Watch {
-    /// Takes a sample.
-    pub(crate) fn sample(&mut self, scope: SampleScope) -> Sample {
-        Sample {
-            usage: self.sampler.sample(),
-            files: match scope {
-                SampleScope::Usage => None,
-                SampleScope::UsageAndFiles => self.look_at_files(),
-            },
-        }
-    }
-
-    fn look_at_files(&self) -> Option<FilesSample> {
-        let look = look_at_dir(&self.dir, &self.ignored, DirBounds::default());
-        let space = free_space(&self.dir);
-        let (look, space) = match (look, space) {
-            (Ok(look), Ok(space)) => (look, space),
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!("`{}` cannot be looked at: {error}", self.dir.display());
-                return None;
-            }
-        };
-        let size = |name: &str| {
-            let meta = std::fs::metadata(self.dir.join(name));
-            ByteCount::from_bytes(meta.map_or(0, |meta| meta.len()))
-        };
-        Some(FilesSample {
-            total: look.size,
-            free_space: space.available,
-            stdout: size(STDOUT_FILE).max(size(STDERR_FILE)),
-            idle: look.newest_change.map(|change| wall_now().since(change)),
-        })
-    }
 }
 
 #[cfg(test)]

@@ -32,11 +32,11 @@ use signal_hook::{
 use crate::{
     data::JobPlace,
     log,
-    payload::Watch,
     server::{JOB_FILE, ServerLink},
     settings::{Settings, VERSION},
     site,
     timing::{Mark, Timing},
+    watch::Watch,
     work_dir,
 };
 

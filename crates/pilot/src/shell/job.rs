@@ -16,8 +16,9 @@ use ailurus_process::Signal;
 use super::{JobTools, Message, Shell, activity::spawn, lock, missed_end};
 use crate::{
     data::JobPlace,
-    payload::{Watch, start_payload, wait_for},
+    payload::{start_payload, wait_for},
     timing::Mark,
+    watch::Watch,
     work_dir,
 };
 
