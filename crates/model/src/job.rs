@@ -5,8 +5,8 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttemptNr, ByteCount, Guid, HarvesterId, InputFile, NodeName, OutputFile, PandaId, QueueName,
-    TaskId, WorkerId,
+    AttemptNr, ByteCount, Guid, HarvesterId, InputFile, JobOptions, NodeName, OutputFile, PandaId,
+    QueueName, TaskId, WorkerId,
 };
 
 /// Who asked for a job, in PanDA's sense: `managed` production, `user` analysis, `test` and so on.
@@ -111,6 +111,9 @@ pub struct Job {
     pub outputs_optional: Vec<crate::Lfn>,
     /// `direct` if the payload may read inputs remotely.
     pub transfer_type: String,
+    /// What most jobs do not say.
+    #[serde(default)]
+    pub options: JobOptions,
 }
 
 /// What a pilot asks the server for.
@@ -142,6 +145,26 @@ pub struct JobRequest {
     pub worker_id: Option<WorkerId>,
     /// The name under which the pilot reports (`schedulerID`), empty if none.
     pub scheduler_id: String,
+    /// What only some pilots say.
+    #[serde(default)]
+    pub details: RequestDetails,
+}
+
+/// The rarer parts of a job request. Only the legacy dialect has all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RequestDetails {
+    /// Only jobs of this working group, if given; servers of today ignore it.
+    pub working_group: Option<String>,
+    /// Only jobs of this country's group, if given; servers of today ignore it.
+    pub country_group: Option<String>,
+    /// Whether jobs of other countries are taken too; servers of today ignore it.
+    pub allows_other_country: bool,
+    /// Only jobs of this type (`--job-type`), if given.
+    pub job_type: Option<String>,
+    /// Whether the task was named by a message of the broker.
+    pub is_via_topic: bool,
+    /// Clock of the first processor in MHz, if known; servers of today ignore it.
+    pub cpu_mhz: Option<u32>,
 }
 
 /// What a job's log archive and files have in common: a new globally unique id, from random bytes.

@@ -8,6 +8,7 @@ pub mod error_code;
 pub mod file;
 pub mod id;
 pub mod job;
+pub mod job_options;
 pub mod queue;
 pub mod status;
 pub mod storage;
@@ -24,8 +25,9 @@ pub use id::{
     AttemptNr, BatchId, ChainName, DatasetName, EndpointName, FileId, Guid, HarvesterId, Lfn,
     NodeName, PandaId, PilotId, QueueName, Scope, Seed, TaskId, WorkerId,
 };
-pub use job::{Job, JobRequest, SourceLabel};
-pub use queue::Queue;
+pub use job::{Job, JobRequest, RequestDetails, SourceLabel};
+pub use job_options::{AlternativeStageOut, ContainerOptions, JobOptions, JobStep, SecretText};
+pub use queue::{Queue, QueueOptions};
 pub use status::{FileStatus, JobStatus, TaskStatus, WorkerStatus};
 pub use storage::{StorageEndpoint, StorageProtocol};
 pub use task::TaskSpec;

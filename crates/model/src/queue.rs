@@ -92,6 +92,61 @@ pub struct Queue {
     pub worker_queue_limit: Option<u32>,
     /// Workers that Harvester may have altogether (`maxWorkers` in Harvester's words).
     pub worker_limit: Option<u32>,
+    /// What only some queues say.
+    #[serde(default)]
+    pub options: QueueOptions,
+}
+
+/// The rarer parts of queue data. The default is what Pilot 3 assumes where they are missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueOptions {
+    /// Software directory (`appdir`), empty if none.
+    pub app_dir: String,
+    /// Container programs by who uses them (`pilot`, `wrapper`, `middleware`), from
+    /// `container_type`, for example `singularity`.
+    pub container_types: BTreeMap<String, String>,
+    /// Arguments of the container program, one text, empty if none.
+    pub container_options: String,
+    /// Set-up scripts of the copy tools that need one, by tool (`copytools`).
+    pub copy_tool_setups: BTreeMap<String, String>,
+    /// Schemes by activity (`acopytools_schemas`), best first.
+    pub copy_tool_schemes: BTreeMap<Activity, Vec<String>>,
+    /// Whether inputs may come over the local network.
+    pub allows_lan: bool,
+    /// Whether inputs may come from far away.
+    pub allows_wan: bool,
+    /// Whether the payload may read over the local network.
+    pub has_direct_lan: bool,
+    /// Whether the payload may read from far away.
+    pub has_direct_wan: bool,
+    /// Whether a node-wide cache is used (`use_pcache`).
+    pub has_cache: bool,
+    /// Whether outputs may go to another storage (`params.allow_altstageout`), if the queue says.
+    pub allows_alternative_stage_out: Option<bool>,
+    /// Protocol version of addresses, `IPv6` or `IPv4` (`params.internet_protocol_version`).
+    pub internet_protocol: String,
+    /// CPU that is pledged to the experiment (`pledgedcpu`); -1 for an opportunistic queue.
+    pub pledged_cpu: i64,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self {
+            app_dir: String::new(),
+            container_types: BTreeMap::new(),
+            container_options: String::new(),
+            copy_tool_setups: BTreeMap::new(),
+            copy_tool_schemes: BTreeMap::new(),
+            allows_lan: true,
+            allows_wan: false,
+            has_direct_lan: false,
+            has_direct_wan: false,
+            has_cache: false,
+            allows_alternative_stage_out: None,
+            internet_protocol: "IPv6".to_owned(),
+            pledged_cpu: 0,
+        }
+    }
 }
 
 impl Queue {

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use ailurus_experiment::Profile;
-use ailurus_model::{HarvesterId, NodeName, QueueName, SourceLabel, Timestamp, WorkerId};
+use ailurus_model::{
+    HarvesterId, NodeName, QueueName, RequestDetails, SourceLabel, Timestamp, WorkerId,
+};
 
 /// What a pilot is told at its start.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct PilotConfig {
     pub lifetime: Duration,
     /// PanDA's resource class that is wanted (`--resource-type`), if only one is.
     pub resource_type: Option<String>,
+    /// What the request for a job says besides.
+    pub request: RequestDetails,
     /// Whether a further job must be of the same task (`--allow-same-user`).
     pub next_job: NextJob,
     /// Where scripts may be fetched, besides those of the profile (`-g` and the PanDA server).

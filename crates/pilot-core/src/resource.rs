@@ -91,6 +91,7 @@ pub fn plan_request(
         harvester_id: config.identity.harvester_id.clone(),
         worker_id: config.identity.worker_id,
         scheduler_id: config.identity.scheduler_id.clone(),
+        details: config.request.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use ailurus_experiment::{Profile, ProfileError};
 use ailurus_http::{ClientCertificate, ClientConfig, Trust, Verification};
-use ailurus_model::{ByteCount, QueueName, SourceLabel, Timestamp};
+use ailurus_model::{ByteCount, QueueName, RequestDetails, SourceLabel, Timestamp};
 use ailurus_node::{NodeFacts, node_facts};
 use ailurus_pilot_core::{
     PilotConfig,
@@ -210,6 +210,7 @@ fn core_config(
         job_request_pause: args.job_request_pause,
         lifetime: lifetime(args, environment),
         resource_type: some_text(&args.resource_type),
+        request: RequestDetails::default(),
         next_job: if args.allow_same_user {
             NextJob::SameTask
         } else {

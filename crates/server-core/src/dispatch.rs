@@ -291,6 +291,7 @@ fn described(
         looping_check: true,
         outputs_optional: Vec::new(),
         transfer_type: String::new(),
+        options: ailurus_model::JobOptions::default(),
     })
 }
 

@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use ailurus_model::{
-    ByteCount, HarvesterId, Job, JobRequest, NodeName, QueueName, SourceLabel, TaskId, WorkerId,
+    ByteCount, HarvesterId, Job, JobRequest, NodeName, QueueName, RequestDetails, SourceLabel,
+    TaskId, WorkerId,
 };
 use serde_json::{Value, json};
 
@@ -54,9 +55,14 @@ field_table!(FIELDS {
     HARVESTER_ID = text("harvester_id", "harvester_id");
     WORKER_ID = id("worker_id", "worker_id");
     SCHEDULER_ID = text("schedulerID", "scheduler_id");
-    _JOB_TYPE = text("jobType", "job_type");
-    _VIA_TOPIC = flag("viaTopic", "via_topic");
+    JOB_TYPE = text("jobType", "job_type");
+    VIA_TOPIC = flag("viaTopic", "via_topic");
     REMAINING_TIME = any("remaining_time", "remaining_time");
+    // Only older servers know these, and none of them acts on them.
+    CPU = number("cpu", "");
+    WORKING_GROUP = text("workingGroup", "");
+    COUNTRY_GROUP = text("countryGroup", "");
+    OTHER_COUNTRY = flag("allowOtherCountry", "");
 });
 
 /// Writes a request. Optional fields that are not known are left out, as v1 demands.
@@ -82,7 +88,27 @@ pub fn encode_request(dialect: Dialect, request: &JobRequest) -> Fields {
     out.text(&SCHEDULER_ID, &request.scheduler_id);
     let remaining = request.remaining_time.map(|time| time.as_secs());
     out.whole_if_any(&REMAINING_TIME, remaining);
+    encode_details(&mut out, &request.details);
     out.finish()
+}
+
+fn encode_details(out: &mut Writer, details: &RequestDetails) {
+    for (field, text) in [
+        (&JOB_TYPE, &details.job_type),
+        (&WORKING_GROUP, &details.working_group),
+        (&COUNTRY_GROUP, &details.country_group),
+    ] {
+        out.text(field, text.as_deref().unwrap_or_default());
+    }
+    for (field, flag) in [
+        (&VIA_TOPIC, details.is_via_topic),
+        (&OTHER_COUNTRY, details.allows_other_country),
+    ] {
+        if flag {
+            out.put(field, true);
+        }
+    }
+    out.whole_if_any(&CPU, details.cpu_mhz);
 }
 
 /// Reads a request. Sizes that are no numbers mean "no limit", as in PanDA.
@@ -116,6 +142,14 @@ pub fn decode_request(dialect: Dialect, fields: &Fields) -> Result<JobRequest, R
         harvester_id: message.text_if_any(&HARVESTER_ID).map(HarvesterId::new),
         worker_id: message.whole(&WORKER_ID)?.map(WorkerId::new),
         scheduler_id: message.text(&SCHEDULER_ID),
+        details: RequestDetails {
+            working_group: message.text_if_any(&WORKING_GROUP),
+            country_group: message.text_if_any(&COUNTRY_GROUP),
+            allows_other_country: message.flag(&OTHER_COUNTRY),
+            job_type: message.text_if_any(&JOB_TYPE),
+            is_via_topic: message.flag(&VIA_TOPIC),
+            cpu_mhz: message.whole_if_any(&CPU),
+        },
     })
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     body::{self, BodyError},
     fields::{FieldError, Fields},
-    job_files,
+    job_files, job_options,
 };
 
 /// The text for what is not set.
@@ -102,6 +102,7 @@ pub fn encode(job: &Job) -> Fields {
     }
     job_files::encode_inputs(&mut out, &job.inputs);
     job_files::encode_outputs(&mut out, &job.outputs, job.log.as_ref());
+    job_options::encode(&mut out, &job.options);
     out
 }
 
@@ -126,6 +127,13 @@ fn decode_fields(fields: &Fields) -> Result<Job, FieldError> {
         .ok_or_else(|| FieldError::new("PandaID", None, "the number of a job"))?;
     let size = |name| not_negative(fields, name).map(ByteCount::from_mib);
     let (outputs, log) = job_files::decode_outputs(fields)?;
+    let inputs = job_files::decode_inputs(fields)?;
+    let walltime = Duration::from_secs(not_negative(fields, "maxWalltime")?);
+    let mut options = job_options::decode(fields, &inputs)?;
+    if options.cpu_time_max == walltime {
+        // Our own server writes the wall time here too.
+        options.cpu_time_max = Duration::ZERO;
+    }
     Ok(Job {
         panda_id,
         attempt_nr: AttemptNr::new(fields.whole("attemptNr")?.unwrap_or(0)),
@@ -143,10 +151,10 @@ fn decode_fields(fields: &Fields) -> Result<Job, FieldError> {
         core_count: fields.whole("coreCount")?.unwrap_or(1).max(1),
         memory: size("minRamCount")?,
         disk: size("maxDiskCount")?,
-        walltime: Duration::from_secs(not_negative(fields, "maxWalltime")?),
+        walltime,
         resource_type: fields.text("resource_type"),
         priority: fields.whole("currentPriority")?.unwrap_or(0),
-        inputs: job_files::decode_inputs(fields)?,
+        inputs,
         outputs,
         log,
         looping_check: fields.flag("loopingCheck").unwrap_or(true),
@@ -157,6 +165,7 @@ fn decode_fields(fields: &Fields) -> Result<Job, FieldError> {
             .map(Lfn::new)
             .collect(),
         transfer_type: fields.text("transferType"),
+        options,
     })
 }
 

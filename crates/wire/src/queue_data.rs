@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     body::{self, BodyError},
-    fields::{FieldError, Fields, is_missing, json_of, text_of},
+    fields::{FieldError, Fields, is_missing, text_of},
+    python_literal, queue_options,
 };
 
 /// Grace on the memory limit where the queue says nothing, in percent.
@@ -225,6 +226,7 @@ fn queue_of(fields: &Fields) -> Result<Queue, FieldError> {
         job_walltime_is_limit: params.flag("job_maxwalltime").unwrap_or(false),
         worker_queue_limit: params.whole_if_any("nQueueLimitWorker"),
         worker_limit: params.whole_if_any("maxWorkers"),
+        options: queue_options::decode(fields, &params, &fields.text("catchall"))?,
     })
 }
 
@@ -249,13 +251,16 @@ fn status_of(fields: &Fields) -> Result<QueueStatus, FieldError> {
     }
 }
 
-/// An object, also as JSON text; a missing one is empty.
-fn object_of(fields: &Fields, name: &str) -> Result<Fields, FieldError> {
+/// An object, also as JSON text or as Python writes it; a missing one is empty.
+pub(crate) fn object_of(fields: &Fields, name: &str) -> Result<Fields, FieldError> {
     let Some(value) = fields.get(name) else {
         return Ok(Fields::new());
     };
     let bad = || FieldError::new(name, Some(value), "a JSON object");
-    let object = json_of(value).map_err(|_| bad())?;
+    let object = match value.as_str() {
+        Some(text) => python_literal::parse(text).ok_or_else(bad)?,
+        None => value.clone(),
+    };
     Fields::from_value(object).map_err(|_| bad())
 }
 
@@ -292,12 +297,6 @@ fn lists_of<T>(
 /// Writes the object of one queue, as pilots, Harvester and our own programs read it.
 #[must_use]
 pub fn encode(queue: &Queue) -> Value {
-    let tools: BTreeMap<&str, Value> = queue
-        .copy_tools
-        .values()
-        .flatten()
-        .map(|tool| (tool.as_str(), json!({})))
-        .collect();
     let mut params = Map::new();
     params.insert(
         "pilot_walltime_grace".into(),
@@ -317,7 +316,9 @@ pub fn encode(queue: &Queue) -> Value {
             params.insert(key.into(), limit.into());
         }
     }
-    json!({
+    let mut members = Map::new();
+    queue_options::encode(&mut members, &mut params, queue);
+    let object = json!({
         "nickname": queue.name,
         "siteid": queue.name,
         "panda_resource": queue.resource,
@@ -336,14 +337,15 @@ pub fn encode(queue: &Queue) -> Value {
         "cmtconfig": queue.platform,
         "environ": queue.environ,
         "catchall": queue.catchall,
-        "copytools": tools,
         "acopytools": queue.copy_tools,
         "astorages": queue.storages,
         "is_cvmfs": queue.has_cvmfs,
-        "container_type": "",
-        "container_options": "",
         "params": params,
-    })
+    });
+    if let Value::Object(object) = object {
+        members.extend(object);
+    }
+    Value::Object(members)
 }
 
 /// Writes a map of queues by name, as CRIC does.

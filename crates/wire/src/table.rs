@@ -8,7 +8,7 @@ use ailurus_model::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    fields::{FieldError, Fields, first_chars, number_of, time_of, whole_of},
+    fields::{FieldError, Fields, first_chars, flag_of, number_of, time_of, whole_of},
     v1::{self, RequestError},
 };
 
@@ -203,6 +203,11 @@ impl<'a> Reader<'a> {
     /// A whole number; what is none counts as missing, as in PanDA.
     pub(crate) fn whole_if_any<T: TryFrom<i128>>(&self, field: &Field) -> Option<T> {
         self.fields.whole_if_any(field.name(self.dialect))
+    }
+
+    /// A switch; what is none counts as not set.
+    pub(crate) fn flag(&self, field: &Field) -> bool {
+        self.value(field).and_then(flag_of).unwrap_or(false)
     }
 
     /// A number with fraction rounded to a whole one; what is none counts as missing.

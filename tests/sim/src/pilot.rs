@@ -153,6 +153,7 @@ impl World {
         PilotConfig {
             profile: self.scenario.profile.clone(),
             queue: report.site.clone(),
+            request: ailurus_model::RequestDetails::default(),
             source_label: SourceLabel::new(*chance.one_of(&["managed", "unified"])),
             version_tag: "PR".to_owned(),
             job_requests_max: chance.count(1, 3),

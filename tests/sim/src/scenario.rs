@@ -135,6 +135,7 @@ fn draw_queue(chance: &mut Chance, nr: u32, cores: u32) -> Queue {
         job_walltime_is_limit: chance.says_yes(500),
         worker_queue_limit: None,
         worker_limit: chance.says_yes(300).then(|| chance.count(2, 8)),
+        options: ailurus_model::QueueOptions::default(),
         name,
     }
 }

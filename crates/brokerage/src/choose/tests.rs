@@ -35,6 +35,7 @@ fn queue(name: &str) -> Queue {
         job_walltime_is_limit: false,
         worker_queue_limit: None,
         worker_limit: None,
+        options: ailurus_model::QueueOptions::default(),
     }
 }
 

@@ -33,6 +33,7 @@ fn job(transformation: &str, parameters: &str) -> Job {
         looping_check: true,
         outputs_optional: vec![],
         transfer_type: String::new(),
+        options: ailurus_model::JobOptions::default(),
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) fn queue_data(name: &str) -> Queue {
         job_walltime_is_limit: false,
         worker_queue_limit: None,
         worker_limit: None,
+        options: ailurus_model::QueueOptions::default(),
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn config() -> PilotConfig {
         job_request_pause: Duration::from_secs(60),
         lifetime: Duration::from_secs(324_000),
         resource_type: None,
+        request: ailurus_model::RequestDetails::default(),
         next_job: NextJob::SameTask,
         script_urls: vec!["http://trf.example.org".into()],
         input_dir: None,
@@ -84,6 +85,7 @@ pub(crate) fn site() -> Site {
             job_walltime_is_limit: false,
             worker_queue_limit: None,
             worker_limit: None,
+            options: ailurus_model::QueueOptions::default(),
         },
         storages: BTreeMap::from([(endpoint, storage)]),
     }
@@ -116,6 +118,7 @@ pub(crate) fn job(number: u64) -> Job {
         looping_check: true,
         outputs_optional: vec![],
         transfer_type: String::new(),
+        options: ailurus_model::JobOptions::default(),
     }
 }
 

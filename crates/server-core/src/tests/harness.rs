@@ -261,6 +261,7 @@ pub(super) fn queue(name: &str) -> Queue {
         job_walltime_is_limit: false,
         worker_queue_limit: None,
         worker_limit: None,
+        options: ailurus_model::QueueOptions::default(),
     }
 }
 
@@ -355,6 +356,7 @@ pub(super) fn request(queue: &str) -> JobRequest {
         harvester_id: None,
         worker_id: None,
         scheduler_id: "pilot-1".to_owned(),
+        details: ailurus_model::RequestDetails::default(),
     }
 }
 

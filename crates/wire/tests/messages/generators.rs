@@ -82,6 +82,7 @@ pub(crate) fn job_request() -> impl Strategy<Value = JobRequest> {
         user: links.1,
         harvester_id: links.2.map(HarvesterId::new),
         worker_id: links.3.map(WorkerId::new),
+        details: ailurus_model::RequestDetails::default(),
     })
 }
 
@@ -192,6 +193,7 @@ pub(crate) fn job() -> impl Strategy<Value = Job> {
             looping_check: needs.4,
             outputs_optional: files.2.into_iter().map(Lfn::new).collect(),
             transfer_type,
+            options: ailurus_model::JobOptions::default(),
         }
     })
 }
@@ -428,6 +430,7 @@ pub(crate) fn queue() -> impl Strategy<Value = Queue> {
                 job_walltime_is_limit: switches.1,
                 worker_queue_limit: limits.0,
                 worker_limit: limits.1,
+                options: ailurus_model::QueueOptions::default(),
             }
         },
     )

@@ -1,0 +1,141 @@
+//! The rarer parts of a job definition: steps around the payload, containers, debugging, secrets.
+//!
+//! Most jobs have none of them: the default of every type here says "not stated".
+//!
+//! Source: Pilot 3, `pilot/info/jobdata.py`, `JobData`; PanDA server,
+//! `pandaserver/jobdispatcher/Protocol.py`, `Response.appendJob`.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Lfn;
+
+/// What a job may say besides files, program and needs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct JobOptions {
+    /// A program to run before the payload, if any.
+    pub preprocess: Option<JobStep>,
+    /// A program to run after the payload, if any.
+    pub postprocess: Option<JobStep>,
+    /// A program to run beside the payload, if any.
+    pub coprocess: Option<JobStep>,
+    /// How the container is to be made.
+    pub container: ContainerOptions,
+    /// Package of the software release (`homepackage`), empty if none.
+    pub home_package: String,
+    /// CPU time that the job may use (`maxCpuCount`); zero means not stated.
+    pub cpu_time_max: Duration,
+    /// Whether the payload's output is to be shown from the start (`debug`).
+    pub is_debug: bool,
+    /// What is to be shown (`debug_command`), empty for the payload's output.
+    pub debug_command: String,
+    /// Whether outputs may go to another storage (`altStageOut`).
+    pub alternative_stage_out: AlternativeStageOut,
+    /// Whether the job handles events instead of files (`eventService`).
+    pub is_event_service: bool,
+    /// Whether the job merges what event service jobs wrote (`eventServiceMerge`).
+    pub is_event_service_merge: bool,
+    /// Whether the payload is repeated with other hyperparameters (`isHPO`).
+    pub is_hpo: bool,
+    /// Whether inputs lie elsewhere and are read from there (`useVP`).
+    pub is_virtual_placement: bool,
+    /// Whether the parameters hold the set-up too (`noExecStrCnv`).
+    pub has_own_setup: bool,
+    /// Lists of names to be written to files (`writeToFile`), as PanDA writes it.
+    pub write_to_file: String,
+    /// The nucleus of the task, empty if none.
+    pub nucleus: String,
+    /// Address of the job's Dask scheduler (`scheduler_ip`), empty if none.
+    pub scheduler_ip: String,
+    /// Address of the job's Jupyter session (`session_ip`), empty if none.
+    pub session_ip: String,
+    /// Storage token of an input (`prodDBlockToken`): `local` demands a copy on the node.
+    pub storage_tokens: BTreeMap<Lfn, String>,
+    /// Secrets of the user for the payload. Never written to a log, a journal or a test trace.
+    #[serde(skip)]
+    pub secrets: Option<SecretText>,
+    /// Secrets for the pilot, for example of the server that takes logs. Never written either.
+    #[serde(skip)]
+    pub pilot_secrets: BTreeMap<String, SecretText>,
+}
+
+/// A program that is run before, beside or after the payload.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct JobStep {
+    /// URL or name of the program.
+    pub command: String,
+    /// Its arguments, one text.
+    pub args: String,
+}
+
+/// How a job's container is to be made (`containerOptions`). Empty texts are not stated.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ContainerOptions {
+    /// The command to run in the container in place of the payload's (`containerExec`).
+    pub exec: String,
+    /// The image (`containerImage`).
+    pub image: String,
+    /// Further arguments of the container's program (`execArgs`).
+    pub exec_args: String,
+}
+
+/// Whether outputs may go to another storage than the one that the job names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AlternativeStageOut {
+    /// The job does not say.
+    #[default]
+    Unspecified,
+    /// They may.
+    On,
+    /// They may not.
+    Off,
+}
+
+/// A secret that a server sent along. `Debug` and `Display` do not show it.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the secret, to be given to the one that it is meant for.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(hidden)")
+    }
+}
+
+impl fmt::Display for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_show_neither_in_logs_nor_in_what_is_written() {
+        let options = JobOptions {
+            secrets: Some(SecretText::new("s3cret")),
+            pilot_secrets: BTreeMap::from([("key".to_owned(), SecretText::new("s3cret"))]),
+            ..JobOptions::default()
+        };
+        assert!(!format!("{options:?}").contains("s3cret"));
+        assert_eq!(SecretText::new("s3cret").to_string(), "(hidden)");
+        assert_eq!(SecretText::new("s3cret").reveal(), "s3cret");
+    }
+}
