@@ -29,6 +29,8 @@ use crate::log::{self, LOG_FILE};
 const PARALLEL: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
 /// Largest script, in bytes.
 const SCRIPT_MAX: u64 = 100 << 20;
+/// Answers below 500 of servers that may answer better later: a time-out, and too many requests.
+const BUSY_STATUSES: [u16; 2] = [408, 429];
 /// Mode of a script.
 const SCRIPT_MODE: u32 = 0o755;
 
@@ -221,16 +223,8 @@ impl JobPlace {
             }
             ScriptPlan::Download { url, name } => {
                 let target = self.dir.join(name);
-                match client.get_to_file(url, &target, SCRIPT_MAX) {
-                    Ok(FileAnswer::Saved { size_bytes: 0 }) => {
-                        return Err(no_script(url, "it is empty"));
-                    }
-                    Ok(FileAnswer::Saved { .. }) => name,
-                    Ok(FileAnswer::Refused(answer)) => {
-                        return Err(no_script(url, &format!("HTTP status {}", answer.status)));
-                    }
-                    Err(error) => return Err(no_script(url, &log::chain(&error))),
-                }
+                download_script(client, url, &target)?;
+                name
             }
         };
         make_executable(&self.dir.join(name))
@@ -244,6 +238,24 @@ impl JobPlace {
 
 fn make_executable(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(SCRIPT_MODE))
+}
+
+/// Downloads a script. What may work later is 1324, all else 1149.
+fn download_script(client: &Client, url: &str, target: &Path) -> Result<(), Problem> {
+    let away = |why: &str| Problem::new(ErrorCode::ServiceNotAvailable, format!("`{url}`: {why}"));
+    match client.get_to_file(url, target, SCRIPT_MAX) {
+        Ok(FileAnswer::Saved { size_bytes: 0 }) => Err(no_script(url, "it is empty")),
+        Ok(FileAnswer::Saved { .. }) => Ok(()),
+        Ok(FileAnswer::Refused(answer)) => {
+            let why = format!("HTTP status {}", answer.status);
+            if answer.status >= 500 || BUSY_STATUSES.contains(&answer.status) {
+                return Err(away(&why));
+            }
+            Err(no_script(url, &why))
+        }
+        Err(error) if error.is_passing() => Err(away(&log::chain(&error))),
+        Err(error) => Err(no_script(url, &log::chain(&error))),
+    }
 }
 
 fn no_script(place: &str, why: &str) -> Problem {

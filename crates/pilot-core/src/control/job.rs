@@ -1,5 +1,6 @@
 //! One job's life, from acceptance to clean-up. [`PhaseName`] has the drawing.
 
+mod fetching;
 mod steps;
 
 use std::sync::Arc;
@@ -7,6 +8,8 @@ use std::sync::Arc;
 use ailurus_model::{
     Command, ErrorCode, Job, JobStatus, Moment, UpdateAnswer, update::PilotTiming,
 };
+
+use fetching::Fetch;
 
 use super::{
     phase::PhaseName,
@@ -20,10 +23,7 @@ use crate::{
     data::{LogPlan, StageOutPlan},
     input::{PayloadEnd, Site, UpdateFailure, UpdateNr},
     monitoring::JobLimits,
-    payload::{
-        ending::{EndReason, Step},
-        script::ScriptPlan,
-    },
+    payload::ending::{EndReason, Step},
     resource::life_limit,
 };
 
@@ -57,7 +57,7 @@ enum Phase {
     StagingIn {
         since: Moment,
         inputs: Wait,
-        script: ScriptWait,
+        script: Fetch,
     },
     Starting {
         since: Moment,
@@ -82,15 +82,6 @@ enum Phase {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
-    UnderWay,
-    Done,
-}
-
-/// As [`Wait`], for the script.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ScriptWait {
-    /// It is one of the inputs, so it is looked for once these are there.
-    AfterInputs(ScriptPlan),
     UnderWay,
     Done,
 }
@@ -260,8 +251,8 @@ impl JobLife {
             }
             Phase::Reporting { give_up_at } if *give_up_at <= now => self.abandon_report(turn),
             Phase::CleaningUp { give_up_at } if *give_up_at <= now => self.enter(turn, Phase::Over),
+            Phase::StagingIn { script, .. } => script.on_timeout(now, turn.out),
             Phase::Accepted
-            | Phase::StagingIn { .. }
             | Phase::Starting { .. }
             | Phase::Reporting { .. }
             | Phase::CleaningUp { .. }
@@ -275,9 +266,8 @@ impl JobLife {
             Phase::Running(running) => running.next_deadline(),
             Phase::StagingOut { .. } | Phase::SavingLog { .. } => self.stop.save_until(),
             Phase::Reporting { give_up_at } | Phase::CleaningUp { give_up_at } => Some(*give_up_at),
-            Phase::Accepted | Phase::StagingIn { .. } | Phase::Starting { .. } | Phase::Over => {
-                None
-            }
+            Phase::StagingIn { script, .. } => script.next_deadline(),
+            Phase::Accepted | Phase::Starting { .. } | Phase::Over => None,
         };
         let of_limit = self.next_limit().map(|(due, _)| due);
         [

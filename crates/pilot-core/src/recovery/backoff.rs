@@ -20,6 +20,12 @@ impl Backoff {
         last: Duration::from_secs(120),
     };
 
+    /// Pauses between tries to fetch a script.
+    pub const SCRIPT: Self = Self {
+        first: Duration::from_secs(1),
+        last: Duration::from_secs(60),
+    };
+
     /// Returns the pause after `failures` failures in a row, at least 1, spread by up to a
     /// quarter, so that many pilots do not come back together.
     #[must_use]

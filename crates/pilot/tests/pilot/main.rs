@@ -210,6 +210,16 @@ fn a_script_that_is_not_there_fails_the_job() {
 }
 
 #[test]
+fn a_script_whose_server_is_busy_for_a_while_costs_no_job() {
+    let run = Stage::new("run.sh", "#!/bin/sh\nexit 0\n")
+        .busy("/trf/run.sh", 1)
+        .run();
+    let status = run.last_update()["job_status"].clone();
+    assert_eq!(status, "finished", "{}", run.output);
+    assert_eq!(run.calls_to("/trf/run.sh").len(), 2);
+}
+
+#[test]
 fn a_script_from_elsewhere_is_not_fetched() {
     let mut stage = Stage::new("run.sh", "#!/bin/sh\nexit 0\n");
     stage.job["transformation"] = json!("http://example.org/run.sh");

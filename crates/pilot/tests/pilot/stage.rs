@@ -52,6 +52,7 @@ impl Stage {
             speaks: Speaks::V1,
             job: None,
             files: [].into(),
+            busy: [].into(),
             calls: Vec::new(),
         }));
         let server = stand_in::start(shared.clone());
@@ -77,6 +78,14 @@ impl Stage {
 
     pub(crate) fn speaking(self, speaks: Speaks) -> Self {
         self.shared.lock().expect("free").speaks = speaks;
+        self
+    }
+
+    /// The server answers so many requests for a path by 503.
+    pub(crate) fn busy(self, path: &str, times: u32) -> Self {
+        let mut shared = self.shared.lock().expect("free");
+        shared.busy.insert(path.to_owned(), times);
+        drop(shared);
         self
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) job: Option<Value>,
     /// Content by path.
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// How often a path is answered by 503 before it is served.
+    pub(crate) busy: BTreeMap<String, u32>,
     pub(crate) calls: Vec<Call>,
 }
 
@@ -60,6 +62,12 @@ fn answer(request: &Request, shared: &SharedState) -> (u16, Vec<u8>) {
         fields,
         has_token: request.header("authorization").is_some(),
     });
+    if let Some(left) = shared.busy.get_mut(request.target())
+        && *left > 0
+    {
+        *left -= 1;
+        return (503, b"busy".to_vec());
+    }
     if let Some(content) = shared.files.get(request.target()) {
         return (200, content.clone());
     }

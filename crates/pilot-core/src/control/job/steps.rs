@@ -5,7 +5,7 @@ use std::time::Duration;
 use ailurus_experiment::plan_payload;
 use ailurus_model::{ErrorCode, JobStatus};
 
-use super::{Directory, JobLife, Phase, ScriptWait, Standing, Turn, Wait};
+use super::{Directory, JobLife, Phase, Standing, Turn, Wait, fetching::Fetch};
 use crate::{
     JobEffect, Problem,
     config::Cleanup,
@@ -60,14 +60,7 @@ impl JobLife {
             turn.out.push(JobEffect::StageIn(stage_in));
             Wait::UnderWay
         };
-        let script = match plan {
-            ScriptPlan::None => ScriptWait::Done,
-            ScriptPlan::Input { .. } => ScriptWait::AfterInputs(plan),
-            ScriptPlan::Download { .. } | ScriptPlan::Copy { .. } => {
-                turn.out.push(JobEffect::FetchScript(plan));
-                ScriptWait::UnderWay
-            }
-        };
+        let script = Fetch::begin(plan, turn.out);
         let since = turn.now;
         let phase = Phase::StagingIn {
             since,
@@ -92,10 +85,7 @@ impl JobLife {
         if let Err(problem) = result {
             return self.fail_with_pilot(turn, problem);
         }
-        if let ScriptWait::AfterInputs(plan) = script {
-            turn.out.push(JobEffect::FetchScript(plan.clone()));
-            *script = ScriptWait::UnderWay;
-        }
+        script.on_inputs(turn.out);
         self.start_when_ready(turn);
     }
 
@@ -103,8 +93,10 @@ impl JobLife {
         let Phase::StagingIn { script, .. } = &mut self.phase else {
             return;
         };
-        *script = ScriptWait::Done;
-        match result {
+        if let Err(problem) = &result {
+            turn.notes.push(format!("no script yet: {problem}"));
+        }
+        match script.on_result(turn.now, result, turn.random) {
             Ok(()) => self.start_when_ready(turn),
             Err(problem) => {
                 turn.out.push(JobEffect::StopTransfers);
@@ -118,7 +110,7 @@ impl JobLife {
             self.phase,
             Phase::StagingIn {
                 inputs: Wait::Done,
-                script: ScriptWait::Done,
+                script: Fetch::Done,
                 ..
             }
         ) {

@@ -166,6 +166,44 @@ fn a_script_that_cannot_be_had_fails_the_job_and_stops_transfers() {
 }
 
 #[test]
+fn a_script_whose_server_is_away_is_fetched_again_after_growing_pauses() {
+    let mut bench = Bench::staging_in(job(1));
+    bench.words();
+    let mut waited = Duration::ZERO;
+    for _ in 1..8 {
+        bench.job(JobInput::ScriptReady(problem(
+            ErrorCode::ServiceNotAvailable,
+        )));
+        assert!(bench.words().is_empty());
+        let due = bench.core.next_deadline().expect("a pause");
+        let pause = due.since(bench.now);
+        assert!(pause > waited || pause >= Duration::from_secs(60));
+        waited = pause;
+        bench.pass(pause);
+        assert_eq!(bench.words(), ["script"]);
+    }
+    bench.job(JobInput::ScriptReady(problem(
+        ErrorCode::ServiceNotAvailable,
+    )));
+    assert_eq!(bench.words(), ["stop-transfers", "save-log"]);
+    bench.job(JobInput::LogSaved(stored()));
+    bench.answer(1);
+    assert_eq!(code(&bench.update()), 1324);
+}
+
+#[test]
+fn a_script_that_comes_at_the_second_try_starts_the_payload() {
+    let mut bench = Bench::staging_in(job(1));
+    bench.job(JobInput::ScriptReady(problem(
+        ErrorCode::ServiceNotAvailable,
+    )));
+    bench.pass_secs(2);
+    bench.words();
+    bench.job(JobInput::ScriptReady(Ok(())));
+    assert_eq!(bench.words(), ["start"]);
+}
+
+#[test]
 fn a_script_that_is_an_input_is_looked_for_when_the_inputs_are_there() {
     let mut job = job(1);
     job.inputs = vec![input_file("run.sh")];
