@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
-use ureq::{Agent, Body, Proxy, config::RedirectAuthHeaders, http};
+use ureq::{
+    Agent, Body, Proxy, config::RedirectAuthHeaders, http, unversioned::transport::DefaultConnector,
+};
 
 use crate::{
-    ClientConfig, ConfigError, HttpError, ProxyConfig, error::without_secrets, token::TokenFile,
-    trust::tls_config,
+    ClientConfig, ConfigError, HttpError, ProxyConfig, error::without_secrets,
+    resolve::HostResolver, token::TokenFile, trust::tls_config,
 };
 
 /// Most redirects that are followed.
@@ -95,7 +97,7 @@ impl Client {
     /// [`ConfigError`] if a certificate or key cannot be read, or the proxy's address is none.
     pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
         let proxy = config.proxy.as_ref().map(proxy_of).transpose()?;
-        let agent = Agent::config_builder()
+        let settings = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(proxy)
             .tls_config(tls_config(&config)?)
@@ -108,10 +110,13 @@ impl Client {
             .max_idle_age(IDLE_AGE_MAX)
             .timeout_connect(Some(config.timeouts.connect))
             .timeout_global(Some(config.timeouts.whole))
-            .build()
-            .new_agent();
+            .build();
         Ok(Self {
-            agent,
+            agent: Agent::with_parts(
+                settings,
+                DefaultConnector::default(),
+                HostResolver::of_system(),
+            ),
             token: config.token.map(|token| Arc::new(TokenFile::new(token))),
             response_max_bytes: config.response_max_bytes,
             download_timeout: config.timeouts.download,

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod error;
 mod gzip;
+mod resolve;
 mod secret;
 mod token;
 mod trust;
