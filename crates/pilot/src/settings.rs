@@ -115,45 +115,54 @@ impl Settings {
         let environment = Environment::read();
         let node = |what| move |source| SettingsError::Node { what, source };
         let launch_dir = std::env::current_dir().map_err(node("current directory"))?;
-        let server = server_address(&args.url, args.port);
+        let server = server_address(&args.server.url, args.server.port);
         let facts = node_facts();
         Ok(Self {
             core: core_config(args, &environment, (&facts, begin), &server)?,
             log: LogSettings {
-                detail: if args.debug {
+                detail: if args.directories.debug {
                     Detail::Debug
                 } else {
                     Detail::Info
                 },
-                has_file: !args.no_pilot_log,
+                has_file: !args.directories.no_pilot_log,
                 stdout: args
+                    .directories
                     .redirect_stdout
                     .as_ref()
                     .map(|file| launch_dir.join(file)),
             },
             client: client_config(args, &environment, &server),
-            server_use: if args.no_server_update {
+            server_use: if args.server.no_server_update {
                 ServerUse::FileOnly
             } else {
                 ServerUse::Updates
             },
             queue_data: place_of(
-                &args.queuedata_url,
+                args.server.queuedata_url.as_deref().unwrap_or_default(),
                 &format!("{server}/cache/schedconfig/{{pandaqueue}}.all.json"),
                 &launch_dir,
             )
-            .replace("{pandaqueue}", &args.queue),
+            .replace("{pandaqueue}", &args.jobs.queue),
             storage_data: place_of(
-                &args.storagedata_url,
+                args.server.storagedata_url.as_deref().unwrap_or_default(),
                 &format!("{server}/cache/ddmendpoints.json"),
                 &launch_dir,
             ),
             server,
-            base_dir: args.work_dir.as_ref().map(|dir| launch_dir.join(dir)),
+            base_dir: args
+                .directories
+                .work_dir
+                .as_ref()
+                .map(|dir| launch_dir.join(dir)),
             source_dir: environment
                 .get("PANDA_PILOT_SOURCE")
                 .map_or_else(|| launch_dir.join("pilot3"), PathBuf::from),
-            timing_file: args.timing_file.as_ref().map(|file| launch_dir.join(file)),
+            timing_file: args
+                .own
+                .timing_file
+                .as_ref()
+                .map(|file| launch_dir.join(file)),
             memory: facts
                 .memory_limit
                 .map_or(facts.memory_total, |it| it.min(facts.memory_total)),
@@ -185,41 +194,48 @@ fn core_config(
     (facts, begin): (&NodeFacts, Instant),
     server: &str,
 ) -> Result<PilotConfig, SettingsError> {
-    let mut profile = load_profile(&args.pilot_user, &args.profile_path)?;
+    let mut profile = load_profile(&args.jobs.pilot_user, &args.own.profile_path)?;
     for (given, limit) in [
-        (args.heartbeat, &mut profile.limits.heartbeat),
-        (args.sample_interval, &mut profile.limits.sample),
-        (args.looping_limit, &mut profile.limits.looping),
-        (args.kill_grace, &mut profile.limits.kill_grace),
+        (args.own.heartbeat, &mut profile.limits.heartbeat),
+        (args.own.sample_interval, &mut profile.limits.sample),
+        (args.own.looping_limit, &mut profile.limits.looping),
+        (args.own.kill_grace, &mut profile.limits.kill_grace),
     ] {
         *limit = given.unwrap_or(*limit);
     }
     let base_urls = [
-        args.base_urls.as_str(),
+        args.server.base_urls.as_str(),
         environment.get("PANDA_BASE_URLS").unwrap_or_default(),
     ];
     let named = base_urls.iter().flat_map(|list| list.split(','));
     let script_urls = named.chain([server]).filter(|url| !url.trim().is_empty());
     Ok(PilotConfig {
         profile,
-        queue: QueueName::new(&args.queue),
-        source_label: SourceLabel::new(&args.job_label),
-        version_tag: args.version_tag.clone(),
-        job_requests_max: args.job_requests,
-        job_failures_max: args.job_failures,
-        job_request_pause: args.job_request_pause,
+        queue: QueueName::new(&args.jobs.queue),
+        source_label: SourceLabel::new(&args.jobs.job_label),
+        version_tag: args.jobs.version_tag.clone(),
+        job_requests_max: args.jobs.job_requests,
+        job_failures_max: args.jobs.job_failures,
+        job_request_pause: args.own.job_request_pause,
         lifetime: lifetime(args, environment),
-        resource_type: some_text(&args.resource_type),
-        request: RequestDetails::default(),
-        next_job: if args.allow_same_user {
+        resource_type: some_text(args.jobs.resource_type.as_ref()),
+        request: RequestDetails {
+            working_group: some_text(args.jobs.working_group.as_ref()),
+            country_group: some_text(args.jobs.country_group.as_ref()),
+            allows_other_country: args.jobs.allow_other_country,
+            job_type: some_text(args.jobs.job_type.as_ref()),
+            is_via_topic: false,
+            cpu_mhz: clock_mhz(facts),
+        },
+        next_job: if args.jobs.allow_same_user {
             NextJob::SameTask
         } else {
             NextJob::Any
         },
         script_urls: script_urls.map(str::to_owned).collect(),
-        input_dir: some_directory(&args.input_dir),
-        output_dir: some_directory(&args.output_dir),
-        cleanup: if args.cleanup {
+        input_dir: some_directory(args.directories.input_dir.as_ref()),
+        output_dir: some_directory(args.directories.output_dir.as_ref()),
+        cleanup: if args.directories.cleanup {
             Cleanup::Remove
         } else {
             Cleanup::Keep
@@ -231,18 +247,24 @@ fn core_config(
     })
 }
 
+/// The clock in whole MHz, if the node says it.
+fn clock_mhz(facts: &NodeFacts) -> Option<u32> {
+    let rounded = format!("{:.0}", facts.cpu.mhz);
+    rounded.parse().ok().filter(|mhz| *mhz > 0)
+}
+
 fn lifetime(args: &Args, environment: &Environment) -> Duration {
     let overruled = environment
         .get("PANDAPILOT_LIFETIME")
         .and_then(|text| text.parse().ok());
-    Duration::from_secs(overruled.unwrap_or(args.lifetime))
+    Duration::from_secs(overruled.unwrap_or(args.jobs.lifetime.into()))
 }
 
-fn some_text(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
+fn some_text(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
 }
 
-fn some_directory(text: &str) -> Option<String> {
+fn some_directory(text: Option<&String>) -> Option<String> {
     some_text(text).map(|text| fixed(text.into()).display().to_string())
 }
 
@@ -253,10 +275,10 @@ fn identity(args: &Args, environment: &Environment, facts: &NodeFacts) -> Identi
     let parts = [
         Some(log_url),
         batch_type,
-        Some(&args.version_tag),
+        Some(&args.jobs.version_tag),
         Some(VERSION),
     ];
-    let is_worker = !args.no_worker_status && !args.no_server_update;
+    let is_worker = !args.server.no_worker_status && !args.server.no_server_update;
     Identity {
         node: environment.node_name(&facts.host_name),
         scheduler_id: environment
@@ -288,11 +310,12 @@ fn cpu_unit(facts: &NodeFacts) -> String {
 fn client_config(args: &Args, environment: &Environment, server: &str) -> ClientConfig {
     let is_https = server.starts_with("https://");
     let proxy_file = args
+        .credentials
         .certificate
         .clone()
         .or_else(|| environment.get("X509_USER_PROXY").map(PathBuf::from));
     let ca_directory = [
-        args.ca_directory.clone(),
+        args.credentials.ca_directory.clone(),
         environment.get("X509_CERT_DIR").map(PathBuf::from),
         Some(PathBuf::from(GRID_CA_DIRECTORY)),
     ];
@@ -305,7 +328,7 @@ fn client_config(args: &Args, environment: &Environment, server: &str) -> Client
             .find(|directory| is_https && directory.is_dir())
             .map(fixed)
             .map_or(Trust::BuiltIn, Trust::Directory),
-        verification: if args.no_server_verification {
+        verification: if args.own.no_server_verification {
             Verification::Off
         } else {
             Verification::On

@@ -1,0 +1,95 @@
+//! Options of Pilot 3 that change nothing here.
+
+use super::values::{bool_text, count};
+
+/// Pilot 3's workflows. Those with `production` and `analysis` are other names of the generic ones.
+const WORKFLOWS: [&str; 9] = [
+    "generic",
+    "generic_hpc",
+    "production",
+    "production_hpc",
+    "analysis",
+    "analysis_hpc",
+    "eventservice_hpc",
+    "stager",
+    "payload_stageout",
+];
+
+/// Options of Pilot 3 that change nothing here.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Accepted without effect, because wrappers and Harvester give them")]
+pub(super) struct Accepted {
+    /// Workflow: there is one
+    #[arg(short = 'w', long, default_value = "generic", hide_default_value = true, value_name = "X",
+        value_parser = WORKFLOWS, hide_possible_values = true)]
+    workflow: String,
+    /// Obsolete in Pilot 3 too
+    #[arg(short = 'r', long, value_name = "X")]
+    resource: Option<String>,
+    /// Obsolete in Pilot 3 too
+    #[arg(short = 's', long, value_name = "X")]
+    site: Option<String>,
+    /// CVMFS is not checked; what must be there, the profile says
+    #[arg(short = 'b', long = "nocvmfs")]
+    no_cvmfs: bool,
+    /// Payloads have no proxy of their own
+    #[arg(short = 'u', long = "verifypayloadproxy")]
+    verify_payload_proxy: bool,
+    /// There is no stager workflow
+    #[arg(short = 'L', long = "leasetime", value_name = "X", value_parser = count, allow_negative_numbers = true)]
+    lease_time: Option<u32>,
+    /// HTTPS follows from the URL
+    #[arg(long, value_name = "X", value_parser = bool_text)]
+    use_https: Option<bool>,
+    /// Transfers are tried as often as the profile says
+    #[arg(long, value_name = "X", value_parser = count, allow_negative_numbers = true)]
+    stageout_attempts: Option<u32>,
+    /// No message broker is listened to
+    #[arg(long)]
+    subscribe_to_msgsvc: bool,
+    /// Logs are not sent in real time
+    #[arg(long)]
+    use_realtime_logging: bool,
+    /// Logs are not sent in real time
+    #[arg(long, value_name = "X")]
+    realtime_logging_server: Option<String>,
+    /// Logs are not sent in real time
+    #[arg(long, value_name = "X")]
+    realtime_logname: Option<String>,
+    /// No traces are sent
+    #[arg(long, value_name = "X", value_parser = bool_text)]
+    use_rucio_traces: Option<bool>,
+    /// Rucio is not asked
+    #[arg(long, value_name = "X")]
+    rucio_host: Option<String>,
+    /// There is no file mode: the server is asked
+    #[arg(long, value_name = "X")]
+    harvester_workdir: Option<String>,
+    /// There is no file mode: the server is asked
+    #[arg(long, value_name = "X")]
+    harvester_datadir: Option<String>,
+    /// There is no file mode: the server is asked
+    #[arg(long, value_name = "X")]
+    harvester_eventstatusdump: Option<String>,
+    /// There is no file mode: the server is asked
+    #[arg(long, value_name = "X")]
+    harvester_workerattributes: Option<String>,
+    /// There is no file mode: the server is asked
+    #[arg(long, value_name = "X")]
+    harvester_submit_mode: Option<String>,
+    /// Inputs always go to the job's directory
+    #[arg(long, value_name = "X")]
+    input_destination_dir: Option<String>,
+    /// There are no HPC modules
+    #[arg(long, value_name = "X")]
+    hpc_resource: Option<String>,
+    /// Not evaluated in Pilot 3 either
+    #[arg(long, value_name = "X")]
+    hpc_mode: Option<String>,
+    /// There is no event service
+    #[arg(long, value_name = "X")]
+    es_executor_type: Option<String>,
+    /// Pods are treated like other nodes
+    #[arg(long)]
+    pod: bool,
+}
