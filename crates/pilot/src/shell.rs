@@ -31,8 +31,8 @@ use signal_hook::{
 
 use crate::{
     data::JobPlace,
+    link::{self, Link},
     log,
-    server::{JOB_FILE, ServerLink},
     settings::{Settings, VERSION},
     site,
     timing::{Mark, Timing},
@@ -131,7 +131,7 @@ struct Shell {
     settings: Settings,
     home: PathBuf,
     sender: SyncSender<Message>,
-    server: Arc<ServerLink>,
+    link: Arc<dyn Link>,
     /// Without a token, for servers that are not the PanDA server.
     public: Client,
     job: Option<JobTools>,
@@ -162,27 +162,14 @@ impl Shell {
                 ..settings.client.clone()
             })?
         };
-        let launch_dir = &settings.launch_dir;
-        let job_files = [launch_dir.parent(), Some(launch_dir)];
-        let job_files = job_files
-            .into_iter()
-            .flatten()
-            .map(|dir| dir.join(JOB_FILE))
-            .collect();
-        let address = settings.server.clone();
-        let server = ServerLink::new(
-            client,
-            address,
-            settings.server_use,
-            (home.clone(), job_files),
-        );
+        let link = link::make(&settings, client, &home);
         Ok(Self {
             core: PilotCore::new(settings.core.clone()),
             timing: Timing::new(settings.begin),
             settings,
             home,
             sender,
-            server: Arc::new(server),
+            link,
             public,
             job: None,
             has_left: None,
@@ -201,6 +188,7 @@ impl Shell {
             }
             if next_beat <= Instant::now() {
                 work_dir::write_heartbeat(&self.home);
+                self.link.beat();
                 if n_beats % BEATS_PER_LOG_LINE == BEATS_PER_LOG_LINE - 1 {
                     self.tell_alive();
                 }
@@ -288,10 +276,10 @@ impl Shell {
             Effect::MeasureNode => self.measure_node(),
             Effect::AcquireJob(request) => {
                 self.timing.set(Mark::RequestSent);
-                let server = self.server.clone();
+                let link = self.link.clone();
                 let fallback = Input::AcquireFailed("the request ended badly".into());
                 spawn(&self.sender, "ask", fallback, move |_| {
-                    server.acquire(&request)
+                    link.acquire(&request)
                 });
             }
             Effect::ReportWorker(phase) => {
@@ -299,10 +287,10 @@ impl Shell {
                 let Some(ids) = identity.harvester_id.clone().zip(identity.worker_id) else {
                     return;
                 };
-                let server = self.server.clone();
+                let link = self.link.clone();
                 let place = (self.settings.core.queue.clone(), identity.node.clone());
                 spawn(&self.sender, "worker", Input::WorkerReported, move |_| {
-                    server.report_worker(phase, ids, place);
+                    link.report_worker(phase, ids, place);
                     Input::WorkerReported
                 });
             }
@@ -345,6 +333,7 @@ impl Shell {
     fn leave(&self, exit: PilotExit) -> u8 {
         let code = exit.code();
         let error = exit.error.map_or(0, ErrorCode::number);
+        self.link.close(exit);
         tracing::info!("pilot has finished (exit code={error}, shell exit code={code})");
         if self.home != self.settings.launch_dir && self.settings.core.cleanup == Cleanup::Remove {
             if let Err(error) = std::env::set_current_dir(&self.settings.launch_dir) {

@@ -73,11 +73,11 @@ impl Shell {
         {
             self.timing.write(path, update.panda_id);
         }
-        let server = self.server.clone();
+        let link = self.link.clone();
         let answered = move |result| of_job(ticket, JobInput::UpdateAnswered { nr, result });
         let fallback = answered(Err(UpdateFailure::Unreachable(BAD_END.into())));
         spawn(&self.sender, "update", fallback, move |_| {
-            answered(server.update(&update))
+            answered(link.update(&update))
         });
     }
 

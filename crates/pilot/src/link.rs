@@ -1,0 +1,75 @@
+//! Who gives jobs and takes updates: the PanDA server, or something in its place.
+//!
+//! The shell knows only [`Link`]. All calls may block; each comes from a thread of its own.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use ailurus_http::Client;
+use ailurus_model::{
+    HarvesterId, JobRequest, JobUpdate, NodeName, QueueName, UpdateAnswer, WorkerId,
+};
+use ailurus_pilot_core::{Input, PilotExit, effect::WorkerPhase, input::UpdateFailure};
+
+use crate::{
+    server::{JOB_FILE, ServerLink},
+    settings::Settings,
+};
+
+/// Gives jobs and takes updates.
+pub(crate) trait Link: fmt::Debug + Send + Sync {
+    /// Asks for jobs.
+    fn acquire(&self, request: &JobRequest) -> Input;
+
+    /// Hands over an update.
+    fn update(&self, update: &JobUpdate) -> Result<UpdateAnswer, UpdateFailure>;
+
+    /// Tells that the worker starts or ends. Whether anybody hears it changes nothing.
+    fn report_worker(
+        &self,
+        phase: WorkerPhase,
+        worker: (HarvesterId, WorkerId),
+        place: (QueueName, NodeName),
+    );
+
+    /// Shows that the pilot is alive. Called about once a minute by the loop: quick.
+    fn beat(&self) {}
+
+    /// Says that the pilot is over.
+    fn close(&self, _exit: PilotExit) {}
+}
+
+impl Link for ServerLink {
+    fn acquire(&self, request: &JobRequest) -> Input {
+        Self::acquire(self, request)
+    }
+
+    fn update(&self, update: &JobUpdate) -> Result<UpdateAnswer, UpdateFailure> {
+        Self::update(self, update)
+    }
+
+    fn report_worker(
+        &self,
+        phase: WorkerPhase,
+        worker: (HarvesterId, WorkerId),
+        place: (QueueName, NodeName),
+    ) {
+        Self::report_worker(self, phase, worker, place);
+    }
+}
+
+/// Makes the link that the settings ask for.
+pub(crate) fn make(settings: &Settings, client: Client, home: &Path) -> Arc<dyn Link> {
+    let launch_dir = &settings.launch_dir;
+    let job_files = [launch_dir.parent(), Some(launch_dir)];
+    let job_files = job_files
+        .into_iter()
+        .flatten()
+        .map(|dir| dir.join(JOB_FILE))
+        .collect();
+    Arc::new(ServerLink::new(
+        client,
+        settings.server.clone(),
+        settings.server_use,
+        (home.to_owned(), job_files),
+    ))
+}
