@@ -1,18 +1,17 @@
-//! What the node is: name, processors, memory.
+//! What the node is: name, processors, memory, disks, network.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use ailurus_model::{ByteCount, NodeName};
 
-use crate::text::{
-    CpuInfo, parse_cgroup_path, parse_cpu_max, parse_cpuinfo, parse_meminfo, parse_memory_max,
+use crate::{
+    cgroup::{CGROUP_ROOT, SlotLimits, slot_limits},
+    devices::{Interface, disk_total, interfaces},
+    text::{CpuInfo, parse_cpuinfo, parse_meminfo},
 };
 
-/// Where the unified cgroup hierarchy is mounted.
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+/// Where the kernel describes devices.
+const DEVICES: &str = "/sys";
 
 /// A description of the node. What cannot be found out is empty or zero.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +29,21 @@ pub struct NodeFacts {
     pub memory_total: ByteCount,
     /// Memory that this process's cgroups allow, if they limit it.
     pub memory_limit: Option<ByteCount>,
+    /// Swap of the node.
+    pub swap_total: ByteCount,
+    /// Size of all disks of the node, virtual ones left out.
+    pub disk_total: ByteCount,
+    /// The node's network interfaces that are up, loopback left out.
+    pub interfaces: Vec<Interface>,
+}
+
+impl NodeFacts {
+    /// Returns the memory that jobs of this pilot may use: the node's, or less if groups limit it.
+    #[must_use]
+    pub fn memory(&self) -> ByteCount {
+        let limit = self.memory_limit.unwrap_or(self.memory_total);
+        limit.min(self.memory_total)
+    }
 }
 
 /// Looks at the node.
@@ -37,37 +51,26 @@ pub struct NodeFacts {
 pub fn node_facts() -> NodeFacts {
     let cpu = parse_cpuinfo(&text_of("/proc/cpuinfo"));
     let cgroup = text_of("/proc/self/cgroup");
-    let cgroups = cgroups_of(Path::new(CGROUP_ROOT), parse_cgroup_path(&cgroup));
+    let limits = slot_limits(Path::new(CGROUP_ROOT), &cgroup);
+    let memory = text_of("/proc/meminfo");
+    let kib = |name| ByteCount::from_kib(parse_meminfo(&memory, name).unwrap_or(0));
     NodeFacts {
         host_name: NodeName::new(text_of("/proc/sys/kernel/hostname").trim()),
         architecture: std::env::consts::ARCH,
-        cores: cores(cpu.n_processors, &cgroups),
+        cores: cores(cpu.n_processors, &limits),
         cpu,
-        memory_total: ByteCount::from_kib(
-            parse_meminfo(&text_of("/proc/meminfo"), "MemTotal:").unwrap_or(0),
-        ),
-        memory_limit: memory_limit(&cgroups),
+        memory_total: kib("MemTotal:"),
+        memory_limit: limits.memory,
+        swap_total: kib("SwapTotal:"),
+        disk_total: disk_total(Path::new(DEVICES)),
+        interfaces: interfaces(Path::new(DEVICES)),
     }
 }
 
-/// Returns a cgroup and all above it, without the root, which has no limits.
-fn cgroups_of(root: &Path, path: Option<&str>) -> Vec<PathBuf> {
-    let Some(path) = path else { return Vec::new() };
-    root.join(path.trim_start_matches('/'))
-        .ancestors()
-        .take_while(|it| *it != root && it.starts_with(root))
-        .map(Path::to_owned)
-        .collect()
-}
-
-fn cores(n_processors: u32, cgroups: &[PathBuf]) -> u32 {
+fn cores(n_processors: u32, limits: &SlotLimits) -> u32 {
     let by_affinity = rustix::thread::sched_getaffinity(None).map_or(n_processors, |it| it.count());
-    cgroups
-        .iter()
-        .filter_map(|cgroup| parse_cpu_max(&text_of(cgroup.join("cpu.max"))))
-        .map(whole_cores)
-        .fold(by_affinity, u32::min)
-        .max(1)
+    let by_quota = limits.cores.map_or(u32::MAX, whole_cores);
+    by_affinity.min(by_quota).max(1)
 }
 
 /// Rounds up: 1.5 cores run two processes side by side.
@@ -78,14 +81,6 @@ fn cores(n_processors: u32, cgroups: &[PathBuf]) -> u32 {
 )]
 fn whole_cores(cores: f64) -> u32 {
     cores.ceil().clamp(1.0, f64::from(u32::MAX)) as u32
-}
-
-fn memory_limit(cgroups: &[PathBuf]) -> Option<ByteCount> {
-    cgroups
-        .iter()
-        .filter_map(|cgroup| parse_memory_max(&text_of(cgroup.join("memory.max"))))
-        .min()
-        .map(ByteCount::from_bytes)
 }
 
 /// Returns a file's text, empty if it cannot be read.
@@ -108,24 +103,21 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_cgroup_above_counts() {
-        let root = tempfile::tempdir().expect("space");
-        let job = root.path().join("slurm/job_17");
-        fs::create_dir_all(&job).expect("space");
-        fs::write(root.path().join("slurm/cpu.max"), "150000 100000\n").expect("space");
-        fs::write(job.join("cpu.max"), "max 100000\n").expect("space");
-        fs::write(root.path().join("slurm/memory.max"), "4096\n").expect("space");
-        fs::write(job.join("memory.max"), "2048\n").expect("space");
-        let cgroups = cgroups_of(root.path(), Some("/slurm/job_17"));
-        assert_eq!(cgroups.len(), 2);
-        assert!(cores(64, &cgroups) <= 2);
-        assert_eq!(memory_limit(&cgroups), Some(ByteCount::from_bytes(2048)));
+    fn this_nodes_processors_fit_together() {
+        let facts = node_facts();
+        let cpu = &facts.cpu;
+        assert!(cpu.n_processors >= facts.cores);
+        assert!(cpu.threads_per_core() >= 1);
+        assert!(facts.memory() <= facts.memory_total);
     }
 
     #[test]
-    fn without_cgroups_there_are_no_limits() {
-        assert!(cgroups_of(Path::new("/sys"), None).is_empty());
-        assert!(cgroups_of(Path::new("/sys"), Some("/")).is_empty());
-        assert_eq!(memory_limit(&[]), None);
+    fn a_quota_limits_the_cores() {
+        let limits = SlotLimits {
+            cores: Some(0.5),
+            ..SlotLimits::default()
+        };
+        assert_eq!(cores(64, &limits), 1);
+        assert_eq!((whole_cores(1.5), whole_cores(2.0)), (2, 2));
     }
 }

@@ -1,20 +1,35 @@
 //! Measures the processes below one process, in one pass over `/proc`.
+//!
+//! Everything but proportional memory is read from one short text a process. Proportional memory
+//! makes the kernel walk over the process's page tables, so it is looked at less often, the more
+//! rarely the longer it takes; in between it is taken to follow resident memory. A payload that has
+//! a control group of version 2 for itself is asked for its memory there, which is cheap and exact.
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::Read,
-    time::Duration,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use ailurus_model::{ByteCount, usage::UsageSample};
 
-use crate::text::{
-    IoCounters, StatLine, parse_io, parse_smaps_rollup, parse_stat, parse_status_swap,
+use crate::{
+    cgroup::{CGROUP_ROOT, GroupUse, group_use, own_group},
+    proc_reader::ProcReader,
+    process_text::{
+        IoCounters, StatLine, parse_io, parse_smaps_rollup, parse_stat, parse_status_swap,
+    },
 };
 
-/// Most bytes of one file in `/proc` that are read.
-const FILE_MAX_BYTES: u64 = 64 << 10;
+/// Time between two looks at proportional memory, as between two of prmon's under Pilot 3.
+const PROPORTIONAL_PERIOD: Duration = Duration::from_secs(60);
+/// Such a look may take one part in this many of the time until the next.
+const PROPORTIONAL_SHARE: u32 = 200;
+/// Resident memory that grew by this part since is a reason to look again earlier.
+const GROWTH_DIVISOR: u64 = 8;
+/// An earlier look may take one part in this many of the time since the last.
+const EARLY_SHARE: u32 = 20;
 
 /// Measures all descendants of one process again and again.
 ///
@@ -23,11 +38,39 @@ const FILE_MAX_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub struct Sampler {
     root: i32,
+    reader: ProcReader,
+    /// All processes of the system by number; kept for its room.
+    stats: BTreeMap<i32, StatLine>,
+    pids: Vec<i32>,
+    tree: Vec<i32>,
+    proportional: Proportional,
+    group: Group,
+    last_group_use: Option<GroupUse>,
     /// Totals never fall, also when a process ends whose parent does not wait for it.
     highest: UsageSample,
-    buffer: Vec<u8>,
     page_bytes: u64,
     ticks_per_second: u64,
+}
+
+/// The payload's control group.
+#[derive(Debug)]
+enum Group {
+    /// Looked for when there is a process.
+    Unknown,
+    /// It has none for itself.
+    None,
+    /// Its directory.
+    Own(PathBuf),
+}
+
+/// The last look at proportional memory.
+#[derive(Debug, Default)]
+struct Proportional {
+    looked: Option<Instant>,
+    took: Duration,
+    rss: ByteCount,
+    pss: ByteCount,
+    swap: ByteCount,
 }
 
 impl Sampler {
@@ -36,8 +79,14 @@ impl Sampler {
     pub fn below(root: u32) -> Self {
         Self {
             root: i32::try_from(root).unwrap_or(i32::MAX),
+            reader: ProcReader::new("/proc"),
+            stats: BTreeMap::new(),
+            pids: Vec::new(),
+            tree: Vec::new(),
+            proportional: Proportional::default(),
+            group: Group::Unknown,
+            last_group_use: None,
             highest: UsageSample::default(),
-            buffer: Vec::new(),
             page_bytes: u64::try_from(rustix::param::page_size()).unwrap_or(4096),
             ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
         }
@@ -49,66 +98,130 @@ impl Sampler {
     /// counted as far as they were seen. Where proportional memory may not be read, for processes
     /// of another account, resident memory stands for it.
     pub fn sample(&mut self) -> Option<UsageSample> {
-        let stats = self.read_stats();
-        let root = *stats.get(&self.root)?;
+        self.read_stats();
+        let root = *self.stats.get(&self.root)?;
+        descendants_of(self.root, &self.stats, &mut self.tree);
+        let tree = std::mem::take(&mut self.tree);
         let mut sample = UsageSample::default();
         let mut user_ticks = root.children_user_ticks;
         let mut system_ticks = root.children_system_ticks;
         self.add_io(self.root, &mut sample);
-        for pid in descendants_of(self.root, &stats) {
-            let stat = &stats[&pid];
+        for pid in &tree {
+            let stat = self.stats[pid];
             user_ticks += stat.user_ticks + stat.children_user_ticks;
             system_ticks += stat.system_ticks + stat.children_system_ticks;
-            self.add_io(pid, &mut sample);
-            if !matches!(stat.state, 'Z' | 'X' | 'x') {
-                self.add_memory(pid, stat, &mut sample);
+            self.add_io(*pid, &mut sample);
+            if stat.is_alive() {
+                let rss = ByteCount::from_bytes(stat.rss_pages.saturating_mul(self.page_bytes));
+                sample.rss = sample.rss.plus(rss);
+                sample.vmem = sample.vmem.plus(ByteCount::from_bytes(stat.vmem_bytes));
                 sample.n_processes += 1;
                 sample.n_threads += stat.n_threads;
             }
         }
         sample.cpu_user = self.duration(user_ticks);
         sample.cpu_system = self.duration(system_ticks);
+        self.look_at_group(&tree);
+        if let Some(group) = self.last_group_use {
+            (sample.pss, sample.swap) = (group.memory.min(sample.rss), group.swap);
+            sample.cpu_user = sample.cpu_user.max(group.cpu_user);
+            sample.cpu_system = sample.cpu_system.max(group.cpu_system);
+        } else {
+            (sample.pss, sample.swap) = self.proportional(sample.rss, &tree);
+        }
+        self.tree = tree;
         self.keep_totals(&mut sample);
         Some(sample)
     }
 
-    fn read_stats(&mut self) -> BTreeMap<i32, StatLine> {
-        let Ok(entries) = fs::read_dir("/proc") else {
-            return BTreeMap::new();
-        };
-        entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter_map(|pid| Some((pid, parse_stat(self.read(pid, "stat")?.as_ref())?)))
-            .collect()
+    /// The processes of the last sample.
+    #[must_use]
+    pub fn processes(&self) -> &[i32] {
+        &self.tree
     }
 
-    fn add_memory(&mut self, pid: i32, stat: &StatLine, sample: &mut UsageSample) {
-        let rss = ByteCount::from_bytes(stat.rss_pages.saturating_mul(self.page_bytes));
-        sample.rss = sample.rss.plus(rss);
-        sample.vmem = sample.vmem.plus(ByteCount::from_bytes(stat.vmem_bytes));
-        let rollup = self
-            .read(pid, "smaps_rollup")
-            .and_then(|text| parse_smaps_rollup(&text));
-        let (pss, swap) = match rollup {
-            Some(rollup) => (
-                ByteCount::from_kib(rollup.pss_kib),
-                ByteCount::from_kib(rollup.swap_kib),
-            ),
-            None => {
-                let status = self.read(pid, "status").unwrap_or_default();
-                (rss, ByteCount::from_kib(parse_status_swap(&status)))
+    /// What the payload's control group said at the last sample, if it has one for itself.
+    #[must_use]
+    pub const fn group_use(&self) -> Option<GroupUse> {
+        self.last_group_use
+    }
+
+    fn read_stats(&mut self) {
+        self.reader.pids(&mut self.pids);
+        self.stats.clear();
+        for pid in &self.pids {
+            if let Some(stat) = self.reader.read(*pid, "stat").and_then(parse_stat) {
+                self.stats.insert(*pid, stat);
             }
-        };
-        sample.pss = sample.pss.plus(pss);
-        sample.swap = sample.swap.plus(swap);
+        }
+    }
+
+    fn look_at_group(&mut self, tree: &[i32]) {
+        if matches!(self.group, Group::Unknown)
+            && let Some(first) = tree.first()
+        {
+            self.group = self.find_group(*first).map_or(Group::None, Group::Own);
+        }
+        if let Group::Own(path) = &self.group {
+            self.last_group_use = group_use(path);
+        }
+    }
+
+    fn find_group(&mut self, pid: i32) -> Option<PathBuf> {
+        let of_payload = self.reader.read(pid, "cgroup")?;
+        let of_payload = String::from_utf8_lossy(of_payload).into_owned();
+        let of_pilot = fs::read_to_string("/proc/self/cgroup").ok()?;
+        own_group(Path::new(CGROUP_ROOT), &of_payload, &of_pilot)
+    }
+
+    /// Returns proportional and swapped memory: measured, or as it follows from the last look.
+    fn proportional(&mut self, rss: ByteCount, tree: &[i32]) -> (ByteCount, ByteCount) {
+        let begin = Instant::now();
+        if self.proportional.is_due(begin, rss) {
+            let (pss, swap) = self.measure_proportional(tree);
+            self.proportional = Proportional {
+                looked: Some(begin),
+                took: begin.elapsed(),
+                rss,
+                pss,
+                swap,
+            };
+        }
+        self.proportional.scaled_to(rss)
+    }
+
+    fn measure_proportional(&mut self, tree: &[i32]) -> (ByteCount, ByteCount) {
+        let (mut pss, mut swap) = (ByteCount::ZERO, ByteCount::ZERO);
+        for pid in tree {
+            let stat = self.stats[pid];
+            if !stat.is_alive() {
+                continue;
+            }
+            let rollup = self
+                .reader
+                .read(*pid, "smaps_rollup")
+                .and_then(parse_smaps_rollup);
+            let (of_process, swapped) = match rollup {
+                Some(rollup) => (ByteCount::from_kib(rollup.pss_kib), rollup.swap_kib),
+                None => (
+                    ByteCount::from_bytes(stat.rss_pages.saturating_mul(self.page_bytes)),
+                    self.reader
+                        .read(*pid, "status")
+                        .map_or(0, parse_status_swap),
+                ),
+            };
+            pss = pss.plus(of_process);
+            swap = swap.plus(ByteCount::from_kib(swapped));
+        }
+        (pss, swap)
     }
 
     /// Adds a process's I/O, to which the kernel adds that of its ended children.
     fn add_io(&mut self, pid: i32, sample: &mut UsageSample) {
         let io = self
+            .reader
             .read(pid, "io")
-            .map_or_else(IoCounters::default, |text| parse_io(&text));
+            .map_or_else(IoCounters::default, parse_io);
         let add = |total: &mut ByteCount, bytes| *total = total.plus(ByteCount::from_bytes(bytes));
         add(&mut sample.read_chars, io.read_chars);
         add(&mut sample.write_chars, io.write_chars);
@@ -130,36 +243,52 @@ impl Sampler {
     fn duration(&self, ticks: u64) -> Duration {
         Duration::from_millis(ticks.saturating_mul(1000) / self.ticks_per_second)
     }
+}
 
-    /// Reads a file of a process; none if it is gone or may not be read.
-    fn read(&mut self, pid: i32, name: &str) -> Option<std::borrow::Cow<'_, str>> {
-        self.buffer.clear();
-        File::open(format!("/proc/{pid}/{name}"))
-            .ok()?
-            .take(FILE_MAX_BYTES)
-            .read_to_end(&mut self.buffer)
-            .ok()?;
-        Some(String::from_utf8_lossy(&self.buffer))
+impl Proportional {
+    fn is_due(&self, now: Instant, rss: ByteCount) -> bool {
+        let Some(looked) = self.looked else {
+            return true;
+        };
+        let age = now.duration_since(looked);
+        let grown = self.rss.as_bytes() + self.rss.as_bytes() / GROWTH_DIVISOR;
+        age >= PROPORTIONAL_PERIOD.max(self.took * PROPORTIONAL_SHARE)
+            || (rss.as_bytes() > grown && age >= self.took * EARLY_SHARE)
+    }
+
+    /// Shared pages keep their part of resident memory until the next look.
+    fn scaled_to(&self, rss: ByteCount) -> (ByteCount, ByteCount) {
+        if rss == self.rss || self.rss == ByteCount::ZERO {
+            return (self.pss, self.swap);
+        }
+        let (pss, new, old) = (self.pss.as_bytes(), rss.as_bytes(), self.rss.as_bytes());
+        let scaled = u128::from(pss) * u128::from(new) / u128::from(old);
+        let scaled = u64::try_from(scaled).unwrap_or(u64::MAX);
+        (ByteCount::from_bytes(scaled), self.swap)
     }
 }
 
-/// Returns the descendants of `root`, without itself.
-fn descendants_of(root: i32, stats: &BTreeMap<i32, StatLine>) -> Vec<i32> {
-    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    for (pid, stat) in stats {
-        // Each process has one parent, so no process is met twice; a ring can only be a misread.
-        if *pid != root {
-            children.entry(stat.parent).or_default().push(*pid);
-        }
+/// Puts the descendants of `root`, without itself, into `found`.
+fn descendants_of(root: i32, stats: &BTreeMap<i32, StatLine>, found: &mut Vec<i32>) {
+    found.clear();
+    let mut children: Vec<(i32, i32)> = stats
+        .iter()
+        .filter(|(pid, _)| **pid != root)
+        .map(|(pid, stat)| (stat.parent, *pid))
+        .collect();
+    children.sort_unstable();
+    // Each process has one parent, so no process is met twice unless there is a ring, which can
+    // only be a misread; a ring does not hang below the root.
+    let mut next = 0;
+    let mut parent = root;
+    loop {
+        let begin = children.partition_point(|(of, _)| *of < parent);
+        let of_parent = children[begin..].iter().take_while(|(of, _)| *of == parent);
+        found.extend(of_parent.map(|(_, pid)| *pid));
+        let Some(pid) = found.get(next) else { return };
+        parent = *pid;
+        next += 1;
     }
-    let mut found = Vec::new();
-    let mut backlog = vec![root];
-    while let Some(parent) = backlog.pop() {
-        let of_parent = children.remove(&parent).unwrap_or_default();
-        found.extend(&of_parent);
-        backlog.extend(of_parent);
-    }
-    found
 }
 
 #[cfg(test)]
@@ -253,6 +382,43 @@ mod tests {
             rss_pages: 0,
         };
         let stats = BTreeMap::from([(2, stat(4)), (3, stat(2)), (4, stat(3)), (9, stat(1))]);
-        assert_eq!(descendants_of(2, &stats), [3, 4]);
+        let mut found = vec![7];
+        descendants_of(2, &stats, &mut found);
+        assert_eq!(found, [3, 4]);
+    }
+
+    #[test]
+    fn shared_memory_follows_resident_memory_between_two_looks() {
+        let mib = ByteCount::from_mib;
+        let last = Proportional {
+            looked: Some(Instant::now()),
+            took: Duration::from_millis(10),
+            rss: mib(100),
+            pss: mib(60),
+            swap: mib(1),
+        };
+        assert_eq!(last.scaled_to(mib(100)), (mib(60), mib(1)));
+        assert_eq!(last.scaled_to(mib(50)), (mib(30), mib(1)));
+        assert_eq!(Proportional::default().scaled_to(mib(5)).0, ByteCount::ZERO);
+    }
+
+    #[test]
+    fn the_dear_look_is_taken_when_it_is_due_or_memory_grew() {
+        let mib = ByteCount::from_mib;
+        let looked = Instant::now();
+        let last = |took_millis| Proportional {
+            looked: Some(looked),
+            took: Duration::from_millis(took_millis),
+            rss: mib(80),
+            ..Proportional::default()
+        };
+        let due = |took_millis, seconds, rss| {
+            last(took_millis).is_due(looked + Duration::from_secs(seconds), rss)
+        };
+        assert!(Proportional::default().is_due(looked, mib(1)));
+        assert!(!due(10, 59, mib(80)) && due(10, 60, mib(80)));
+        assert!(!due(1000, 199, mib(80)) && due(1000, 200, mib(80)));
+        assert!(due(10, 10, mib(91)) && !due(10, 10, mib(90)));
+        assert!(!due(1000, 10, mib(91)) && due(1000, 20, mib(91)));
     }
 }

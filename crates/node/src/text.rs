@@ -1,51 +1,8 @@
-//! Reads the texts of `/proc` and `/sys`. Pure: a text goes in, numbers come out.
+//! Reads the texts of `/proc` that describe the node. Pure: a text goes in, numbers come out.
+//!
+//! [`crate::process_text`] reads those that describe a process.
 //!
 //! Nothing here panics on any text. What is missing is `None` or zero, as each function says.
-
-/// The fields of `/proc/<pid>/stat` that a sample needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatLine {
-    /// One letter; `Z` and `X` are processes that have ended.
-    pub state: char,
-    /// The parent's number.
-    pub parent: i32,
-    /// User CPU time in clock ticks.
-    pub user_ticks: u64,
-    /// System CPU time in clock ticks.
-    pub system_ticks: u64,
-    /// User CPU time of ended children that were waited for, in clock ticks.
-    pub children_user_ticks: u64,
-    /// System CPU time of the same, in clock ticks.
-    pub children_system_ticks: u64,
-    /// Threads.
-    pub n_threads: u32,
-    /// Virtual memory in bytes.
-    pub vmem_bytes: u64,
-    /// Resident memory in pages.
-    pub rss_pages: u64,
-}
-
-/// Memory of a process by `/proc/<pid>/smaps_rollup`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemoryRollup {
-    /// Proportional resident memory in KiB.
-    pub pss_kib: u64,
-    /// Memory in swap in KiB.
-    pub swap_kib: u64,
-}
-
-/// The counters of `/proc/<pid>/io`, all in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct IoCounters {
-    /// Read by system calls.
-    pub read_chars: u64,
-    /// Written by system calls.
-    pub write_chars: u64,
-    /// Read from storage.
-    pub read_bytes: u64,
-    /// Written to storage.
-    pub write_bytes: u64,
-}
 
 /// What `/proc/cpuinfo` says.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -64,57 +21,69 @@ pub struct CpuInfo {
     pub cores_per_socket: u32,
     /// Logical processors of a package, zero if it is not said.
     pub siblings: u32,
+    /// What the first processor can do, as `/proc/cpuinfo` lists it: `flags` of x86, `Features` of
+    /// ARM; empty if it is not said.
+    pub flags: String,
 }
 
-/// Reads `/proc/<pid>/stat`.
+/// What each level of x86-64 adds, by the kernel's names. The first level is what every such
+/// processor has.
 ///
-/// The name stands in parentheses and may itself hold parentheses, blanks and line ends, so fields
-/// are counted from the last closing one.
-#[must_use]
-pub fn parse_stat(text: &str) -> Option<StatLine> {
-    let (_, rest) = text.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().take(22).collect();
-    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    Some(StatLine {
-        state: fields.first()?.chars().next()?,
-        parent: fields.get(1)?.parse().ok()?,
-        user_ticks: number(11)?,
-        system_ticks: number(12)?,
-        // Signed in the kernel's format.
-        children_user_ticks: number(13).unwrap_or(0),
-        children_system_ticks: number(14).unwrap_or(0),
-        n_threads: fields.get(17)?.parse().unwrap_or(0),
-        vmem_bytes: number(20)?,
-        rss_pages: number(21).unwrap_or(0),
-    })
-}
+/// Source: x86-64 psABI, table "Micro-Architecture Levels"; the kernel calls SSE3 `pni`, LZCNT `abm`.
+const LEVELS: [(&str, &[&str]); 3] = [
+    (
+        "x86_64-v2",
+        &[
+            "cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3",
+        ],
+    ),
+    (
+        "x86_64-v3",
+        &[
+            "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave",
+        ],
+    ),
+    (
+        "x86_64-v4",
+        &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"],
+    ),
+];
 
-/// Reads `/proc/<pid>/smaps_rollup`; none if it has no proportional size.
-#[must_use]
-pub fn parse_smaps_rollup(text: &str) -> Option<MemoryRollup> {
-    Some(MemoryRollup {
-        pss_kib: field(text, "Pss:")?,
-        swap_kib: field(text, "SwapPss:")
-            .or_else(|| field(text, "Swap:"))
-            .unwrap_or(0),
-    })
-}
+impl CpuInfo {
+    /// Whether the first processor can do something, for example `avx2`.
+    #[must_use]
+    pub fn has_flag(&self, name: &str) -> bool {
+        self.flags.split_ascii_whitespace().any(|flag| flag == name)
+    }
 
-/// Reads the swapped memory out of `/proc/<pid>/status`, in KiB; zero if it is not said.
-#[must_use]
-pub fn parse_status_swap(text: &str) -> u64 {
-    field(text, "VmSwap:").unwrap_or(0)
-}
+    /// Whether this is a virtual machine, as far as it says so.
+    #[must_use]
+    pub fn is_virtual(&self) -> bool {
+        self.has_flag("hypervisor")
+    }
 
-/// Reads `/proc/<pid>/io`; what is missing is zero.
-#[must_use]
-pub fn parse_io(text: &str) -> IoCounters {
-    let counter = |name| field(text, name).unwrap_or(0);
-    IoCounters {
-        read_chars: counter("rchar:"),
-        write_chars: counter("wchar:"),
-        read_bytes: counter("read_bytes:"),
-        write_bytes: counter("write_bytes:"),
+    /// Returns the level of x86-64 that programs may be compiled for, for example `x86_64-v3`;
+    /// empty for other processors.
+    #[must_use]
+    pub fn architecture_level(&self) -> &'static str {
+        // Long mode: without it this is no x86-64.
+        if !self.has_flag("lm") {
+            return "";
+        }
+        LEVELS
+            .iter()
+            .take_while(|(_, flags)| flags.iter().all(|flag| self.has_flag(flag)))
+            .last()
+            .map_or("x86_64-v1", |(level, _)| level)
+    }
+
+    /// Returns the logical processors of a core, at least 1.
+    #[must_use]
+    pub fn threads_per_core(&self) -> u32 {
+        self.siblings
+            .checked_div(self.cores_per_socket)
+            .unwrap_or(1)
+            .max(1)
     }
 }
 
@@ -149,32 +118,13 @@ pub fn parse_cpuinfo(text: &str) -> CpuInfo {
                 packages.insert(value);
             }
             "cpu cores" => info.cores_per_socket = value.parse().unwrap_or(0),
+            "flags" | "Features" if info.flags.is_empty() => value.clone_into(&mut info.flags),
             "siblings" => info.siblings = value.parse().unwrap_or(0),
             _ => {}
         }
     }
     info.n_sockets = u32::try_from(packages.len()).unwrap_or(u32::MAX).max(1);
     info
-}
-
-/// Returns the path of this process in the unified hierarchy, out of `/proc/self/cgroup`.
-#[must_use]
-pub fn parse_cgroup_path(text: &str) -> Option<&str> {
-    text.lines().find_map(|line| line.strip_prefix("0::"))
-}
-
-/// Reads `cpu.max` of a cgroup: the cores that it may use, none if there is no limit.
-#[must_use]
-pub fn parse_cpu_max(text: &str) -> Option<f64> {
-    let (quota, period) = text.trim().split_once(' ')?;
-    let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
-    (quota > 0.0 && period > 0.0).then(|| quota / period)
-}
-
-/// Reads `memory.max` of a cgroup in bytes, none if there is no limit.
-#[must_use]
-pub fn parse_memory_max(text: &str) -> Option<u64> {
-    text.trim().parse().ok()
 }
 
 /// Returns the number behind a name at the beginning of a line.
@@ -188,68 +138,6 @@ fn field(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const STAT: &str = "4711 (sh) S 4700 4711 4700 34816 4711 4194304 1432 98765 0 3 120 45 6789 \
-        321 20 0 3 0 123456 10485760 512 18446744073709551615 1 1 0 0 0 0 0 4096 65538 0 0 0 17 1 0 0";
-
-    #[test]
-    fn a_recorded_stat_line_is_read() {
-        assert_eq!(
-            parse_stat(STAT),
-            Some(StatLine {
-                state: 'S',
-                parent: 4700,
-                user_ticks: 120,
-                system_ticks: 45,
-                children_user_ticks: 6789,
-                children_system_ticks: 321,
-                n_threads: 3,
-                vmem_bytes: 10_485_760,
-                rss_pages: 512,
-            })
-        );
-    }
-
-    #[test]
-    fn odd_names_do_not_shift_the_fields() {
-        for name in ["a b", ") R 1 2 (", "(((", "tab\tline\n) S", "кот", ""] {
-            let text = STAT.replacen("(sh)", &format!("({name})"), 1);
-            assert_eq!(parse_stat(&text), parse_stat(STAT), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_cut_stat_line_is_nothing() {
-        for length in 0..STAT.find("512").expect("there") {
-            let cut = &STAT[..length];
-            assert!(parse_stat(cut).is_none_or(|it| it.rss_pages == 0), "{cut}");
-        }
-    }
-
-    #[test]
-    fn a_recorded_rollup_is_read() {
-        let text = "55a0000-7ffd000 ---p 00000000 00:00 0  [rollup]\n\
-            Rss:                3516 kB\nPss:                1234 kB\nPss_Anon:  96 kB\n\
-            Swap:                 40 kB\nSwapPss:              20 kB\nLocked: 0 kB\n";
-        assert_eq!(
-            parse_smaps_rollup(text),
-            Some(MemoryRollup {
-                pss_kib: 1234,
-                swap_kib: 20
-            })
-        );
-        assert_eq!(parse_smaps_rollup(""), None);
-    }
-
-    #[test]
-    fn recorded_io_counters_are_read() {
-        let text = "rchar: 323934931\nwchar: 323929600\nsyscr: 632687\nsyscw: 632675\n\
-            read_bytes: 4096\nwrite_bytes: 323932160\ncancelled_write_bytes: 0\n";
-        let io = parse_io(text);
-        assert_eq!((io.read_chars, io.write_chars), (323_934_931, 323_929_600));
-        assert_eq!((io.read_bytes, io.write_bytes), (4096, 323_932_160));
-        assert_eq!(parse_io("rchar: none"), IoCounters::default());
-    }
 
     #[test]
     fn a_recorded_processor_is_read() {
@@ -277,14 +165,35 @@ mod tests {
     }
 
     #[test]
-    fn cgroup_limits_are_read() {
-        assert_eq!(parse_cpu_max("150000 100000\n"), Some(1.5));
-        assert_eq!(parse_cpu_max("max 100000\n"), None);
-        assert_eq!(parse_memory_max("2147483648\n"), Some(1 << 31));
-        assert_eq!(parse_memory_max("max\n"), None);
-        assert_eq!(
-            parse_cgroup_path("1:cpu:/x\n0::/slurm/job_17\n"),
-            Some("/slurm/job_17")
-        );
+    fn the_level_is_the_last_of_which_nothing_is_missing() {
+        let level = |flags: &str| {
+            let info = CpuInfo {
+                flags: flags.into(),
+                ..CpuInfo::default()
+            };
+            info.architecture_level()
+        };
+        let v2 = "lm cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3";
+        let v3 = format!("{v2} avx avx2 bmi1 bmi2 f16c fma abm movbe xsave");
+        assert_eq!(level(""), "");
+        assert_eq!(level("lm sse2"), "x86_64-v1");
+        assert_eq!(level(v2), "x86_64-v2");
+        assert_eq!(level(&v3), "x86_64-v3");
+        assert_eq!(level(&v3.replace(" fma", "")), "x86_64-v2");
+        let v4 = format!("{v3} avx512f avx512bw avx512cd avx512dq avx512vl");
+        assert_eq!(level(&v4), "x86_64-v4");
+        assert_eq!(level(&v4.replace(" avx2", "")), "x86_64-v2");
+    }
+
+    #[test]
+    fn threads_of_a_core_follow_from_the_package() {
+        let info = |siblings, cores_per_socket| CpuInfo {
+            siblings,
+            cores_per_socket,
+            ..CpuInfo::default()
+        };
+        assert_eq!(info(8, 4).threads_per_core(), 2);
+        assert_eq!(info(4, 4).threads_per_core(), 1);
+        assert_eq!(info(0, 0).threads_per_core(), 1);
     }
 }
