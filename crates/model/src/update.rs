@@ -1,12 +1,12 @@
 //! Job updates (heartbeats) and the server's answers.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttemptNr, FileReport, HarvesterId, JobStatus, NodeName, PandaId, QueueName, Timestamp,
-    UsageSummary,
+    AttemptNr, FileReport, HarvesterId, JobStatus, Lfn, NodeName, PandaId, QueueName, SecretText,
+    Timestamp, UsageSummary,
 };
 
 /// An error as a pilot reports it. The number may be one that our registry does not know.
@@ -93,6 +93,24 @@ pub struct JobUpdate {
     pub stdout: String,
     /// Further detail of the status, empty if none.
     pub sub_status: String,
+    /// Input files that were read, if known.
+    #[serde(default)]
+    pub n_input_files: Option<u32>,
+    /// Level of the processor's architecture, for example `x86_64-v3`, empty if unknown.
+    #[serde(default)]
+    pub cpu_level: String,
+    /// Kind of grid, empty if unknown.
+    #[serde(default)]
+    pub grid: String,
+    /// The access point from which the batch job came (`RemoteScheddName`), empty if unknown.
+    #[serde(default)]
+    pub source_site: String,
+    /// The site at which it runs (`GLIDEIN_Site`), empty if unknown.
+    #[serde(default)]
+    pub destination_site: String,
+    /// Inputs that turned out to be corrupt.
+    #[serde(default)]
+    pub corrupted_files: Vec<Lfn>,
 }
 
 impl JobUpdate {
@@ -127,6 +145,12 @@ impl JobUpdate {
             job_metrics: String::new(),
             stdout: String::new(),
             sub_status: String::new(),
+            n_input_files: None,
+            cpu_level: String::new(),
+            grid: String::new(),
+            source_site: String::new(),
+            destination_site: String::new(),
+            corrupted_files: Vec::new(),
         }
     }
 
@@ -160,6 +184,9 @@ pub enum Command {
 pub struct UpdateAnswer {
     /// Commands, in the order of the server's text; usually none.
     pub commands: Vec<Command>,
+    /// Fresh secrets for the pilot, usually none. Never serialised.
+    #[serde(skip)]
+    pub pilot_secrets: BTreeMap<String, SecretText>,
 }
 
 impl UpdateAnswer {
@@ -168,6 +195,7 @@ impl UpdateAnswer {
     pub fn with(command: Command) -> Self {
         Self {
             commands: vec![command],
+            pilot_secrets: BTreeMap::new(),
         }
     }
 

@@ -127,7 +127,10 @@ impl<L: Ledger> Operation<'_, L> {
         let commands = job.command.iter().cloned().collect();
         let effect = effect_of(job.status, update.status);
         if effect == Effect::Nothing {
-            return Ok(UpdateAnswer { commands });
+            return Ok(UpdateAnswer {
+                commands,
+                ..UpdateAnswer::default()
+            });
         }
         let mut attempt = self.attempt(&job)?;
         note_progress(&mut attempt, update);
@@ -148,7 +151,10 @@ impl<L: Ledger> Operation<'_, L> {
         job.modified = self.ctx.now;
         self.ledger.put_attempt(&attempt)?;
         self.ledger.put_job(&job)?;
-        Ok(UpdateAnswer { commands })
+        Ok(UpdateAnswer {
+            commands,
+            ..UpdateAnswer::default()
+        })
     }
 
     fn end(

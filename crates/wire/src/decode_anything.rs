@@ -3,8 +3,9 @@
 use ailurus_model::{HarvesterId, PandaId, QueueName};
 
 use crate::{
-    Answer, Dialect, Fields, body, get_job, harvester_call, job_status, job_text, queue_data,
-    storage_data, system_call, task_file, update_bulk, update_job, worker_status, worker_text,
+    Answer, Dialect, Fields, body, credential_call, get_job, harvester_call, job_status, job_text,
+    node_map, queue_data, resource_types, storage_data, system_call, task_file, update_bulk,
+    update_job, worker_status, worker_text,
 };
 
 /// Gives the bytes to every decoder in both dialects and drops what they make of them.
@@ -37,6 +38,8 @@ fn decode_requests(dialect: Dialect, fields: &Fields) {
     drop(update_bulk::decode_request(fields));
     drop(job_status::decode_request(dialect, fields));
     drop(worker_status::decode_request(dialect, fields));
+    drop(node_map::decode_node(fields));
+    drop(node_map::decode_gpus(fields));
     drop(worker_text::decode_request(fields));
     drop(worker_text::decode(&HarvesterId::new("h"), fields));
     drop(harvester_call::decode_heartbeat(fields));
@@ -57,6 +60,9 @@ fn decode_answers(dialect: Dialect, bytes: &[u8]) {
     ));
     drop(system_call::decode_is_alive(dialect, bytes));
     drop(system_call::decode_job_statistics(bytes));
+    drop(credential_call::decode_answer(dialect, bytes));
+    drop(resource_types::decode_answer(dialect, bytes));
+    drop(node_map::decode_answer(bytes));
     drop(update_bulk::decode_answer(bytes));
     drop(worker_text::decode_answer(bytes));
     drop(harvester_call::decode_commands(bytes));

@@ -121,6 +121,7 @@ pub fn decode(fields: &Fields) -> Result<Job, JobError> {
 }
 
 fn decode_fields(fields: &Fields) -> Result<Job, FieldError> {
+    refuse_nul(fields)?;
     let panda_id = fields
         .whole("PandaID")?
         .map(PandaId::new)
@@ -167,6 +168,15 @@ fn decode_fields(fields: &Fields) -> Result<Job, FieldError> {
         transfer_type: fields.text("transferType"),
         options,
     })
+}
+
+/// No name of a file and no argument of a program can have a NUL byte in it.
+fn refuse_nul(fields: &Fields) -> Result<(), FieldError> {
+    let has_nul = |value: &Value| value.as_str().is_some_and(|text| text.contains('\0'));
+    match fields.iter().find(|(_, value)| has_nul(value)) {
+        Some((name, value)) => Err(FieldError::new(name, Some(value), "text without NUL bytes")),
+        None => Ok(()),
+    }
 }
 
 /// A number where PanDA writes zero, less than zero or nothing for "not stated".

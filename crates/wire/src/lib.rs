@@ -15,6 +15,7 @@
 //! | [`get_job`], [`job_text`] | asking for jobs, and the job itself |
 //! | [`update_job`], [`update_bulk`] | heartbeats, final reports, commands to the pilot |
 //! | [`job_status`], [`worker_status`] | what jobs are; pilots that begin and end |
+//! | [`node_map`], [`credential_call`], [`debug_mode`], [`resource_types`] | further calls of pilots |
 //! | [`harvester_call`], [`worker_text`] | Harvester's calls and its workers |
 //! | [`system_call`] | whether the server is there, job statistics |
 //! | [`queue_data`], [`storage_data`] | CRIC's files |
@@ -29,6 +30,8 @@
 pub mod answer;
 pub mod body;
 mod command_text;
+pub mod credential_call;
+pub mod debug_mode;
 mod decode_anything;
 pub mod fields;
 pub mod get_job;
@@ -37,10 +40,12 @@ mod job_files;
 mod job_options;
 pub mod job_status;
 pub mod job_text;
+pub mod node_map;
 mod output_report;
 mod python_literal;
 pub mod queue_data;
 mod queue_options;
+pub mod resource_types;
 pub mod rest;
 pub mod storage_data;
 pub mod system_call;

@@ -210,6 +210,11 @@ impl<'a> Reader<'a> {
         self.value(field).and_then(flag_of).unwrap_or(false)
     }
 
+    /// A number; what is none counts as missing.
+    pub(crate) fn number_if_any(&self, field: &Field) -> Option<f64> {
+        self.value(field).and_then(number_of)
+    }
+
     /// A number with fraction rounded to a whole one; what is none counts as missing.
     pub(crate) fn rounded_if_any<T: TryFrom<i128>>(&self, field: &Field) -> Option<T> {
         let rounded = Value::from(number_of(self.value(field)?)?.round());

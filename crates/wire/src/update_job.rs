@@ -13,7 +13,7 @@ mod measures;
 use std::time::Duration;
 
 use ailurus_model::{
-    AttemptNr, HarvesterId, JobStatus, JobUpdate, NodeName, PandaId, QueueName, UpdateAnswer,
+    AttemptNr, HarvesterId, JobStatus, JobUpdate, Lfn, NodeName, PandaId, QueueName, UpdateAnswer,
     update::ReportedError,
 };
 use serde_json::Value;
@@ -22,7 +22,7 @@ use crate::{
     answer::{Answer, AnswerError, StatusCode},
     command_text,
     fields::{FieldError, Fields, first_chars, last_chars},
-    output_report,
+    job_options, output_report,
     table::{Dialect, Reader, Writer, field_table},
     v1::RequestError,
 };
@@ -41,6 +41,8 @@ pub const PILOT_ID_MAX: usize = 200;
 pub const BATCH_ID_MAX: usize = 80;
 /// The longest extract of a pilot's log that is kept, in characters.
 pub const PILOT_LOG_MAX: usize = 1024;
+/// The longest level of a processor's architecture that is kept, in characters.
+pub const CPU_LEVEL_MAX: usize = 20;
 /// The longest CPU time that is believed, in seconds.
 pub const CPU_TIME_MAX_SECS: u64 = 1_000_000_000;
 
@@ -78,7 +80,7 @@ field_table!(FIELDS {
     SITE = text("siteName", "site_name");
     PILOT_LOG = text("pilotLog", "pilot_log").at_most(PILOT_LOG_MAX);
     METADATA = text("metaData", "meta_data");
-    _CPU_FACTOR = number("cpuConversionFactor", "cpu_conversion_factor");
+    CPU_FACTOR = number("cpuConversionFactor", "cpu_conversion_factor");
     PAYLOAD_EXIT = int("transExitCode", "trans_exit_code");
     PILOT_ERROR_CODE = int("pilotErrorCode", "pilot_error_code");
     PILOT_ERROR_DIAG = text("pilotErrorDiag", "pilot_error_diag").at_most(DIAG_MAX);
@@ -88,7 +90,7 @@ field_table!(FIELDS {
     START_TIME = text("startTime", "start_time");
     END_TIME = text("endTime", "end_time");
     N_EVENTS = int("nEvents", "n_events");
-    _N_INPUT_FILES = int("nInputFiles", "n_input_files");
+    N_INPUT_FILES = int("nInputFiles", "n_input_files");
     BATCH_ID = text("batchID", "batch_id").at_most(BATCH_ID_MAX);
     ATTEMPT_NR = int("attemptNr", "attempt_nr");
     METRICS = text("jobMetrics", "job_metrics").at_most(METRICS_MAX);
@@ -113,11 +115,11 @@ field_table!(FIELDS {
     RATE_WCHAR = number("rateWCHAR", "rate_wchar");
     RATE_RBYTES = number("rateRBYTES", "rate_rbytes");
     RATE_WBYTES = number("rateWBYTES", "rate_wbytes");
-    _CORRUPTED_FILES = text("corruptedFiles", "corrupted_files");
-    _CPU_LEVEL = text("cpu_architecture_level", "cpu_architecture_level");
-    _GRID = text("grid", "grid");
-    _SOURCE_SITE = text("source_site", "source_site");
-    _DESTINATION_SITE = text("destination_site", "destination_site");
+    CORRUPTED_FILES = text("corruptedFiles", "corrupted_files");
+    CPU_LEVEL = text("cpu_architecture_level", "cpu_architecture_level").at_most(CPU_LEVEL_MAX);
+    GRID = text("grid", "grid");
+    SOURCE_SITE = text("source_site", "source_site");
+    DESTINATION_SITE = text("destination_site", "destination_site");
     HARVESTER_ID = text("harvester_id", "");
     _TIMEOUT = int("timeout", "timeout");
 });
@@ -187,6 +189,11 @@ pub fn encode_request(dialect: Dialect, update: &JobUpdate) -> Fields {
         (&METRICS, &update.job_metrics),
         (&STDOUT, last_chars(&update.stdout, STDOUT_MAX)),
         (&SUB_STATUS, &update.sub_status),
+        (&CPU_LEVEL, &update.cpu_level),
+        (&GRID, &update.grid),
+        (&SOURCE_SITE, &update.source_site),
+        (&DESTINATION_SITE, &update.destination_site),
+        (&CORRUPTED_FILES, &comma_list(&update.corrupted_files)),
     ] {
         out.text(field, text);
     }
@@ -203,7 +210,12 @@ pub fn encode_request(dialect: Dialect, update: &JobUpdate) -> Fields {
     }
     out.whole_if_any(&CORE_COUNT, update.core_count);
     out.whole_if_any(&MEAN_CORE_COUNT, update.mean_core_count);
-    out.whole_if_any(&CPU_TIME, update.cpu_time.map(|time| time.as_secs()));
+    if let Some(cpu_time) = update.cpu_time {
+        out.whole(&CPU_TIME, cpu_time.as_secs());
+        // Pilot 3's constant: seconds are seconds.
+        out.whole(&CPU_FACTOR, 1);
+    }
+    out.whole_if_any(&N_INPUT_FILES, update.n_input_files);
     out.whole_if_any(&N_EVENTS, update.n_events);
     if let Some(usage) = update.usage.filter(|usage| usage.n_samples > 0) {
         measures::encode_usage(&mut out, &usage);
@@ -290,7 +302,23 @@ pub fn decode_request(dialect: Dialect, fields: &Fields) -> Result<JobUpdate, Up
         job_metrics: message.text(&METRICS),
         stdout: message.text(&STDOUT),
         sub_status: message.text(&SUB_STATUS),
+        n_input_files: message.whole_if_any(&N_INPUT_FILES),
+        cpu_level: message.text(&CPU_LEVEL),
+        grid: message.text(&GRID),
+        source_site: message.text(&SOURCE_SITE),
+        destination_site: message.text(&DESTINATION_SITE),
+        corrupted_files: message
+            .text(&CORRUPTED_FILES)
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(Lfn::new)
+            .collect(),
     })
+}
+
+fn comma_list(names: &[Lfn]) -> String {
+    let names: Vec<&str> = names.iter().map(Lfn::as_str).collect();
+    names.join(",")
 }
 
 fn decode_status(text: &str) -> Result<JobStatus, UpdateError> {
@@ -328,5 +356,6 @@ pub(crate) fn answer_of(answer: Answer) -> Result<UpdateAnswer, AnswerError> {
     let fields = answer.into_fields()?;
     Ok(UpdateAnswer {
         commands: command_text::decode(&fields.text(COMMAND)),
+        pilot_secrets: job_options::pilot_secrets(&fields),
     })
 }

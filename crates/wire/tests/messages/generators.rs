@@ -303,7 +303,10 @@ pub(crate) fn job_update() -> impl Strategy<Value = JobUpdate> {
         option::of(usage()),
         reports(),
     );
-    (start, texts, times, numbers, ends).prop_map(|(start, texts, times, numbers, ends)| {
+    let place = || select(vec!["", "x86_64-v3", "JINR"]);
+    let places = (place(), place(), place(), vec(name(), 0..3));
+    let parts = (start, texts, times, numbers, ends, places);
+    parts.prop_map(|(start, texts, times, numbers, ends, places)| {
         let [site, node, scheduler_id, pilot_id, batch_id, cpu_unit, ..] = texts.clone();
         let [.., pilot_log, metadata, job_metrics, stdout, sub_status] = texts;
         let cpu_time = times.2.map(Duration::from_secs);
@@ -338,6 +341,12 @@ pub(crate) fn job_update() -> impl Strategy<Value = JobUpdate> {
             job_metrics,
             stdout,
             sub_status,
+            n_input_files: numbers.0,
+            cpu_level: places.0.into(),
+            grid: places.1.into(),
+            source_site: places.2.into(),
+            destination_site: places.1.into(),
+            corrupted_files: places.3.into_iter().map(Lfn::new).collect(),
         }
     })
 }
@@ -359,7 +368,10 @@ pub(crate) fn update_answer() -> impl Strategy<Value = UpdateAnswer> {
     };
     vec(command, 0..4)
         .prop_filter("commands can be told apart", is_clear)
-        .prop_map(|commands| UpdateAnswer { commands })
+        .prop_map(|commands| UpdateAnswer {
+            commands,
+            ..UpdateAnswer::default()
+        })
 }
 
 pub(crate) fn queue() -> impl Strategy<Value = Queue> {

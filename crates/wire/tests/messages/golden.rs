@@ -151,6 +151,7 @@ fn answers_to_updates_read_as_pilot_3_expects_them() {
     let nothing = UpdateAnswer::default();
     let kill = UpdateAnswer {
         commands: vec![Command::Debug(None), Command::ToBeKilled],
+        ..UpdateAnswer::default()
     };
     for (dialect, form, answer, expected) in [
         (

@@ -3,5 +3,6 @@
 mod any_bytes;
 mod generators;
 mod golden;
+mod hostile;
 mod round_trip;
 mod samples;
