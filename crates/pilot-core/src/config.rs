@@ -1,7 +1,7 @@
 //! What a pilot is told at its start. Plain data; the binary makes it from arguments and
 //! environment.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use ailurus_experiment::Profile;
 use ailurus_model::{
@@ -23,6 +23,8 @@ pub struct PilotConfig {
     pub job_requests_max: u32,
     /// Most failed job requests (`-x`).
     pub job_failures_max: u32,
+    /// How many payloads run side by side (`--slots`).
+    pub slots: Slots,
     /// Pause after a request that brought no job (`--job-request-pause`).
     pub job_request_pause: Duration,
     /// Longest life if the queue states none (`-l`).
@@ -47,6 +49,36 @@ pub struct PilotConfig {
     pub start_time: Timestamp,
     /// Random bytes for new GUIDs and the spread of pauses.
     pub seed: [u8; 16],
+}
+
+/// How a pilot shares a node among payloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slots {
+    /// Most payloads at once (`--slots`).
+    pub payloads: NonZeroU32,
+    /// Jobs that are fetched and staged in while all payloads run (`--slots-ahead`).
+    pub ahead: u32,
+    /// Cores for all payloads (`--slots-cores`); none for all that the node gives the pilot.
+    pub cores: Option<u32>,
+}
+
+impl Slots {
+    /// Says whether one job follows the other, as in Pilot 3.
+    #[must_use]
+    pub const fn is_single(&self) -> bool {
+        self.payloads.get() == 1 && self.ahead == 0
+    }
+}
+
+impl Default for Slots {
+    /// One job at a time.
+    fn default() -> Self {
+        Self {
+            payloads: NonZeroU32::MIN,
+            ahead: 0,
+            cores: None,
+        }
+    }
 }
 
 /// Which job a pilot may take after its first.

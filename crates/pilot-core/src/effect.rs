@@ -9,6 +9,7 @@ use crate::{
     input::{JobTicket, UpdateNr},
     monitoring::SampleScope,
     payload::{ending::PayloadSignal, script::ScriptPlan},
+    resource::slots::Allotment,
 };
 
 /// Something the shell must start now; its end comes back as an [`crate::Input`].
@@ -18,7 +19,7 @@ pub enum Effect {
     LoadSite,
     /// Measure memory and free space: `NodeMeasured`.
     MeasureNode,
-    /// Ask the server for a job: `JobAcquired`, `NoJob`, `JobRefused` or `AcquireFailed`.
+    /// Ask the server for jobs: `JobsOffered` or `AcquireFailed`.
     AcquireJob(JobRequest),
     /// Tell the server what the worker is: `WorkerReported`.
     ReportWorker(WorkerPhase),
@@ -49,7 +50,7 @@ pub enum JobEffect {
     /// Get the script: `ScriptReady`.
     FetchScript(ScriptPlan),
     /// Start the payload: `PayloadStarted`, and later `PayloadEnded`.
-    StartPayload(PayloadPlan),
+    StartPayload(PayloadPlan, Allotment),
     /// Send a signal to all of the payload's processes; nothing comes back.
     SignalPayload(PayloadSignal),
     /// Take a sample: `Sampled`.

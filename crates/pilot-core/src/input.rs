@@ -53,19 +53,8 @@ pub enum Input {
     SiteLoaded(Result<Box<Site>, Problem>),
     /// The node was measured.
     NodeMeasured(NodeFacts),
-    /// The server gave a job.
-    JobAcquired(Box<Job>),
-    /// The server has no job for this pilot.
-    NoJob,
-    /// The server gave a job whose definition cannot be understood.
-    JobRefused {
-        /// The job's number.
-        panda_id: PandaId,
-        /// Its attempt, if that was readable.
-        attempt_nr: Option<AttemptNr>,
-        /// What is wrong with it.
-        problem: Problem,
-    },
+    /// The server answered a request with these jobs.
+    JobsOffered(Offer),
     /// The server could not be asked, or its answer was no answer.
     AcquireFailed(String),
     /// The worker's status was reported, or could not be.
@@ -74,6 +63,26 @@ pub enum Input {
     StopRequested(i32),
     /// Something about a job.
     Job(JobTicket, JobInput),
+}
+
+/// The server's answer to a job request. Empty, it says that there is no job for this pilot.
+#[derive(Debug, Clone, Default)]
+pub struct Offer {
+    /// Jobs for this pilot.
+    pub jobs: Vec<Job>,
+    /// Jobs whose definition cannot be understood.
+    pub refused: Vec<RefusedJob>,
+}
+
+/// A job that the pilot has and cannot run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedJob {
+    /// The job's number.
+    pub panda_id: PandaId,
+    /// Its attempt, if that was readable.
+    pub attempt_nr: Option<AttemptNr>,
+    /// What is wrong with it.
+    pub problem: Problem,
 }
 
 /// Something that happened about one job.

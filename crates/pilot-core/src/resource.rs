@@ -1,5 +1,7 @@
 //! What this node and queue are, and the job request that follows from it.
 
+pub mod slots;
+
 use std::time::Duration;
 
 use ailurus_model::{
@@ -15,6 +17,10 @@ pub struct NodeFacts {
     pub memory: ByteCount,
     /// Free space where the pilot works.
     pub free_space: ByteCount,
+    /// Logical cores that the pilot may use; zero if unknown.
+    pub cores: u32,
+    /// GPUs that it may use.
+    pub gpus: u32,
 }
 
 /// CRIC's state of a queue that may be used.
@@ -142,6 +148,7 @@ mod tests {
         let facts = NodeFacts {
             memory: ByteCount::from_gib(8),
             free_space: ByteCount::from_gib(100),
+            ..NodeFacts::default()
         };
         plan_request(config, site, facts, None, Moment::from_millis(5000))
     }
@@ -208,6 +215,7 @@ mod tests {
         let facts = NodeFacts {
             memory: ByteCount::ZERO,
             free_space: ByteCount::from_gib(2),
+            ..NodeFacts::default()
         };
         let code = check_node(&config(), facts)
             .err()

@@ -11,7 +11,7 @@ mod accepted;
 mod tests;
 mod values;
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ailurus_model::units::parse_duration;
 use clap::{ArgAction, Parser};
@@ -211,6 +211,23 @@ pub(crate) struct OwnArgs {
         value_name = "DIRS"
     )]
     pub(crate) profile_path: String,
+    /// Payloads that run side by side, within the cores and the memory of the node
+    #[arg(long, default_value_t = NonZeroU32::MIN, value_name = "N", help_heading = "Options that Pilot 3 does not have")]
+    pub(crate) slots: NonZeroU32,
+    /// Jobs that are fetched and staged in while all slots are busy [default: 1 with several slots]
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Options that Pilot 3 does not have"
+    )]
+    pub(crate) slots_ahead: Option<u32>,
+    /// Cores for all slots together [default: all that the pilot may use]
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Options that Pilot 3 does not have"
+    )]
+    pub(crate) slots_cores: Option<u32>,
     /// Pause after a request that brought no job
     #[arg(long, default_value = "60s", value_parser = parse_duration, value_name = "DURATION")]
     pub(crate) job_request_pause: Duration,

@@ -8,7 +8,11 @@ use std::{
 
 use ailurus_http::{Client, gzipped};
 use ailurus_model::{HarvesterId, JobRequest, JobUpdate, QueueName, UpdateAnswer, WorkerId};
-use ailurus_pilot_core::{Input, Problem, effect::WorkerPhase, input::UpdateFailure};
+use ailurus_pilot_core::{
+    Input, Problem,
+    effect::WorkerPhase,
+    input::{Offer, RefusedJob, UpdateFailure},
+};
 use ailurus_wire::{
     AnswerError, Dialect, Fields, StatusCode,
     body::{JSON_TYPE, encode_json},
@@ -92,9 +96,9 @@ impl ServerLink {
                     get_job::decode_answer(dialect, &bytes).map_err(|error| log::chain(&error))
                 }),
         };
-        match offered {
+        match offered.and_then(offer_of) {
             Err(why) => Input::AcquireFailed(why),
-            Ok(offered) => first_offer(offered),
+            Ok(offer) => Input::JobsOffered(offer),
         }
     }
 
@@ -262,21 +266,28 @@ fn describe(status: u16, page: &str) -> String {
     format!("HTTP status {status}: {}", shown.trim())
 }
 
-fn first_offer(offered: OfferedJobs) -> Input {
-    if let Some(job) = offered.jobs.into_iter().next() {
-        return Input::JobAcquired(Box::new(job));
-    }
-    let Some(broken) = offered.broken.into_iter().next() else {
-        return Input::NoJob;
+/// Tells jobs that can be run from those that must be refused.
+///
+/// # Errors
+///
+/// Nothing in the answer says which job it is about.
+fn offer_of(offered: OfferedJobs) -> Result<Offer, String> {
+    let mut offer = Offer {
+        jobs: offered.jobs,
+        refused: Vec::new(),
     };
-    match broken.panda_id {
-        Some(panda_id) => Input::JobRefused {
-            panda_id,
-            attempt_nr: broken.attempt_nr,
-            problem: Problem::new(broken.code(), log::chain(&broken)),
-        },
-        None => Input::AcquireFailed(log::chain(&broken)),
+    for broken in offered.broken {
+        match broken.panda_id {
+            Some(panda_id) => offer.refused.push(RefusedJob {
+                panda_id,
+                attempt_nr: broken.attempt_nr,
+                problem: Problem::new(broken.code(), log::chain(&broken)),
+            }),
+            None if offer.jobs.is_empty() => return Err(log::chain(&broken)),
+            None => tracing::warn!("a job of the answer is left out: {}", log::chain(&broken)),
+        }
     }
+    Ok(offer)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +13,7 @@ use ailurus_model::{ByteCount, QueueName, RequestDetails, SourceLabel, Timestamp
 use ailurus_node::{NodeFacts, node_facts};
 use ailurus_pilot_core::{
     PilotConfig,
-    config::{Cleanup, Identity, NextJob},
+    config::{Cleanup, Identity, NextJob, Slots},
 };
 
 use crate::{args::Args, environment::Environment, server_url::server_address};
@@ -216,6 +217,7 @@ fn core_config(
         version_tag: args.jobs.version_tag.clone(),
         job_requests_max: args.jobs.job_requests,
         job_failures_max: args.jobs.job_failures,
+        slots: slots(args),
         job_request_pause: args.own.job_request_pause,
         lifetime: lifetime(args, environment),
         resource_type: some_text(args.jobs.resource_type.as_ref()),
@@ -251,6 +253,15 @@ fn core_config(
 fn clock_mhz(facts: &NodeFacts) -> Option<u32> {
     let rounded = format!("{:.0}", facts.cpu.mhz);
     rounded.parse().ok().filter(|mhz| *mhz > 0)
+}
+
+fn slots(args: &Args) -> Slots {
+    let ahead = u32::from(args.own.slots > NonZeroU32::MIN);
+    Slots {
+        payloads: args.own.slots,
+        ahead: args.own.slots_ahead.unwrap_or(ahead),
+        cores: args.own.slots_cores,
+    }
 }
 
 fn lifetime(args: &Args, environment: &Environment) -> Duration {

@@ -6,6 +6,7 @@
 //! one that cannot come.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{
@@ -134,14 +135,13 @@ struct Shell {
     link: Arc<dyn Link>,
     /// Without a token, for servers that are not the PanDA server.
     public: Client,
-    job: Option<JobTools>,
+    jobs: BTreeMap<JobTicket, JobTools>,
     timing: Timing,
     has_left: Option<PilotExit>,
 }
 
-/// What the current job needs.
+/// What a job needs.
 struct JobTools {
-    ticket: JobTicket,
     panda_id: PandaId,
     place: Arc<JobPlace>,
     payload: Option<(PayloadControl, Arc<Mutex<Watch>>)>,
@@ -171,7 +171,7 @@ impl Shell {
             sender,
             link,
             public,
-            job: None,
+            jobs: BTreeMap::new(),
             has_left: None,
         })
     }
@@ -210,9 +210,13 @@ impl Shell {
     }
 
     fn tell_alive(&self) {
-        match self.core.current_job() {
-            Some((job, phase)) => tracing::info!("alive: job {} is {phase}", job.panda_id),
-            None => tracing::info!("alive: without a job"),
+        let jobs = self.core.jobs();
+        let jobs = jobs.map(|(_, job, phase)| format!("job {} is {phase}", job.panda_id));
+        let jobs: Vec<String> = jobs.collect();
+        if jobs.is_empty() {
+            tracing::info!("alive: without a job");
+        } else {
+            tracing::info!("alive: {}", jobs.join(", "));
         }
     }
 
@@ -237,7 +241,7 @@ impl Shell {
                 guard_pid,
             } => {
                 let ignored = self.settings.core.profile.progress.ignored.clone();
-                let job = self.job.as_mut().filter(|job| job.ticket == ticket)?;
+                let job = self.jobs.get_mut(&ticket)?;
                 let watch = Watch {
                     sampler: Sampler::below(guard_pid),
                     dir: job.place.dir.clone(),
@@ -325,6 +329,8 @@ impl Shell {
             Input::NodeMeasured(NodeFacts {
                 memory,
                 free_space: free_space.map(|space| space.available).unwrap_or_default(),
+                cores: usable_cores(),
+                gpus: 0,
             })
         });
     }
@@ -343,6 +349,12 @@ impl Shell {
         }
         code
     }
+}
+
+/// Returns how many logical cores the pilot may use; zero if the node does not say.
+fn usable_cores() -> u32 {
+    let cores = std::thread::available_parallelism();
+    cores.map_or(0, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
 /// The input of a payload whose end was missed.

@@ -289,8 +289,8 @@ fn p1_a_payload_that_outlives_its_pilot_is_noticed() {
     }
     let invariant = noticed_in(&mut world, |world| {
         let is_past_payload = |(_, pilot): &(&PilotNr, &Pilot)| {
-            let job = pilot.core.current_job();
-            job.is_some_and(|(_, phase)| phase == PhaseName::StagingOut)
+            let mut jobs = pilot.core.jobs();
+            jobs.any(|(_, _, phase)| phase == PhaseName::StagingOut)
         };
         let Some(nr) = world.pilots.iter().find(is_past_payload).map(|(nr, _)| *nr) else {
             return false;
@@ -314,6 +314,7 @@ fn p2_a_second_payload_and_too_many_cores_are_noticed() {
         };
         let payload = stray_payload(world, nr);
         let pilot = world.pilots.get_mut(&nr).expect("it is there");
+        pilot.slots = 1;
         pilot
             .payloads
             .insert(JobTicket::default(), payload)

@@ -128,12 +128,12 @@ impl World {
         if pilot.payloads.is_empty() {
             return;
         }
-        let n_payloads = pilot.payloads.len();
+        let n_payloads = u32::try_from(pilot.payloads.len()).unwrap_or(u32::MAX);
         let used: u32 = pilot.payloads.values().map(|payload| payload.cores).sum();
-        let cores = self.scenario.queues[&pilot.queue].core_count;
-        if used > cores || n_payloads > 1 {
+        let (slots, cores) = (pilot.slots, pilot.cores);
+        if used > cores || n_payloads > slots {
             let detail = format_args!(
-                "pilot {nr} runs {n_payloads} payloads with {used} cores, one in {cores} is allowed"
+                "pilot {nr} runs {n_payloads} payloads with {used} cores, {slots} in {cores} are allowed"
             );
             return self.violate(Invariant::P2, detail);
         }

@@ -8,6 +8,7 @@ mod job;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    num::NonZeroU32,
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use ailurus_model::{
 };
 use ailurus_pilot_core::{
     Effect, Input, JobInput, JobTicket, PilotConfig, PilotCore, PilotExit, Problem,
-    config::{Cleanup, Identity, NextJob},
+    config::{Cleanup, Identity, NextJob, Slots},
     data::{LogPlan, StageInPlan, StageOutPlan},
     effect::WorkerPhase,
     input::{Site, UpdateNr},
@@ -31,6 +32,7 @@ use ailurus_wire::{
 };
 
 use crate::{
+    chance::Chance,
     faults::Fault,
     payload::Payload,
     scenario::{SCRIPT_URL, wall_clock},
@@ -52,6 +54,10 @@ pub(crate) struct Pilot {
     pub(crate) queue: QueueName,
     /// Its worker's number in the batch system.
     pub(crate) batch_id: u64,
+    /// Most payloads at once.
+    pub(crate) slots: u32,
+    /// Cores of its part of the node.
+    pub(crate) cores: u32,
     report: PilotReport,
     dialect: Dialect,
     started: Moment,
@@ -116,7 +122,11 @@ impl World {
             site: queue.clone(),
         };
         let config = self.draw_pilot_config(&report, batch_id, start_time);
+        let queue_cores = self.scenario.queues[&report.site].core_count;
+        let cores = queue_cores * config.slots.payloads.get();
         let pilot = Pilot {
+            slots: config.slots.payloads.get(),
+            cores,
             core: PilotCore::new(config),
             queue,
             batch_id,
@@ -158,6 +168,7 @@ impl World {
             version_tag: "PR".to_owned(),
             job_requests_max: chance.count(1, 3),
             job_failures_max: chance.count(2, 5),
+            slots: draw_slots(chance),
             job_request_pause: REQUEST_PAUSE,
             lifetime: Duration::from_secs(12 * 3600),
             resource_type: None,
@@ -273,6 +284,8 @@ impl World {
                 let facts = NodeFacts {
                     memory,
                     free_space: ByteCount::from_gib(200),
+                    cores: self.pilots[&nr].cores,
+                    gpus: 0,
                 };
                 self.tell_pilot(nr, Duration::from_millis(50), Input::NodeMeasured(facts));
             }
@@ -336,5 +349,17 @@ pub(crate) const fn who(nr: PilotNr) -> Who {
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pilot {}", self.0)
+    }
+}
+
+/// Most pilots run one job at a time, some share their node among several.
+fn draw_slots(chance: &mut Chance) -> Slots {
+    if chance.says_yes(700) {
+        return Slots::default();
+    }
+    Slots {
+        payloads: NonZeroU32::MIN.saturating_add(chance.count(0, 3)),
+        ahead: chance.count(0, 2),
+        cores: None,
     }
 }

@@ -4,6 +4,8 @@
 
 use ailurus_model::ErrorCode;
 
+use crate::Problem;
+
 /// How a pilot leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PilotExit {
@@ -51,6 +53,13 @@ const EXIT_CODES: [(ErrorCode, u8); 30] = [
 impl PilotExit {
     /// Nothing is wrong with the pilot.
     pub const GOOD: Self = Self { error: None };
+
+    /// This is wrong with the pilot.
+    pub(crate) const fn because_of(problem: &Problem) -> Self {
+        Self {
+            error: Some(problem.code),
+        }
+    }
 
     /// Returns the process's exit code.
     #[must_use]

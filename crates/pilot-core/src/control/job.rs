@@ -3,7 +3,7 @@
 mod fetching;
 mod steps;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ailurus_model::{
     Command, ErrorCode, Job, JobStatus, Moment, UpdateAnswer, update::PilotTiming,
@@ -19,20 +19,38 @@ use super::{
     update::{Desk, Record, state_update},
 };
 use crate::{
-    JobEffect, JobInput, PilotConfig, Problem,
+    Effect, JobEffect, JobInput, JobTicket, PilotConfig, Problem,
     data::{LogPlan, StageOutPlan},
     input::{PayloadEnd, Site, UpdateFailure, UpdateNr},
     monitoring::JobLimits,
     payload::ending::{EndReason, Step},
-    resource::life_limit,
+    resource::{life_limit, slots::Need},
 };
 
 /// One step: its time, chance, and what is to be done.
 pub(crate) struct Turn<'a> {
     pub(crate) now: Moment,
     pub(crate) random: &'a mut Random,
-    pub(crate) out: &'a mut Vec<JobEffect>,
-    pub(crate) notes: &'a mut Vec<String>,
+    pub(crate) out: Vec<JobEffect>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(now: Moment, random: &'a mut Random) -> Self {
+        Self {
+            now,
+            random,
+            out: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Gives away what is to be done.
+    pub(crate) fn hand_over(self, ticket: JobTicket, out: &mut Vec<Effect>) {
+        out.extend(self.notes.into_iter().map(Effect::Note));
+        let effects = self.out.into_iter();
+        out.extend(effects.map(|effect| Effect::Job(ticket, effect)));
+    }
 }
 
 /// One job's life.
@@ -49,6 +67,10 @@ pub(crate) struct JobLife {
     next: NextStep,
     stop: Stop,
     standing: Standing,
+    /// Since when the payload could start.
+    ready_since: Option<Moment>,
+    /// How long it had to wait for its part of the node, which does not count against its time.
+    waited: Duration,
 }
 
 #[derive(Debug)]
@@ -170,6 +192,8 @@ impl JobLife {
             next: NextStep::GoOn,
             stop: Stop::NotAsked,
             standing: Standing::Current,
+            ready_since: None,
+            waited: Duration::ZERO,
         };
         life.tell(turn, JobStatus::Starting);
         turn.out.push(JobEffect::MakeWorkDir(life.desk.job.clone()));
@@ -202,6 +226,23 @@ impl JobLife {
         &self.desk.job
     }
 
+    /// Returns what the job takes of the node.
+    pub(crate) fn need(&self) -> Need {
+        Need::of(&self.desk.job)
+    }
+
+    /// Says whether all is there that the payload needs.
+    pub(crate) fn is_ready_to_start(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::StagingIn {
+                inputs: Wait::Done,
+                script: Fetch::Done,
+                ..
+            }
+        )
+    }
+
     /// Takes what happened. What does not belong to the phase is late, and ignored.
     pub(crate) fn on_input(&mut self, turn: &mut Turn<'_>, input: JobInput) {
         match input {
@@ -225,7 +266,7 @@ impl JobLife {
     /// Does what is due.
     pub(crate) fn on_timeout(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
-        self.reporter.on_timeout(now, turn.out);
+        self.reporter.on_timeout(now, &mut turn.out);
         if self.heartbeat_due().is_some_and(|due| due <= now) {
             self.tell(turn, self.wire_status());
         }
@@ -237,7 +278,7 @@ impl JobLife {
         let limits = &self.desk.config.profile.limits;
         match &mut self.phase {
             Phase::Running(running) => {
-                if running.on_timeout(now, limits, turn.out) == Step::GiveUp {
+                if running.on_timeout(now, limits, &mut turn.out) == Step::GiveUp {
                     turn.notes
                         .push("the payload survives SIGKILL and is given up".into());
                     self.on_payload_ended(turn, PayloadEnd::default());
@@ -251,7 +292,7 @@ impl JobLife {
             }
             Phase::Reporting { give_up_at } if *give_up_at <= now => self.abandon_report(turn),
             Phase::CleaningUp { give_up_at } if *give_up_at <= now => self.enter(turn, Phase::Over),
-            Phase::StagingIn { script, .. } => script.on_timeout(now, turn.out),
+            Phase::StagingIn { script, .. } => script.on_timeout(now, &mut turn.out),
             Phase::Accepted
             | Phase::Starting { .. }
             | Phase::Reporting { .. }
@@ -331,7 +372,7 @@ impl JobLife {
             }
             Phase::Running(running) => {
                 let limits = &self.desk.config.profile.limits;
-                running.end(turn.now, reason, limits, turn.out);
+                running.end(turn.now, reason, limits, &mut turn.out);
             }
             Phase::Accepted | Phase::StagingIn { .. } => {
                 turn.out.push(JobEffect::StopTransfers);
@@ -390,7 +431,7 @@ impl JobLife {
     ) {
         match self
             .reporter
-            .on_answer(turn.now, nr, result, turn.random, turn.out)
+            .on_answer(turn.now, nr, result, turn.random, &mut turn.out)
         {
             Heard::Nothing => {}
             Heard::Failed(why) => turn.notes.push(format!("update {nr} failed: {why}")),
@@ -404,7 +445,7 @@ impl JobLife {
                 for command in answer.commands {
                     self.on_command(turn, command);
                 }
-                self.reporter.send_next(turn.out);
+                self.reporter.send_next(&mut turn.out);
             }
         }
     }
@@ -424,7 +465,7 @@ impl JobLife {
             return;
         }
         let update = state_update(&self.desk, &self.record, status);
-        self.reporter.queue(turn.now, update, turn.out);
+        self.reporter.queue(turn.now, update, &mut turn.out);
     }
 
     fn wire_status(&self) -> JobStatus {
@@ -475,9 +516,12 @@ impl JobLife {
             self.reporter.last_heard().after(silence),
             EndReason::ServerLost(silence),
         );
-        let over = self.limits.walltime.map(|limit| {
+        // A job that only waits for its turn uses up nothing of its time.
+        let limit = self.limits.walltime.filter(|_| !self.is_ready_to_start());
+        let over = limit.map(|limit| {
             let problem = Problem::new(ErrorCode::ReachedMaxTime, format!("{} s", limit.as_secs()));
-            (self.record.taken.after(limit), EndReason::Limit(problem))
+            let due = self.record.taken.after(limit + self.waited);
+            (due, EndReason::Limit(problem))
         });
         [Some(lost), over]
             .into_iter()

@@ -11,7 +11,7 @@ use ailurus_model::{
 
 use crate::{
     PilotConfig,
-    config::{Cleanup, Identity, NextJob},
+    config::{Cleanup, Identity, NextJob, Slots},
     input::Site,
 };
 
@@ -23,6 +23,7 @@ pub(crate) fn config() -> PilotConfig {
         version_tag: "PR".into(),
         job_requests_max: 2,
         job_failures_max: 5,
+        slots: Slots::default(),
         job_request_pause: Duration::from_secs(60),
         lifetime: Duration::from_secs(324_000),
         resource_type: None,

@@ -10,6 +10,7 @@ use ailurus_pilot_core::{
     input::{UpdateFailure, UpdateNr},
     monitoring::{Sample, SampleScope},
     payload::{ending::PayloadSignal, script::ScriptPlan},
+    resource::slots::Allotment,
 };
 use ailurus_process::Signal;
 
@@ -35,12 +36,14 @@ impl Shell {
             }
             JobEffect::StageIn(plan) => self.stage_in(ticket, plan),
             JobEffect::FetchScript(plan) => self.fetch_script(ticket, plan),
-            JobEffect::StartPayload(plan) => self.start_payload(ticket, plan),
-            JobEffect::SignalPayload(signal) => self.signal_payload(signal),
+            JobEffect::StartPayload(plan, allotment) => {
+                self.start_payload(ticket, plan, &allotment)
+            }
+            JobEffect::SignalPayload(signal) => self.signal_payload(ticket, signal),
             JobEffect::TakeSample(scope) => self.take_sample(ticket, scope),
             JobEffect::StageOut(plan) => self.stage_out(ticket, plan),
             JobEffect::SaveLog(plan) => self.save_log(ticket, plan),
-            JobEffect::StopTransfers => self.stop_transfers(),
+            JobEffect::StopTransfers => self.stop_transfers(ticket),
             JobEffect::CleanUp => self.clean_up(ticket),
         }
     }
@@ -49,15 +52,15 @@ impl Shell {
         // Quick, and everything else waits for it: not worth a thread.
         let made = work_dir::make_job_dir(&self.home, &self.settings.source_dir, job.panda_id);
         let result = made.map(|dir| {
-            self.job = Some(JobTools {
-                ticket,
+            let tools = JobTools {
                 panda_id: job.panda_id,
                 place: Arc::new(JobPlace {
                     dir,
                     stop: Arc::new(AtomicBool::new(false)),
                 }),
                 payload: None,
-            });
+            };
+            self.jobs.insert(ticket, tools);
         });
         let effects = self
             .core
@@ -84,7 +87,7 @@ impl Shell {
     fn stage_in(&self, ticket: JobTicket, plan: StageInPlan) {
         let ended = move |result| of_job(ticket, JobInput::StageInEnded(result));
         let fallback = ended(bad_end(ErrorCode::StageInFailed));
-        self.with_place("stage-in", fallback, move |place| {
+        self.with_place(ticket, "stage-in", fallback, move |place| {
             ended(place.stage_in(&plan))
         });
     }
@@ -93,16 +96,17 @@ impl Shell {
         let ready = move |result| of_job(ticket, JobInput::ScriptReady(result));
         let fallback = ready(bad_end(ErrorCode::TrfDownloadFailure));
         let client = self.public.clone();
-        self.with_place("script", fallback, move |place| {
+        self.with_place(ticket, "script", fallback, move |place| {
             ready(place.fetch_script(&client, &plan))
         });
     }
 
     /// One thread starts the payload and waits for it: a guard ends with the thread that made it.
-    fn start_payload(&self, ticket: JobTicket, plan: PayloadPlan) {
-        let Some(job) = &self.job else {
+    fn start_payload(&self, ticket: JobTicket, plan: PayloadPlan, allotment: &Allotment) {
+        let Some(job) = self.jobs.get(&ticket) else {
             return;
         };
+        tracing::debug!("job {} gets {allotment:?}", job.panda_id);
         let dir = job.place.dir.clone();
         let known_errors = self.settings.core.profile.error_catalogue.clone();
         spawn(
@@ -131,8 +135,8 @@ impl Shell {
         );
     }
 
-    fn signal_payload(&self, signal: PayloadSignal) {
-        let Some((control, _)) = self.job.as_ref().and_then(|job| job.payload.as_ref()) else {
+    fn signal_payload(&self, ticket: JobTicket, signal: PayloadSignal) {
+        let Some((control, _)) = self.jobs.get(&ticket).and_then(|job| job.payload.as_ref()) else {
             return;
         };
         let sent = match signal {
@@ -147,8 +151,8 @@ impl Shell {
     fn take_sample(&self, ticket: JobTicket, scope: SampleScope) {
         let sampled = move |sample| of_job(ticket, JobInput::Sampled(sample));
         let watch: Option<Arc<Mutex<Watch>>> = self
-            .job
-            .as_ref()
+            .jobs
+            .get(&ticket)
             .and_then(|job| job.payload.as_ref())
             .map(|(_, watch)| watch.clone());
         spawn(
@@ -173,7 +177,7 @@ impl Shell {
             .map(|_| bad_end(ErrorCode::StageOutFailed))
             .collect();
         let fallback = ended(bad_ends);
-        self.with_place("stage-out", fallback, move |place| {
+        self.with_place(ticket, "stage-out", fallback, move |place| {
             ended(place.stage_out(&plan))
         });
     }
@@ -182,14 +186,14 @@ impl Shell {
         let saved = move |result| of_job(ticket, JobInput::LogSaved(result));
         let fallback = saved(bad_end(ErrorCode::LogFileCreationFailure));
         let home = self.home.clone();
-        self.with_place("save-log", fallback, move |place| {
+        self.with_place(ticket, "save-log", fallback, move |place| {
             saved(place.save_log(&home, &plan))
         });
     }
 
     /// Gives up the transfers that run. Later ones of the same job get a switch of their own.
-    fn stop_transfers(&mut self) {
-        if let Some(job) = &mut self.job {
+    fn stop_transfers(&mut self, ticket: JobTicket) {
+        if let Some(job) = self.jobs.get_mut(&ticket) {
             job.place
                 .stop
                 .store(true, std::sync::atomic::Ordering::Relaxed);
@@ -201,7 +205,7 @@ impl Shell {
     }
 
     fn clean_up(&mut self, ticket: JobTicket) {
-        let job = self.job.take().filter(|job| job.ticket == ticket);
+        let job = self.jobs.remove(&ticket);
         let done = of_job(ticket, JobInput::CleanedUp);
         spawn(&self.sender, "clean-up", done.clone(), move |_| {
             if let Some(job) = job {
@@ -215,11 +219,12 @@ impl Shell {
     /// Starts an activity in the job's directory. Without one, the activity has ended badly.
     fn with_place(
         &self,
+        ticket: JobTicket,
         name: &str,
         fallback: Input,
         activity: impl FnOnce(&JobPlace) -> Input + Send + 'static,
     ) {
-        let place = self.job.as_ref().map(|job| job.place.clone());
+        let place = self.jobs.get(&ticket).map(|job| job.place.clone());
         let without_place = fallback.clone();
         spawn(&self.sender, name, fallback, move |_| match place {
             Some(place) => activity(&place),

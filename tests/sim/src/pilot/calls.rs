@@ -1,6 +1,9 @@
 //! A pilot's calls of the server, in its dialect, and what becomes of them.
 
-use ailurus_pilot_core::{Input, JobInput, input::UpdateFailure};
+use ailurus_pilot_core::{
+    Input, JobInput,
+    input::{Offer, UpdateFailure},
+};
 use ailurus_wire::{AnswerError, Dialect, Fields, body, get_job, update_job};
 
 use super::{PilotNr, PilotPurpose, who};
@@ -78,15 +81,17 @@ impl World {
                 if let Some(error) = offered.broken.first() {
                     self.violate(Invariant::W1, format_args!("{error}: {}", error.source));
                 }
-                let job = offered.jobs.into_iter().next();
-                job.map_or(Input::NoJob, |job| Input::JobAcquired(Box::new(job)))
+                Input::JobsOffered(Offer {
+                    jobs: offered.jobs,
+                    refused: Vec::new(),
+                })
             }
             Err(error) => {
                 self.violate(
                     Invariant::W1,
                     format_args!("answer to a job request: {error}"),
                 );
-                Input::NoJob
+                Input::JobsOffered(Offer::default())
             }
         }
     }

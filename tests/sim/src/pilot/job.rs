@@ -56,7 +56,7 @@ impl World {
                 let delay = self.chance.millis(10, 5000);
                 self.tell_job(nr, ticket, delay, JobInput::ScriptReady(Ok(())));
             }
-            JobEffect::StartPayload(plan) => self.spawn_payload(nr, ticket, &plan),
+            JobEffect::StartPayload(plan, _) => self.spawn_payload(nr, ticket, &plan),
             JobEffect::SignalPayload(signal) => self.signal_payload(nr, ticket, signal),
             JobEffect::TakeSample(scope) => {
                 let delay = self.chance.millis(5, 2000);

@@ -22,8 +22,11 @@ use crate::{
         script::{ScriptPlan, plan_problem, plan_script},
     },
     recovery::{PayloadExit, Verdict, judge},
+    resource::slots::Allotment,
 };
 
+/// The variable that tells programs which GPUs they may use.
+const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
 /// Time for removing what a job left; a dead file system must not hold the pilot.
 const CLEANUP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -60,7 +63,7 @@ impl JobLife {
             turn.out.push(JobEffect::StageIn(stage_in));
             Wait::UnderWay
         };
-        let script = Fetch::begin(plan, turn.out);
+        let script = Fetch::begin(plan, &mut turn.out);
         let since = turn.now;
         let phase = Phase::StagingIn {
             since,
@@ -68,7 +71,7 @@ impl JobLife {
             script,
         };
         self.enter(turn, phase);
-        self.start_when_ready(turn);
+        self.note_if_ready(turn);
     }
 
     pub(super) fn on_stage_in(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
@@ -85,8 +88,8 @@ impl JobLife {
         if let Err(problem) = result {
             return self.fail_with_pilot(turn, problem);
         }
-        script.on_inputs(turn.out);
-        self.start_when_ready(turn);
+        script.on_inputs(&mut turn.out);
+        self.note_if_ready(turn);
     }
 
     pub(super) fn on_script(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
@@ -97,7 +100,7 @@ impl JobLife {
             turn.notes.push(format!("no script yet: {problem}"));
         }
         match script.on_result(turn.now, result, turn.random) {
-            Ok(()) => self.start_when_ready(turn),
+            Ok(()) => self.note_if_ready(turn),
             Err(problem) => {
                 turn.out.push(JobEffect::StopTransfers);
                 self.fail(turn, problem);
@@ -105,30 +108,34 @@ impl JobLife {
         }
     }
 
-    fn start_when_ready(&mut self, turn: &mut Turn<'_>) {
-        if !matches!(
-            self.phase,
-            Phase::StagingIn {
-                inputs: Wait::Done,
-                script: Fetch::Done,
-                ..
-            }
-        ) {
+    /// Remembers since when the job waits for its part of the node.
+    fn note_if_ready(&mut self, turn: &Turn<'_>) {
+        if self.is_ready_to_start() {
+            self.ready_since.get_or_insert(turn.now);
+        }
+    }
+
+    /// Starts the payload with its part of the node.
+    pub(crate) fn start(&mut self, turn: &mut Turn<'_>, allotment: Allotment) {
+        if !self.is_ready_to_start() {
             return;
         }
+        self.waited = turn.now.since(self.ready_since.unwrap_or(turn.now));
         let Desk { job, config, .. } = &self.desk;
         match plan_payload(&config.profile, job, config.queue.as_str()) {
             Err(error) => self.fail(turn, plan_problem(&error)),
-            Ok(plan) => {
-                let since = turn.now;
-                self.enter(
-                    turn,
-                    Phase::Starting {
-                        since,
-                        ending: None,
-                    },
-                );
-                turn.out.push(JobEffect::StartPayload(plan));
+            Ok(mut plan) => {
+                if !allotment.gpus.is_empty() {
+                    let gpus: Vec<String> = allotment.gpus.iter().map(u32::to_string).collect();
+                    plan.environment
+                        .insert(VISIBLE_GPUS.to_owned(), gpus.join(","));
+                }
+                let phase = Phase::Starting {
+                    since: turn.now,
+                    ending: None,
+                };
+                self.enter(turn, phase);
+                turn.out.push(JobEffect::StartPayload(plan, allotment));
             }
         }
     }
@@ -308,7 +315,7 @@ impl JobLife {
         let give_up_at = self.stop.cut_short(turn.now.after(patience));
         let update = final_update(&self.desk, &self.record, turn.now);
         self.enter(turn, Phase::Reporting { give_up_at });
-        self.reporter.queue(turn.now, update, turn.out);
+        self.reporter.queue(turn.now, update, &mut turn.out);
     }
 
     pub(super) fn abandon_report(&mut self, turn: &mut Turn<'_>) {

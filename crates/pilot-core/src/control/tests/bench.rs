@@ -10,7 +10,7 @@ use crate::{
     Effect, Input, JobEffect, JobInput, JobTicket, PilotConfig, PilotCore, Problem,
     control::{phase::PhaseName, testing},
     data::StoredFile,
-    input::{PayloadEnd, Site, UpdateFailure, UpdateNr},
+    input::{Offer, PayloadEnd, Site, UpdateFailure, UpdateNr},
     monitoring::{FilesSample, Sample},
     payload::ending::PayloadSignal,
     recovery::PayloadExit,
@@ -69,7 +69,16 @@ impl Bench {
 
     pub(super) fn accept(&mut self, job: Job) {
         self.ticket = self.ticket.next();
-        self.give(Input::JobAcquired(Box::new(job)));
+        self.offer(vec![job]);
+    }
+
+    pub(super) fn offer(&mut self, jobs: Vec<Job>) {
+        let refused = Vec::new();
+        self.give(Input::JobsOffered(Offer { jobs, refused }));
+    }
+
+    pub(super) fn no_job(&mut self) {
+        self.offer(Vec::new());
     }
 
     pub(super) fn give(&mut self, input: Input) {
@@ -167,7 +176,7 @@ impl Bench {
     }
 
     pub(super) fn phase(&self) -> Option<PhaseName> {
-        self.core.current_job().map(|(_, phase)| phase)
+        self.core.jobs().next().map(|(_, _, phase)| phase)
     }
 }
 
@@ -175,6 +184,8 @@ pub(super) fn roomy() -> NodeFacts {
     NodeFacts {
         memory: ByteCount::from_gib(8),
         free_space: ByteCount::from_gib(100),
+        cores: 4,
+        gpus: 0,
     }
 }
 
@@ -211,7 +222,7 @@ fn job_word(effect: &JobEffect) -> String {
         JobEffect::MakeWorkDir(_) => "make-dir".into(),
         JobEffect::StageIn(_) => "stage-in".into(),
         JobEffect::FetchScript(_) => "script".into(),
-        JobEffect::StartPayload(_) => "start".into(),
+        JobEffect::StartPayload(..) => "start".into(),
         JobEffect::SignalPayload(PayloadSignal::Terminate) => "term".into(),
         JobEffect::SignalPayload(PayloadSignal::Kill) => "kill".into(),
         JobEffect::TakeSample(scope) => format!("sample {scope:?}"),

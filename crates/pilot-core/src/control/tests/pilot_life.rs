@@ -10,6 +10,7 @@ use super::bench::{Bench, code, problem, roomy, stored};
 use crate::{
     Effect, Input, JobInput, Problem,
     control::testing::{config, job, site},
+    input::{Offer, RefusedJob},
     recovery::PayloadExit,
     resource::NodeFacts,
 };
@@ -43,8 +44,8 @@ fn what_a_pilot_cannot_start_with_is_its_exit_code() {
     bench.give(Input::Started);
     bench.give(Input::SiteLoaded(Ok(Box::new(site()))));
     bench.give(Input::NodeMeasured(NodeFacts {
-        memory: ByteCount::ZERO,
         free_space: ByteCount::from_mib(1),
+        ..roomy()
     }));
     assert_eq!(bench.words(), ["load-site", "measure", "exit 69"]);
 }
@@ -74,13 +75,13 @@ fn a_signal_ends_the_wait_for_the_queue_data() {
 #[test]
 fn the_pilot_leaves_after_the_last_request_without_a_job() {
     let mut bench = Bench::asking(config(), site());
-    bench.give(Input::NoJob);
+    bench.no_job();
     bench.pass_secs(59);
     assert!(bench.words().is_empty());
     bench.pass_secs(1);
     assert_eq!(bench.words(), ["measure"]);
     bench.give(Input::NodeMeasured(roomy()));
-    bench.give(Input::NoJob);
+    bench.no_job();
     assert_eq!(bench.words(), ["ask", "exit 0"]);
 }
 
@@ -99,11 +100,15 @@ fn a_server_that_never_answers_is_the_exit_code() {
 #[test]
 fn a_job_that_cannot_be_understood_is_reported_as_failed() {
     let mut bench = Bench::asking(config(), site());
-    bench.give(Input::JobRefused {
+    let refused = RefusedJob {
         panda_id: PandaId::new(9),
         attempt_nr: Some(AttemptNr::new(3)),
         problem: Problem::new(ErrorCode::ConversionFailure, "`attemptNr`"),
-    });
+    };
+    bench.give(Input::JobsOffered(Offer {
+        jobs: Vec::new(),
+        refused: vec![refused],
+    }));
     let update = bench.update();
     assert_eq!(
         (update.panda_id, update.status),

@@ -3,32 +3,37 @@
 //! A shell with random luck carries out what the pilot wants, late and in any order, loses answers,
 //! and throws in signals and stray inputs. After a while its luck turns, and the pilot must leave.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use ailurus_model::{ByteCount, Command, ErrorCode, JobUpdate, Moment, UpdateAnswer};
 use proptest::prelude::*;
 
 use super::bench::{problem, roomy, stored};
 use crate::{
-    Effect, Input, JobEffect, JobInput, JobTicket, PilotCore,
+    Effect, Input, JobEffect, JobInput, JobTicket, PilotConfig, PilotCore,
+    config::Slots,
     control::testing::{config, input_file, job, output_file, site},
     input::{PayloadEnd, UpdateFailure},
     monitoring::{FilesSample, Sample},
     payload::ending::PayloadSignal,
     recovery::PayloadExit,
+    resource::slots::Allotment,
 };
 
 /// Steps after which luck turns.
 const UNLUCKY_STEPS: usize = 60;
 /// Steps within which a pilot must leave then.
 const STEPS_MAX: usize = 2000;
+/// Jobs after which the server offers no further ones.
+const JOBS_MAX: u64 = 4;
 
 /// A shell that carries effects out when chance says so.
 struct Shell {
     core: PilotCore,
     now: Moment,
     open: Vec<Effect>,
-    payload: Option<JobTicket>,
+    payloads: BTreeMap<JobTicket, Allotment>,
+    slots: Slots,
     finals: BTreeMap<JobTicket, JobUpdate>,
     delivered: BTreeMap<JobTicket, u32>,
     superseded: Vec<JobTicket>,
@@ -38,14 +43,20 @@ struct Shell {
 }
 
 impl Shell {
-    fn new() -> Self {
+    fn new(payloads: u32) -> Self {
         let mut site = site();
         site.queue.time_floor = std::time::Duration::from_secs(600);
+        let slots = Slots {
+            payloads: NonZeroU32::new(payloads).expect("not zero"),
+            ahead: payloads - 1,
+            cores: None,
+        };
         let mut shell = Self {
-            core: PilotCore::new(config()),
+            core: PilotCore::new(PilotConfig { slots, ..config() }),
             now: Moment::START,
             open: Vec::new(),
-            payload: None,
+            payloads: BTreeMap::new(),
+            slots,
             finals: BTreeMap::new(),
             delivered: BTreeMap::new(),
             superseded: Vec::new(),
@@ -69,7 +80,8 @@ impl Shell {
             match &effect {
                 Effect::Note(_) => continue,
                 Effect::Exit(_) => {
-                    assert_eq!(self.payload, None, "P1: a payload outlives its pilot");
+                    let left = &self.payloads;
+                    assert!(left.is_empty(), "P1: {left:?} outlives its pilot");
                     assert!(!self.has_left, "a pilot leaves once");
                     self.has_left = true;
                 }
@@ -86,9 +98,7 @@ impl Shell {
     fn take_job_effect(&mut self, ticket: JobTicket, effect: &JobEffect) {
         match effect {
             JobEffect::MakeWorkDir(_) => self.accepted.push(ticket),
-            JobEffect::StartPayload(_) => {
-                assert_eq!(self.payload, None, "one payload at a time");
-            }
+            JobEffect::StartPayload(_, allotment) => self.share(ticket, allotment),
             JobEffect::SendUpdate { update, .. } => {
                 assert!(
                     !self.superseded.contains(&ticket),
@@ -123,30 +133,60 @@ impl Shell {
         }
     }
 
+    /// Checks that a payload takes nothing that another one has.
+    fn share(&mut self, ticket: JobTicket, allotment: &Allotment) {
+        let n_payloads = self.payloads.len() + 1;
+        assert!(n_payloads <= self.slots.payloads.get() as usize, "too many");
+        for other in self.payloads.values() {
+            assert_ne!(other.slot, allotment.slot);
+            let is_shared = |core: &u32| other.cores.contains(core);
+            assert!(!allotment.cores.iter().any(is_shared), "cores are shared");
+        }
+        let pinned = self.payloads.values().map(|it| it.cores.len());
+        let n_cores = pinned.sum::<usize>() + allotment.cores.len();
+        assert!(
+            n_cores <= roomy().cores as usize,
+            "more cores than there are"
+        );
+        self.payloads.insert(ticket, allotment.clone());
+    }
+
     /// Carries one open effect out. `luck` decides how it ends; zero is the best.
     fn carry_out(&mut self, index: usize, luck: u8) {
         let effect = self.open.swap_remove(index % self.open.len());
         match effect {
             Effect::MeasureNode => self.give(Input::NodeMeasured(roomy())),
-            Effect::AcquireJob(_) => self.offer(luck),
+            Effect::AcquireJob(request) => self.offer(request.n_jobs, luck),
             Effect::ReportWorker(_) => self.give(Input::WorkerReported),
             Effect::Job(ticket, effect) => self.carry_out_for_job(ticket, effect, luck),
             Effect::LoadSite | Effect::Note(_) | Effect::Exit(_) => {}
         }
     }
 
-    fn offer(&mut self, luck: u8) {
+    fn offer(&mut self, n_jobs: u32, luck: u8) {
         match luck {
-            0..=5 if self.n_jobs < 3 => {
-                self.n_jobs += 1;
-                let mut job = job(self.n_jobs);
-                job.inputs = vec![input_file("in")];
-                job.outputs = vec![output_file("out")];
-                self.give(Input::JobAcquired(Box::new(job)));
+            0..=5 if self.n_jobs < JOBS_MAX => {
+                let jobs = (0..n_jobs.min(1 + u32::from(luck))).map(|_| self.new_job());
+                let jobs = jobs.collect();
+                self.offer_jobs(jobs);
             }
             6 => self.give(Input::AcquireFailed("reset".into())),
-            _ => self.give(Input::NoJob),
+            _ => self.offer_jobs(Vec::new()),
         }
+    }
+
+    fn new_job(&mut self) -> ailurus_model::Job {
+        self.n_jobs += 1;
+        let mut job = job(self.n_jobs);
+        job.inputs = vec![input_file("in")];
+        job.outputs = vec![output_file("out")];
+        job.core_count = u32::try_from(self.n_jobs % 3 + 1).expect("small");
+        job
+    }
+
+    fn offer_jobs(&mut self, jobs: Vec<ailurus_model::Job>) {
+        let refused = Vec::new();
+        self.give(Input::JobsOffered(crate::input::Offer { jobs, refused }));
     }
 
     fn carry_out_for_job(&mut self, ticket: JobTicket, effect: JobEffect, luck: u8) {
@@ -158,9 +198,9 @@ impl Shell {
             JobEffect::FetchScript(_) => {
                 JobInput::ScriptReady(plain(ErrorCode::TrfDownloadFailure))
             }
-            JobEffect::StartPayload(_) => {
-                if !is_bad {
-                    self.payload = Some(ticket);
+            JobEffect::StartPayload(..) => {
+                if is_bad {
+                    self.payloads.remove(&ticket);
                 }
                 JobInput::PayloadStarted(plain(ErrorCode::PayloadExecutionFailure))
             }
@@ -224,18 +264,28 @@ impl Shell {
 
     fn signal(&mut self, ticket: JobTicket, signal: PayloadSignal, luck: u8) {
         let obeys = signal == PayloadSignal::Kill || luck < 5;
-        if self.payload == Some(ticket) && obeys {
-            self.end_payload(PayloadExit::Signal(9));
+        if obeys {
+            self.end_payload(ticket, PayloadExit::Signal(9));
         }
     }
 
-    fn end_payload(&mut self, exit: PayloadExit) {
-        if let Some(ticket) = self.payload.take() {
+    /// Ends a payload that has started.
+    fn end_payload(&mut self, ticket: JobTicket, exit: PayloadExit) {
+        let is_start = |effect: &Effect| matches!(effect, Effect::Job(other, JobEffect::StartPayload(..)) if *other == ticket);
+        if !self.open.iter().any(is_start) && self.payloads.remove(&ticket).is_some() {
             let end = PayloadEnd {
                 exit,
                 ..PayloadEnd::default()
             };
             self.give(Input::Job(ticket, JobInput::PayloadEnded(Box::new(end))));
+        }
+    }
+
+    fn end_any_payload(&mut self, index: usize, exit: PayloadExit) {
+        let n_payloads = self.payloads.len().max(1);
+        let ticket = self.payloads.keys().nth(index % n_payloads).copied();
+        if let Some(ticket) = ticket {
+            self.end_payload(ticket, exit);
         }
     }
 
@@ -266,7 +316,7 @@ impl Shell {
                 }
                 self.pass_time();
             }
-            8 => self.end_payload(PayloadExit::Code(i32::from(luck > 5))),
+            8 => self.end_any_payload(index, PayloadExit::Code(i32::from(luck > 5))),
             9 if luck == 9 => self.give(Input::StopRequested(15)),
             9 => self.give(Input::Job(JobTicket::default().next(), JobInput::CleanedUp)),
             _ => {}
@@ -279,7 +329,7 @@ impl Shell {
                 return;
             }
             if self.open.is_empty() {
-                self.end_payload(PayloadExit::Code(0));
+                self.end_any_payload(0, PayloadExit::Code(0));
                 self.pass_time();
             } else {
                 self.carry_out(0, 0);
@@ -294,9 +344,10 @@ proptest! {
 
     #[test]
     fn every_job_gets_one_final_update_and_no_payload_outlives_the_pilot(
+        payloads in 1_u32..4,
         steps in prop::collection::vec((0_u8..10, any::<usize>(), 0_u8..10), UNLUCKY_STEPS),
     ) {
-        let mut shell = Shell::new();
+        let mut shell = Shell::new(payloads);
         for (choice, index, luck) in steps {
             if !shell.has_left {
                 shell.step(choice, index, luck);
@@ -312,10 +363,11 @@ proptest! {
 
     #[test]
     fn the_same_inputs_give_the_same_effects(
+        payloads in 1_u32..4,
         steps in prop::collection::vec((0_u8..10, any::<usize>(), 0_u8..10), UNLUCKY_STEPS),
     ) {
         let run = || {
-            let mut shell = Shell::new();
+            let mut shell = Shell::new(payloads);
             for (choice, index, luck) in &steps {
                 if !shell.has_left {
                     shell.step(*choice, *index, *luck);
@@ -328,9 +380,10 @@ proptest! {
 
     #[test]
     fn acting_before_a_deadline_does_nothing(
+        payloads in 1_u32..4,
         steps in prop::collection::vec((0_u8..10, any::<usize>(), 0_u8..10), UNLUCKY_STEPS),
     ) {
-        let mut shell = Shell::new();
+        let mut shell = Shell::new(payloads);
         for (choice, index, luck) in steps {
             if shell.has_left {
                 break;

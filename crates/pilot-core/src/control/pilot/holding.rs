@@ -1,0 +1,323 @@
+//! The jobs that the pilot holds: some live, some only have to be refused.
+
+use ailurus_model::{Job, Moment};
+
+use super::{PilotCore, State, asking::is_past_floor_or_worn_out};
+use crate::{
+    Effect, JobEffect, JobInput, JobTicket, PilotExit,
+    control::{
+        job::{JobLife, JobOutcome, NextStep, Turn},
+        phase::PhaseName,
+        reporting::{Heard, Reporter},
+        update::refusal_update,
+    },
+    input::RefusedJob,
+    resource::slots::{Allotment, Need},
+};
+
+/// A job that the pilot holds.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// It lives.
+    Life {
+        life: Box<JobLife>,
+        /// Its part of the node, from the payload's start on.
+        allotment: Allotment,
+    },
+    /// The server must hear that it cannot be run here at all.
+    Refusal {
+        reporter: Reporter,
+        give_up_at: Moment,
+    },
+}
+
+impl Held {
+    pub(super) fn life(life: JobLife) -> Self {
+        Self::Life {
+            life: Box::new(life),
+            allotment: Allotment::default(),
+        }
+    }
+
+    /// Returns the job and its phase, if it lives.
+    pub(super) fn job(&self) -> Option<(&Job, PhaseName)> {
+        match self {
+            Self::Life { life, .. } => Some((life.job(), life.phase())),
+            Self::Refusal { .. } => None,
+        }
+    }
+
+    /// Returns what its payload has of the node, if that may exist.
+    pub(super) fn running(&self) -> Option<(Need, &Allotment)> {
+        match self {
+            Self::Life { life, allotment } => {
+                let has_payload = life.phase().has_payload();
+                has_payload.then(|| (life.need(), allotment))
+            }
+            Self::Refusal { .. } => None,
+        }
+    }
+
+    /// Returns what its payload will need, if that is still to come.
+    pub(super) fn coming(&self) -> Option<Need> {
+        match self {
+            Self::Life { life, .. } => match life.phase() {
+                PhaseName::Accepted | PhaseName::StagingIn => Some(life.need()),
+                PhaseName::Starting
+                | PhaseName::Running
+                | PhaseName::StagingOut
+                | PhaseName::SavingLog
+                | PhaseName::Reporting
+                | PhaseName::CleaningUp
+                | PhaseName::Over => None,
+            },
+            Self::Refusal { .. } => None,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        match self {
+            Self::Life { life, .. } => life.next_deadline(),
+            Self::Refusal {
+                reporter,
+                give_up_at,
+            } => {
+                let due = reporter.next_deadline();
+                Some(due.map_or(*give_up_at, |due| due.min(*give_up_at)))
+            }
+        }
+    }
+}
+
+impl PilotCore {
+    pub(super) fn on_job_input(
+        &mut self,
+        now: Moment,
+        ticket: JobTicket,
+        input: JobInput,
+        out: &mut Vec<Effect>,
+    ) {
+        let State::Serving(serving) = &mut self.state else {
+            return;
+        };
+        match serving.held.get_mut(&ticket) {
+            Some(Held::Life { .. }) => {
+                self.with_life(now, ticket, out, |life, turn| life.on_input(turn, input));
+            }
+            Some(Held::Refusal { .. }) => self.on_refusal_answer(now, ticket, input, out),
+            None => {}
+        }
+    }
+
+    /// Does what is due in every job.
+    pub(super) fn on_job_timeouts(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let State::Serving(serving) = &self.state else {
+            return;
+        };
+        let is_due = |held: &Held| held.next_deadline().is_some_and(|due| due <= now);
+        let due = serving.held.iter().filter(|(_, held)| is_due(held));
+        let due: Vec<JobTicket> = due.map(|(ticket, _)| *ticket).collect();
+        for ticket in due {
+            self.with_life(now, ticket, out, JobLife::on_timeout);
+            self.on_refusal_timeout(now, ticket, out);
+        }
+    }
+
+    /// Ends every job because the pilot got a signal.
+    pub(super) fn stop_jobs(&mut self, now: Moment, signal: i32, out: &mut Vec<Effect>) {
+        let patience = self.config.profile.limits.stop_patience;
+        let State::Serving(serving) = &mut self.state else {
+            return;
+        };
+        for held in serving.held.values_mut() {
+            match held {
+                Held::Life { .. } => {}
+                Held::Refusal { give_up_at, .. } => {
+                    *give_up_at = now.after(patience).min(*give_up_at);
+                }
+            }
+        }
+        let tickets: Vec<JobTicket> = serving.held.keys().copied().collect();
+        for ticket in tickets {
+            self.with_life(now, ticket, out, |life, turn| life.on_stop(turn, signal));
+        }
+    }
+
+    /// Starts the payloads for which the node has room, in the order in which their jobs came: a
+    /// large one is not passed by small ones for ever.
+    pub(super) fn start_what_fits(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        loop {
+            let State::Serving(serving) = &mut self.state else {
+                return;
+            };
+            let is_ready = |held: &Held| match held {
+                Held::Life { life, .. } => life.is_ready_to_start(),
+                Held::Refusal { .. } => false,
+            };
+            let Some((ticket, need)) = serving
+                .held
+                .iter()
+                .find(|(_, held)| is_ready(held))
+                .and_then(|(ticket, held)| held.coming().map(|need| (*ticket, need)))
+            else {
+                return;
+            };
+            let mut free = crate::resource::slots::Free::all(&self.config.slots, serving.capacity);
+            for (need, allotment) in serving.held.values().filter_map(Held::running) {
+                free.take(need, allotment);
+            }
+            let Some(part) = free.allot(need) else {
+                return;
+            };
+            if let Some(Held::Life { allotment, .. }) = serving.held.get_mut(&ticket) {
+                *allotment = part.clone();
+            }
+            self.with_life(now, ticket, out, |life, turn| life.start(turn, part));
+        }
+    }
+
+    /// Lets a job do a step, and forgets it if it is over then.
+    fn with_life(
+        &mut self,
+        now: Moment,
+        ticket: JobTicket,
+        out: &mut Vec<Effect>,
+        step: impl FnOnce(&mut JobLife, &mut Turn<'_>),
+    ) {
+        let State::Serving(serving) = &mut self.state else {
+            return;
+        };
+        let Some(Held::Life { life, .. }) = serving.held.get_mut(&ticket) else {
+            return;
+        };
+        let mut turn = Turn::new(now, &mut self.random);
+        step(life, &mut turn);
+        let outcome = life.outcome();
+        turn.hand_over(ticket, out);
+        if let Some(outcome) = outcome {
+            serving.held.remove(&ticket);
+            self.after_job(now, outcome);
+        }
+    }
+
+    fn after_job(&mut self, now: Moment, outcome: JobOutcome) {
+        match outcome.next {
+            NextStep::GoOn if outcome.pilot_error.is_none() => self.after_anything(now),
+            // What ends one of several jobs says nothing about the others.
+            NextStep::GoOn | NextStep::Leave if !self.config.slots.is_single() => {}
+            NextStep::GoOn | NextStep::Leave => {
+                let error = outcome.pilot_error;
+                self.say_last_word(PilotExit { error });
+            }
+        }
+    }
+
+    /// Decides whether a pilot with one slot asks for a further job: within the queue's time floor.
+    fn after_anything(&mut self, now: Moment) {
+        let State::Serving(serving) = &self.state else {
+            return;
+        };
+        let is_single = self.config.slots.is_single();
+        if is_single && is_past_floor_or_worn_out(&self.config, serving, now) {
+            self.say_last_word(PilotExit::GOOD);
+        }
+    }
+
+    fn say_last_word(&mut self, exit: PilotExit) {
+        if let State::Serving(serving) = &mut self.state {
+            serving.last_word.get_or_insert(exit);
+        }
+    }
+
+    // --- jobs that never begin ---
+
+    /// Tells the server that a job failed that never began.
+    pub(super) fn refuse(&mut self, now: Moment, refused: &RefusedJob, out: &mut Vec<Effect>) {
+        let State::Serving(serving) = &mut self.state else {
+            return;
+        };
+        let RefusedJob {
+            panda_id,
+            attempt_nr,
+            problem,
+        } = refused;
+        out.push(Effect::Note(format!(
+            "job {panda_id} is refused: {problem}"
+        )));
+        self.last_ticket = self.last_ticket.next();
+        let ticket = self.last_ticket;
+        let id = (*panda_id, *attempt_nr);
+        let update = refusal_update(&self.config, &serving.site, id, problem, now);
+        let limits = &self.config.profile.limits;
+        let patience = if serving.last_word.is_some() {
+            limits.stop_patience
+        } else {
+            limits.final_update_patience
+        };
+        let mut reporter = Reporter::new(now);
+        let mut turn = Turn::new(now, &mut self.random);
+        reporter.queue(now, update, &mut turn.out);
+        turn.hand_over(ticket, out);
+        let give_up_at = now.after(patience);
+        let refusal = Held::Refusal {
+            reporter,
+            give_up_at,
+        };
+        serving.held.insert(ticket, refusal);
+    }
+
+    fn on_refusal_answer(
+        &mut self,
+        now: Moment,
+        ticket: JobTicket,
+        input: JobInput,
+        out: &mut Vec<Effect>,
+    ) {
+        let State::Serving(serving) = &mut self.state else {
+            return;
+        };
+        let (Some(Held::Refusal { reporter, .. }), JobInput::UpdateAnswered { nr, result }) =
+            (serving.held.get_mut(&ticket), input)
+        else {
+            return;
+        };
+        let mut turn = Turn::new(now, &mut self.random);
+        let heard = reporter.on_answer(now, nr, result, turn.random, &mut turn.out);
+        turn.hand_over(ticket, out);
+        match heard {
+            Heard::Nothing | Heard::Answer(_) | Heard::Failed(_) => {}
+            Heard::FinalDelivered | Heard::FinalRefused(_) => self.end_refusal(now, ticket, out),
+        }
+    }
+
+    fn on_refusal_timeout(&mut self, now: Moment, ticket: JobTicket, out: &mut Vec<Effect>) {
+        let State::Serving(serving) = &mut self.state else {
+            return;
+        };
+        let Some(Held::Refusal {
+            reporter,
+            give_up_at,
+        }) = serving.held.get_mut(&ticket)
+        else {
+            return;
+        };
+        if *give_up_at <= now {
+            return self.end_refusal(now, ticket, out);
+        }
+        let mut turn = Turn::new(now, &mut self.random);
+        reporter.on_timeout(now, &mut turn.out);
+        turn.hand_over(ticket, out);
+    }
+
+    fn end_refusal(&mut self, now: Moment, ticket: JobTicket, out: &mut Vec<Effect>) {
+        let State::Serving(serving) = &mut self.state else {
+            return;
+        };
+        if let Some(Held::Refusal { mut reporter, .. }) = serving.held.remove(&ticket)
+            && let Some(update) = reporter.give_up()
+        {
+            out.push(Effect::Job(ticket, JobEffect::KeepUpdate(update)));
+        }
+        self.after_anything(now);
+    }
+}
