@@ -153,6 +153,9 @@ pub struct JobRequest {
 /// The rarer parts of a job request. Only the legacy dialect has all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RequestDetails {
+    /// The queue as the pilot was told it (`--queue`); empty if it is called as in
+    /// [`JobRequest::queue`].
+    pub computing_element: QueueName,
     /// Only jobs of this working group, if given; servers of today ignore it.
     pub working_group: Option<String>,
     /// Only jobs of this country's group, if given; servers of today ignore it.

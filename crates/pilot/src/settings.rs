@@ -222,6 +222,7 @@ fn core_config(
         lifetime: lifetime(args, environment),
         resource_type: some_text(args.jobs.resource_type.as_ref()),
         request: RequestDetails {
+            computing_element: QueueName::new(&args.jobs.queue),
             working_group: some_text(args.jobs.working_group.as_ref()),
             country_group: some_text(args.jobs.country_group.as_ref()),
             allows_other_country: args.jobs.allow_other_country,

@@ -71,7 +71,9 @@ pub fn encode_request(dialect: Dialect, request: &JobRequest) -> Fields {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let mut out = Writer::new(dialect);
     out.put(&SITE, request.queue.as_str());
-    out.text(&COMPUTING_ELEMENT, request.queue.as_str());
+    let element = Some(&request.details.computing_element).filter(|it| !it.as_str().is_empty());
+    let element = element.unwrap_or(&request.queue);
+    out.text(&COMPUTING_ELEMENT, element.as_str());
     out.text(&LABEL, request.source_label.as_str());
     out.text(&NODE, request.node.as_str());
     out.whole(&MEMORY, request.memory.as_mib());
@@ -143,6 +145,7 @@ pub fn decode_request(dialect: Dialect, fields: &Fields) -> Result<JobRequest, R
         worker_id: message.whole(&WORKER_ID)?.map(WorkerId::new),
         scheduler_id: message.text(&SCHEDULER_ID),
         details: RequestDetails {
+            computing_element: QueueName::new(message.text(&COMPUTING_ELEMENT)),
             working_group: message.text_if_any(&WORKING_GROUP),
             country_group: message.text_if_any(&COUNTRY_GROUP),
             allows_other_country: message.flag(&OTHER_COUNTRY),

@@ -69,7 +69,7 @@ pub(crate) fn job_request() -> impl Strategy<Value = JobRequest> {
         option::of(any::<u64>()),
     );
     (who, needs, links).prop_map(|(who, needs, links)| JobRequest {
-        queue: QueueName::new(who.0),
+        queue: QueueName::new(who.0.clone()),
         source_label: SourceLabel::new(who.1),
         node: NodeName::new(who.2),
         scheduler_id: who.3,
@@ -82,7 +82,10 @@ pub(crate) fn job_request() -> impl Strategy<Value = JobRequest> {
         user: links.1,
         harvester_id: links.2.map(HarvesterId::new),
         worker_id: links.3.map(WorkerId::new),
-        details: ailurus_model::RequestDetails::default(),
+        details: ailurus_model::RequestDetails {
+            computing_element: QueueName::new(who.0),
+            ..Default::default()
+        },
     })
 }
 
