@@ -5,6 +5,7 @@
 //! why. Nothing here reads the environment, and no secret reaches a log or a message.
 
 mod client;
+mod client_key;
 mod config;
 mod error;
 mod gzip;

@@ -4,11 +4,13 @@ use std::{
     fs::{self, File},
     io::Read,
     path::Path,
+    sync::Arc,
 };
 
+use rustls::pki_types::PrivateKeyDer;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
-use crate::{ClientCertificate, ClientConfig, ConfigError, Trust, Verification};
+use crate::{ClientCertificate, ClientConfig, ConfigError, Trust, Verification, client_key};
 
 /// Largest PEM file that is read, in bytes.
 const PEM_MAX_BYTES: u64 = 16 << 20;
@@ -27,19 +29,28 @@ pub(crate) fn tls_config(config: &ClientConfig) -> Result<TlsConfig, ConfigError
         .as_ref()
         .map(client_certificate)
         .transpose()?;
-    Ok(TlsConfig::builder()
+    let mut tls = TlsConfig::builder()
         .root_certs(roots)
-        .client_cert(client_cert)
-        .disable_verification(config.verification == Verification::Off)
-        .build())
+        .disable_verification(config.verification == Verification::Off);
+    if client_cert.is_some() {
+        tls = tls
+            .client_cert(client_cert)
+            .unversioned_rustls_crypto_provider(Arc::new(client_key::provider()));
+    }
+    Ok(tls.build())
 }
 
 fn client_certificate(certificate: &ClientCertificate) -> Result<ClientCert, ConfigError> {
     let chain = certificates_of_file(&certificate.chain_file)?;
     let pem = read_bounded(&certificate.key_file)?;
-    let key = PrivateKey::from_pem(&pem).map_err(|_| ConfigError::NoKey {
+    let no_key = || ConfigError::NoKey {
         path: certificate.key_file.clone(),
-    })?;
+    };
+    let key = PrivateKey::from_pem(&pem).map_err(|_| no_key())?;
+    let der = PrivateKeyDer::try_from(key.der().to_vec()).map_err(|_| no_key())?;
+    if !client_key::is_usable(der) {
+        return Err(no_key());
+    }
     Ok(ClientCert::new_with_certs(&chain, key))
 }
 
