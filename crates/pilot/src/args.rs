@@ -231,6 +231,9 @@ pub(crate) struct OwnArgs {
     /// Pause after a request that brought no job
     #[arg(long, default_value = "60s", value_parser = parse_duration, value_name = "DURATION")]
     pub(crate) job_request_pause: Duration,
+    /// Longest time until a server has answered; files may take longer
+    #[arg(long, default_value = "120s", value_parser = period, value_name = "DURATION")]
+    pub(crate) request_timeout: Duration,
     /// Time between two heartbeats [default: the profile's]
     #[arg(long, value_parser = period, value_name = "DURATION")]
     pub(crate) heartbeat: Option<Duration>,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ailurus_experiment::{Profile, ProfileError};
-use ailurus_http::{ClientCertificate, ClientConfig, Trust, Verification};
+use ailurus_http::{ClientCertificate, ClientConfig, Timeouts, Trust, Verification};
 use ailurus_model::{ByteCount, QueueName, RequestDetails, SourceLabel, Timestamp};
 use ailurus_node::{NodeFacts, node_facts};
 use ailurus_pilot_core::{
@@ -354,6 +354,10 @@ fn client_config(args: &Args, environment: &Environment, server: &str) -> Client
             }),
         token: environment.token(),
         proxy: environment.proxy(is_https),
+        timeouts: Timeouts {
+            whole: args.own.request_timeout,
+            ..Timeouts::default()
+        },
         ..ClientConfig::default()
     }
 }
