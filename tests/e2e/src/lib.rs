@@ -2,6 +2,8 @@
 //!
 //! The programs must have been built (`cargo build`); `cargo xtask test` does so.
 
+pub mod lone_pilot;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -3,7 +3,10 @@
 //! The stand-in and the connection share them. They carry bytes: compression and JSON are the
 //! caller's business. A chunked body is refused, since its length is not declared.
 
-use std::io::{self, BufRead, ErrorKind, Read as _};
+use std::{
+    io::{self, BufRead, ErrorKind, Read as _},
+    time::Duration,
+};
 
 /// Longest head of a message, in bytes.
 const HEAD_BYTES_MAX: u64 = 64 * 1024;
@@ -17,6 +20,8 @@ pub struct Request {
     pub head: String,
     /// The body, empty if there is none.
     pub body: Vec<u8>,
+    /// The certificate by which the client proved itself, in DER form.
+    pub certificate: Option<Vec<u8>>,
 }
 
 impl Request {
@@ -27,7 +32,11 @@ impl Request {
     /// The connection ends, or what comes is no request with a body of declared length.
     pub fn read(reader: &mut impl BufRead) -> io::Result<Self> {
         let (head, body) = read_message(reader)?;
-        Ok(Self { head, body })
+        Ok(Self {
+            head,
+            body,
+            certificate: None,
+        })
     }
 
     /// Returns the request line without its version, such as `GET /path?query`.
@@ -56,6 +65,8 @@ impl Request {
 pub struct Answer {
     /// The HTTP status, such as 200.
     pub status: u16,
+    /// Headers besides the length, names and values. Those of an answer that was read are left out.
+    pub headers: Vec<(&'static str, String)>,
     /// The body, empty if there is none.
     pub body: Vec<u8>,
 }
@@ -66,22 +77,56 @@ impl Answer {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self {
             status,
+            headers: Vec::new(),
             body: body.into(),
         }
+    }
+
+    /// The same answer with one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 
     pub(crate) fn read(reader: &mut impl BufRead) -> io::Result<Self> {
         let (head, body) = read_message(reader)?;
         let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
         let status = status.ok_or_else(|| invalid("an answer has no status"))?;
-        Ok(Self { status, body })
+        Ok(Self::new(status, body))
     }
 
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let (status, length) = (self.status, self.body.len());
-        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n");
+    /// Returns the answer as it goes over the wire.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_bytes_claiming(self.body.len())
+    }
+
+    /// As [`Self::to_bytes`], with a length that need not be the body's.
+    #[must_use]
+    pub fn to_bytes_claiming(&self, length: usize) -> Vec<u8> {
+        let mut head = format!("HTTP/1.1 {} X\r\nContent-Length: {length}\r\n", self.status);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
         [head.as_bytes(), &self.body].concat()
     }
+}
+
+/// What happens to a request: an honest answer, or what networks and broken servers do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// A whole answer; the connection stays open.
+    Whole(Answer),
+    /// These bytes, whatever they are; then the connection is closed.
+    Raw(Vec<u8>),
+    /// These bytes one by one with a pause after each; then the connection is closed.
+    Drip(Vec<u8>, Duration),
+    /// Nothing at all, until the other side gives up.
+    Silence,
+    /// The connection is closed without an answer.
+    HangUp,
 }
 
 fn read_message(reader: &mut impl BufRead) -> io::Result<(String, Vec<u8>)> {

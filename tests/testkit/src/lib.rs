@@ -12,9 +12,13 @@ pub mod child;
 pub mod connection;
 pub mod deployment;
 pub mod http;
+#[cfg(feature = "panda")]
+pub mod panda;
 pub mod place;
 pub mod python;
 pub mod stand_in;
+#[cfg(feature = "panda")]
+pub mod tls;
 pub mod wait;
 
 pub use child::Child;

@@ -1,32 +1,73 @@
 //! An HTTP server for one test: a closure answers, and every request is remembered.
 //!
-//! [`HttpStandIn`] keeps connections, serves each on a thread of its own, and is honest: it can
-//! refuse and hang up, but a test that needs broken bytes writes them itself.
+//! [`HttpStandIn`] keeps connections and serves each on a thread of its own. With a [`Door`] its
+//! connections are encrypted. The closure may also send broken bytes or be silent: see [`Reply`].
 
 use std::{
-    io::{BufReader, Write as _},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    io::{self, BufReader, Read, Write},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, Weak},
     thread::{self, JoinHandle},
 };
 
 use anyhow::Context as _;
 
-use crate::http::{Answer, Request};
+use crate::http::{Answer, Reply, Request};
 
 /// A server on a free port of loopback. It ends with this value, and its connections with it.
 #[derive(Debug)]
 pub struct HttpStandIn {
     address: SocketAddr,
+    scheme: &'static str,
     shared: Arc<Shared>,
     listener: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
 struct Shared {
     requests: Mutex<Vec<Request>>,
     /// The connections so far, none once the server is to end.
     connections: Mutex<Option<Vec<Weak<TcpStream>>>>,
+    door: Option<Arc<dyn Door>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("requests", &self.requests)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Both directions of a connection.
+pub trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+/// What a connection goes through before its first request: encryption.
+pub trait Door: Send + Sync {
+    /// Lets a client in.
+    ///
+    /// # Errors
+    ///
+    /// One side does not believe the other.
+    fn open(&self, stream: TcpStream) -> io::Result<Guest>;
+}
+
+/// A client that was let in.
+pub struct Guest {
+    /// What its requests come over.
+    pub stream: Box<dyn Stream>,
+    /// Its certificate in DER form, if it showed one.
+    pub certificate: Option<Vec<u8>>,
+}
+
+/// Where a stand-in listens, and through which door its clients come.
+#[derive(Clone, Default)]
+pub struct Entrance {
+    /// The address; none for a free port.
+    pub address: Option<SocketAddr>,
+    /// Plain HTTP without one.
+    pub door: Option<Arc<dyn Door>>,
 }
 
 impl HttpStandIn {
@@ -40,16 +81,40 @@ impl HttpStandIn {
     where
         F: Fn(&Request) -> Option<Answer> + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").context("loopback has no free port")?;
+        Self::start_at(Entrance::default(), move |request| {
+            answer(request).map_or(Reply::HangUp, Reply::Whole)
+        })
+    }
+
+    /// As [`Self::start`], at an address and through a door, with replies that need not be honest.
+    ///
+    /// # Errors
+    ///
+    /// The address is in use.
+    pub fn start_at<F>(entrance: Entrance, reply: F) -> anyhow::Result<Self>
+    where
+        F: Fn(&Request) -> Reply + Send + Sync + 'static,
+    {
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let wanted = entrance.address.unwrap_or(free);
+        let listener = TcpListener::bind(wanted)
+            .with_context(|| format!("nobody can listen at `{wanted}`"))?;
         let address = listener.local_addr()?;
+        let scheme = if entrance.door.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let shared = Arc::new(Shared {
             requests: Mutex::default(),
             connections: Mutex::new(Some(Vec::new())),
+            door: entrance.door,
         });
         let of_listener = Arc::clone(&shared);
-        let listener = thread::spawn(move || of_listener.listen(&listener, &answer));
+        let listener = thread::spawn(move || of_listener.listen(&listener, &reply));
         Ok(Self {
             address,
+            scheme,
             shared,
             listener: Some(listener),
         })
@@ -58,7 +123,13 @@ impl HttpStandIn {
     /// Returns the server's URL, without a slash at its end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// Returns where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Returns the requests so far, in the order of their arrival.
@@ -72,9 +143,9 @@ impl HttpStandIn {
 }
 
 impl Shared {
-    fn listen<F>(&self, listener: &TcpListener, answer: &F)
+    fn listen<F>(&self, listener: &TcpListener, reply: &F)
     where
-        F: Fn(&Request) -> Option<Answer> + Sync,
+        F: Fn(&Request) -> Reply + Sync,
     {
         thread::scope(|scope| {
             for stream in listener.incoming().flatten() {
@@ -83,24 +154,52 @@ impl Shared {
                     Ok(Some(connections)) => connections.push(Arc::downgrade(&stream)),
                     Ok(None) | Err(_) => return,
                 }
-                scope.spawn(move || self.serve(&stream, answer));
+                // A client that is not let in, or leaves, ends only its own connection.
+                scope.spawn(move || drop(self.serve(&stream, reply)));
             }
         });
     }
 
     /// Serves one connection until either side closes it.
-    fn serve(&self, mut stream: &TcpStream, answer: &impl Fn(&Request) -> Option<Answer>) {
-        let mut reader = BufReader::new(stream);
-        while let Ok(request) = Request::read(&mut reader) {
+    fn serve(&self, stream: &TcpStream, reply: &impl Fn(&Request) -> Reply) -> io::Result<()> {
+        let plain = stream.try_clone()?;
+        let guest = match &self.door {
+            Some(door) => door.open(plain)?,
+            None => Guest {
+                stream: Box::new(plain),
+                certificate: None,
+            },
+        };
+        let mut stream = BufReader::new(guest.stream);
+        loop {
+            let mut request = Request::read(&mut stream)?;
+            request.certificate.clone_from(&guest.certificate);
             self.requests
                 .lock()
                 .expect("nothing panics while it holds them")
                 .push(request.clone());
-            let Some(answer) = answer(&request) else {
-                return;
-            };
-            if stream.write_all(&answer.to_bytes()).is_err() {
-                return;
+            match reply(&request) {
+                Reply::Whole(answer) => {
+                    stream.get_mut().write_all(&answer.to_bytes())?;
+                    stream.get_mut().flush()?;
+                }
+                Reply::Raw(bytes) => {
+                    stream.get_mut().write_all(&bytes)?;
+                    return stream.get_mut().flush();
+                }
+                Reply::Drip(bytes, pause) => {
+                    for byte in bytes {
+                        stream.get_mut().write_all(&[byte])?;
+                        stream.get_mut().flush()?;
+                        thread::sleep(pause);
+                    }
+                    return Ok(());
+                }
+                Reply::Silence => {
+                    // Whatever comes now is not looked at; the end wakes.
+                    return io::copy(&mut stream, &mut io::sink()).map(drop);
+                }
+                Reply::HangUp => return Ok(()),
             }
         }
     }
