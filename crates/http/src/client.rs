@@ -8,27 +8,12 @@ use std::{
     time::Duration,
 };
 
-use ureq::{
-    Agent, Body, Proxy, config::RedirectAuthHeaders, http, unversioned::transport::DefaultConnector,
-};
+use ureq::{Body, http};
 
 use crate::{
-    ClientConfig, ConfigError, HttpError, ProxyConfig, error::without_secrets,
-    resolve::HostResolver, token::TokenFile, trust::tls_config,
+    ClientConfig, ConfigError, HttpError, agent::AgentSource, error::without_secrets,
+    token::TokenFile,
 };
-
-/// Most redirects that are followed.
-const REDIRECTS_MAX: u32 = 5;
-
-/// Most bytes of the headers of an answer.
-const HEADERS_MAX_BYTES: usize = 64 << 10;
-
-/// Connections kept open for reuse, in total and for one server.
-const IDLE_CONNECTIONS_MAX: usize = 8;
-
-/// How long a connection is kept for reuse. Below the 5 seconds after which Apache, PanDA's usual
-/// front, closes one, so that a request seldom meets a connection that is just being closed.
-const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
 
 /// Bytes of a download that are copied at once.
 const COPY_BYTES: usize = 256 << 10;
@@ -36,7 +21,7 @@ const COPY_BYTES: usize = 256 << 10;
 /// A blocking HTTP client. Cheap to clone; clones share connections and token.
 #[derive(Debug, Clone)]
 pub struct Client {
-    agent: Agent,
+    agents: Arc<AgentSource>,
     token: Option<Arc<TokenFile>>,
     response_max_bytes: u64,
     download_timeout: Duration,
@@ -96,30 +81,14 @@ impl Client {
     ///
     /// [`ConfigError`] if a certificate or key cannot be read, or the proxy's address is none.
     pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
-        let proxy = config.proxy.as_ref().map(proxy_of).transpose()?;
-        let settings = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(proxy)
-            .tls_config(tls_config(&config)?)
-            .user_agent(config.user_agent)
-            .max_redirects(REDIRECTS_MAX)
-            .redirect_auth_headers(RedirectAuthHeaders::Never)
-            .max_response_header_size(HEADERS_MAX_BYTES)
-            .max_idle_connections(IDLE_CONNECTIONS_MAX)
-            .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
-            .max_idle_age(IDLE_AGE_MAX)
-            .timeout_connect(Some(config.timeouts.connect))
-            .timeout_global(Some(config.timeouts.whole))
-            .build();
         Ok(Self {
-            agent: Agent::with_parts(
-                settings,
-                DefaultConnector::default(),
-                HostResolver::of_system(),
-            ),
-            token: config.token.map(|token| Arc::new(TokenFile::new(token))),
+            token: config
+                .token
+                .clone()
+                .map(|token| Arc::new(TokenFile::new(token))),
             response_max_bytes: config.response_max_bytes,
             download_timeout: config.timeouts.download,
+            agents: Arc::new(AgentSource::new(config)?),
         })
     }
 
@@ -144,7 +113,8 @@ impl Client {
         }
         let request = self.complete(url, request)?;
         let answer = self
-            .agent
+            .agents
+            .current()
             .run(request.map(|()| body))
             .map_err(|error| self.failed(url, error))?;
         self.whole(url, answer)
@@ -209,11 +179,12 @@ impl Client {
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            let mut request = self.agent.configure_request(self.complete(url, request)?);
+            let agent = self.agents.current();
+            let mut request = agent.configure_request(self.complete(url, request)?);
             if let Some(timeout) = timeout {
                 request = request.timeout_global(Some(timeout));
             }
-            self.agent
+            agent
                 .run(request.build())
                 .map_err(|error| self.failed(url, error))
         };
@@ -305,26 +276,6 @@ impl Client {
     fn failed(&self, url: &str, error: ureq::Error) -> HttpError {
         HttpError::of_request(url, self.response_max_bytes, error)
     }
-}
-
-fn proxy_of(config: &ProxyConfig) -> Result<Proxy, ConfigError> {
-    let bad_proxy = |_| ConfigError::BadProxy {
-        url: without_secrets(&config.url),
-    };
-    let plain = Proxy::new(&config.url).map_err(bad_proxy)?;
-    let mut builder = Proxy::builder(plain.protocol())
-        .host(plain.host())
-        .port(plain.port());
-    if let Some(user) = plain.username() {
-        builder = builder.username(user);
-    }
-    if let Some(password) = plain.password() {
-        builder = builder.password(password);
-    }
-    for host in &config.except {
-        builder = builder.no_proxy(host);
-    }
-    builder.build().map_err(bad_proxy)
 }
 
 /// A name beside the file that no other process or thread uses.

@@ -4,15 +4,18 @@
 //! as 404 or 500 is an answer, not an error; [`HttpError`] means that there is no answer, and says
 //! why. Nothing here reads the environment, and no secret reaches a log or a message.
 
+mod agent;
 mod client;
 mod client_key;
 mod config;
 mod error;
+mod file_version;
 mod gzip;
 mod resolve;
 mod secret;
 mod token;
 mod trust;
+mod validity;
 
 pub use client::{Client, FileAnswer, Response};
 pub use config::{
@@ -21,3 +24,4 @@ pub use config::{
 pub use error::{ConfigError, HttpError, TimedOutPhase};
 pub use gzip::gzipped;
 pub use secret::Secret;
+pub use validity::certificates_end;

@@ -3,12 +3,11 @@
 use std::{
     fs,
     io::{self, ErrorKind, Read},
-    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     sync::{Mutex, PoisonError},
 };
 
-use crate::{BearerToken, HttpError, Secret};
+use crate::{BearerToken, HttpError, Secret, file_version::FileVersion};
 
 /// Largest token, in bytes. Real ones have up to a few thousand.
 const TOKEN_MAX_BYTES: u64 = 64 << 10;
@@ -18,14 +17,6 @@ const TOKEN_MAX_BYTES: u64 = 64 << 10;
 pub(crate) struct TokenFile {
     config: BearerToken,
     last: Mutex<Option<(FileVersion, Secret)>>,
-}
-
-/// What changes when a file is replaced or rewritten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileVersion {
-    inode: u64,
-    modified: (i64, i64),
-    size: u64,
 }
 
 impl TokenFile {
@@ -60,15 +51,11 @@ impl TokenFile {
 }
 
 fn version_of(path: &Path) -> io::Result<FileVersion> {
-    let meta = fs::metadata(path)?;
-    if meta.permissions().mode() & 0o007 != 0 {
+    let version = FileVersion::of(path)?;
+    if version.mode & 0o007 != 0 {
         tracing::debug!(path = %path.display(), "the token file can be used by everybody here");
     }
-    Ok(FileVersion {
-        inode: meta.ino(),
-        modified: (meta.mtime(), meta.mtime_nsec()),
-        size: meta.size(),
-    })
+    Ok(version)
 }
 
 fn read(path: &Path) -> io::Result<Secret> {

@@ -77,12 +77,17 @@ fn certificates_of_directory(path: &Path) -> Result<Vec<Certificate<'static>>, C
 }
 
 fn certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
-    parse_pem(pem)
+    items_in(pem)
         .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            Ok(_) | Err(_) => None,
+            PemItem::Certificate(certificate) => Some(certificate),
+            _ => None,
         })
         .collect()
+}
+
+/// What can be read of a PEM file, in its order.
+pub(crate) fn items_in(pem: &[u8]) -> impl Iterator<Item = PemItem<'static>> {
+    parse_pem(pem).filter_map(Result::ok)
 }
 
 fn at_least_one(
@@ -97,7 +102,7 @@ fn at_least_one(
     Ok(certificates)
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, ConfigError> {
+pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(PEM_MAX_BYTES).read_to_end(&mut bytes))

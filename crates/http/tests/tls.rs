@@ -165,3 +165,24 @@ fn files_without_certificates_or_keys_are_refused_at_once() {
     });
     assert!(matches!(error, ConfigError::NoKey { .. }), "{error}");
 }
+
+#[test]
+fn a_certificate_that_is_replaced_is_read_again_and_a_broken_one_is_not_taken() {
+    let dir = tempfile::tempdir().expect("space");
+    let file = dir.path().join("proxy.pem");
+    // A server's certificate proves nothing about a client.
+    fs::copy(testdata("server.pem"), &file).expect("space");
+    let port = start_server(ClientProof::Demanded);
+    let mut config = trusting(Trust::File(testdata("ca.pem")));
+    config.certificate = Some(ClientCertificate {
+        chain_file: file.clone(),
+        key_file: file.clone(),
+    });
+    let client = Client::new(config).expect("valid configuration");
+    let ask = || client.get(&format!("https://localhost:{port}/"), &[]);
+    assert_refused(ask());
+    fs::copy(testdata("client.pem"), &file).expect("space");
+    assert_eq!(ask().expect("answers").text(), "hello");
+    fs::write(&file, "-----BEGIN CERT").expect("space");
+    assert_eq!(ask().expect("answers").text(), "hello");
+}
