@@ -3,9 +3,10 @@
 use ailurus_model::{HarvesterId, PandaId, QueueName};
 
 use crate::{
-    Answer, Dialect, Fields, body, credential_call, get_job, harvester_call, job_status, job_text,
-    node_map, queue_data, resource_types, storage_data, system_call, task_file, update_bulk,
-    update_job, worker_status, worker_text,
+    Answer, Dialect, Fields, body, cloud_event, credential_call, get_job, harvester_call,
+    harvester_files, job_file, job_status, job_text, node_map, plain_job, queue_data,
+    resource_types, storage_data, system_call, task_file, update_bulk, update_job, worker_status,
+    worker_text,
 };
 
 /// Gives the bytes to every decoder in both dialects and drops what they make of them.
@@ -24,7 +25,16 @@ pub fn decode_anything(bytes: &[u8]) {
     drop(queue_data::decode(bytes, &QueueName::new("Q")));
     drop(queue_data::decode_all(bytes));
     drop(storage_data::decode(bytes));
-    drop(job_text::decode_file(bytes));
+    drop(job_file::decode(bytes));
+    drop(plain_job::decode(bytes));
+    drop(harvester_files::decode_ids(bytes));
+    drop(harvester_files::shrink_job_report(
+        &String::from_utf8_lossy(bytes),
+    ));
+    for kind in [cloud_event::STRUCTURED_TYPE, body::JSON_TYPE] {
+        let header = |name: &str| (name == "content-type").then_some(kind);
+        drop(cloud_event::decode(header, bytes));
+    }
     drop(task_file::parse(
         "fuzz.toml",
         &String::from_utf8_lossy(bytes),

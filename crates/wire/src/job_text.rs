@@ -6,15 +6,13 @@
 //! Source: PanDA server, `pandaserver/jobdispatcher/Protocol.py`, `Response.appendJob`; Pilot 3,
 //! `pilot/info/jobdata.py`, `JobData`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use ailurus_model::{
     AttemptNr, Blame, ByteCount, ErrorCode, Job, Lfn, PandaId, Retry, SourceLabel, TaskId,
 };
-use serde_json::Value;
 
 use crate::{
-    body::{self, BodyError},
     fields::{FieldError, Fields},
     job_files, job_options,
 };
@@ -184,75 +182,4 @@ fn not_negative(fields: &Fields, name: &str) -> Result<u64, FieldError> {
     let number: i128 = fields.whole(name)?.unwrap_or(0);
     u64::try_from(number.max(0))
         .map_err(|_| FieldError::new(name, fields.get(name), "a whole number in range"))
-}
-
-/// A file with a job definition cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum JobFileError {
-    /// It cannot be read at all.
-    #[error("job definition file cannot be read")]
-    Body(#[from] BodyError),
-    /// It has no job.
-    #[error("job definition file has no job: its writer must put one into it")]
-    Empty,
-    /// Its job makes no sense.
-    #[error(transparent)]
-    Job(#[from] JobError),
-}
-
-impl JobFileError {
-    /// Returns the pilot's error code.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Body(_) | Self::Empty => ErrorCode::ConversionFailure,
-            Self::Job(error) => error.code(),
-        }
-    }
-
-    /// Says whether trying again can help.
-    #[must_use]
-    pub const fn retry(&self) -> Retry {
-        Retry::Never
-    }
-
-    /// Says who can do something about it.
-    #[must_use]
-    pub const fn blame(&self) -> Blame {
-        Blame::Server
-    }
-}
-
-/// Reads a job definition file: a JSON object keyed by `PandaID`, of which the first counts, one
-/// JSON job alone, or the text of a legacy answer.
-///
-/// Source: Pilot 3, `pilot/control/job.py`, `get_job_definition_from_file`.
-///
-/// # Errors
-///
-/// [`JobFileError`].
-pub fn decode_file(bytes: &[u8]) -> Result<Job, JobFileError> {
-    let plain = body::decompress(bytes)?;
-    let text = plain.trim_ascii();
-    if text.is_empty() {
-        return Err(JobFileError::Empty);
-    }
-    if !text.starts_with(b"{") {
-        return Ok(decode(&body::decode_form(text))?);
-    }
-    let fields = body::decode_json(text)?;
-    if fields.has("PandaID") {
-        return Ok(decode(&fields)?);
-    }
-    let (_, first) = fields.iter().next().ok_or(JobFileError::Empty)?;
-    let job = Fields::from_value(first.clone()).map_err(|_| BodyError::NotAnObject)?;
-    Ok(decode(&job)?)
-}
-
-/// Writes a job definition file as Harvester does: a JSON object keyed by `PandaID`.
-#[must_use]
-pub fn encode_file(job: &Job) -> Vec<u8> {
-    let members: BTreeMap<String, Value> =
-        BTreeMap::from([(job.panda_id.to_string(), encode(job).into_value())]);
-    body::encode_value(&members)
 }

@@ -16,6 +16,9 @@
 //! | [`update_job`], [`update_bulk`] | heartbeats, final reports, commands to the pilot |
 //! | [`job_status`], [`worker_status`] | what jobs are; pilots that begin and end |
 //! | [`node_map`], [`credential_call`], [`debug_mode`], [`resource_types`] | further calls of pilots |
+//! | [`job_file`], [`plain_job`] | jobs in files, and as people write them |
+//! | [`harvester_files`] | the files by which a pilot and Harvester talk |
+//! | [`cloud_event`] | what serverless platforms post |
 //! | [`harvester_call`], [`worker_text`] | Harvester's calls and its workers |
 //! | [`system_call`] | whether the server is there, job statistics |
 //! | [`queue_data`], [`storage_data`] | CRIC's files |
@@ -29,6 +32,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod cloud_event;
 mod command_text;
 pub mod credential_call;
 pub mod debug_mode;
@@ -36,12 +40,15 @@ mod decode_anything;
 pub mod fields;
 pub mod get_job;
 pub mod harvester_call;
+pub mod harvester_files;
+pub mod job_file;
 mod job_files;
 mod job_options;
 pub mod job_status;
 pub mod job_text;
 pub mod node_map;
 mod output_report;
+pub mod plain_job;
 mod python_literal;
 pub mod queue_data;
 mod queue_options;

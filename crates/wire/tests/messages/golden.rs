@@ -8,8 +8,8 @@ use ailurus_model::{
     queue::QueueStatus,
 };
 use ailurus_wire::{
-    Dialect, Fields, LegacyForm, body, get_job, get_job::JobsForm, harvester_call, job_text,
-    queue_data, storage_data, update_bulk, update_job, worker_text,
+    Dialect, Fields, LegacyForm, body, get_job, get_job::JobsForm, harvester_call, job_file,
+    job_text, queue_data, storage_data, update_bulk, update_job, worker_text,
 };
 
 use super::samples::sample;
@@ -58,6 +58,20 @@ fn we_ask_for_a_job_in_both_dialects() {
         let written = get_job::encode_request(dialect, &the_request());
         assert_eq!(written, fields(name), "{name}");
     }
+}
+
+#[test]
+fn harvesters_job_files_are_the_same_job_in_both_of_its_formats() {
+    let job = |name| {
+        let mut offered = job_file::decode(sample(name)).expect(name);
+        assert!(offered.broken.is_empty(), "{name}");
+        offered.jobs.remove(0)
+    };
+    let read = job("harvester/HPCJobs.json");
+    assert_eq!(read, job("harvester/pandaJobData.form"));
+    assert_eq!(read.panda_id, PandaId::new(5_551_001));
+    assert_eq!((read.core_count, read.attempt_nr.value()), (4, 2));
+    assert_eq!(read.log.expect("a log").lfn.as_str(), "log.tgz");
 }
 
 #[test]

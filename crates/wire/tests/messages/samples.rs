@@ -9,7 +9,9 @@ macro_rules! samples {
 }
 
 samples! {
+    "harvester/HPCJobs.json",
     "harvester/heartbeat.json",
+    "harvester/pandaJobData.form",
     "harvester/report_worker_statistics.json",
     "harvester/update_jobs_bulk.json",
     "harvester/update_workers.json",
