@@ -22,7 +22,7 @@ use ailurus_pilot_core::{
     payload::report::REPORT_LENGTH_MAX,
     recovery::{PayloadExit, Symptom},
 };
-use ailurus_process::{CoreDumps, PayloadCommand, RunningPayload, start};
+use ailurus_process::{Confinement, CoreDumps, PayloadCommand, RunningPayload, start};
 use rustix::fs::{Mode, OFlags};
 
 use crate::log;
@@ -58,6 +58,7 @@ pub(crate) fn start_payload(plan: &PayloadPlan, dir: &Path) -> Result<RunningPay
         stdout: create(&plan.stdout)?,
         stderr: create(&plan.stderr)?,
         core_dumps: CoreDumps::Forbidden,
+        confinement: Confinement::default(),
     })
     .map_err(|error| failed(log::chain(&error)))
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs::File, path::PathBuf};
 
+use crate::Confinement;
+
 /// A payload to start: program, arguments and all of its surroundings.
 ///
 /// Nothing is inherited from the pilot: the environment is `env` and no more, standard input is
@@ -20,6 +22,8 @@ pub struct PayloadCommand {
     pub stderr: File,
     /// Whether a crash may leave a core file.
     pub core_dumps: CoreDumps,
+    /// What it may use at most.
+    pub confinement: Confinement,
 }
 
 /// Whether a crashing payload leaves a core file.

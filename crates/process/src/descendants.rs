@@ -49,6 +49,24 @@ pub(crate) fn descendants_of(root: i32, processes: &[Process]) -> Vec<Process> {
     found.into_values().filter(|it| !it.is_zombie).collect()
 }
 
+/// Returns these processes and all of their descendants, ended ones included: one whose first
+/// thread has ended looks like one that has ended itself.
+pub(crate) fn with_descendants(roots: &BTreeSet<i32>, processes: &[Process]) -> Vec<Process> {
+    let mut children: BTreeMap<i32, Vec<&Process>> = BTreeMap::new();
+    for process in processes {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let is_root = |process: &&Process| roots.contains(&process.pid);
+    let mut backlog: Vec<&Process> = processes.iter().filter(is_root).collect();
+    let mut found = BTreeMap::new();
+    while let Some(process) = backlog.pop() {
+        if found.insert(process.pid, *process).is_none() {
+            backlog.extend(children.get(&process.pid).into_iter().flatten());
+        }
+    }
+    found.into_values().collect()
+}
+
 /// Returns the process groups of `processes`, without `except`.
 pub(crate) fn groups_of(processes: &[Process], except: i32) -> BTreeSet<i32> {
     processes

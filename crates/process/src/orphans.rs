@@ -55,6 +55,10 @@ pub(crate) fn guard_ended(guard: u32) {
 
 /// Kills what the guard's payload had started. The guard itself must have been waited for.
 pub(crate) fn kill_after_lost_guard(guard: u32) -> Killed {
+    // One at a time: the number of an orphan that one has waited for may be somebody else's when
+    // another kills it.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let begin = Instant::now();
     let mut found = BTreeSet::new();
     loop {

@@ -4,17 +4,21 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, ErrorKind, Read, Write},
     net::Shutdown,
-    os::unix::{ffi::OsStrExt, net::UnixStream, process::CommandExt},
-    process::{Child, Command},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{ffi::OsStrExt, net::UnixStream},
+    },
     sync::Arc,
     time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::{
-    CoreDumps, PayloadCommand, Signal, StartError,
-    guard::GUARD_ARGUMENT,
-    orphans,
-    protocol::{KILL_ALL, REPORT_BYTES, RawEnd, Report, Spec},
+    Confined, CoreDumps, Guard, PayloadCommand, Signal, StartError, orphans,
+    protocol::{EndReport, KILL_ALL, REPORT_BYTES, RawEnd, Report, SpecText},
+    shared::Link,
+    start_error::resolve,
 };
 
 /// How long a guard may take to say that the payload runs. Long, because the payload's program may
@@ -25,10 +29,11 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct RunningPayload {
     pid: u32,
-    /// None once it has been waited for.
-    guard: Option<Child>,
-    guard_pid: u32,
+    confined: Confined,
     socket: Arc<UnixStream>,
+    guard: Arc<Link>,
+    /// Whether there is nothing to wait for any more.
+    has_ended: bool,
 }
 
 /// Signals a payload, from any thread.
@@ -51,6 +56,9 @@ pub struct PayloadExit {
     pub n_leftovers: u32,
     /// Of these, those that a kill did not end, such as processes that hang in a device.
     pub n_unkillable: u32,
+    /// Processes that the kernel killed because the payload, or the whole slot, had reached its
+    /// memory limit.
+    pub n_memory_kills: u32,
     /// User CPU time of the payload with all of its descendants, zero if the guard was lost.
     pub cpu_user: Duration,
     /// System CPU time of the same.
@@ -68,50 +76,53 @@ pub enum PayloadEnd {
     GuardLost,
 }
 
-/// Starts a payload behind a guard.
+/// Starts a payload behind a guard of its own.
 ///
-/// Returns once the payload's program runs. Nothing that it starts outlives the pilot, also when
-/// the pilot is killed by `SIGKILL`, and no other process is touched.
+/// As [`Guard::start_payload`], and the guard ends with the payload.
 ///
 /// # Errors
 ///
 /// [`StartError`], which names what was tried and what would help. Nothing runs then.
 pub fn start(command: PayloadCommand) -> Result<RunningPayload, StartError> {
-    let program = command
-        .argv
-        .first()
-        .ok_or(StartError::EmptyCommand)?
-        .clone();
+    Guard::start()?.start_payload(command)
+}
+
+/// Starts a payload behind this guard.
+pub(crate) fn start_behind(
+    guard: &Guard,
+    command: PayloadCommand,
+) -> Result<RunningPayload, StartError> {
+    let program = command.argv.first().ok_or(StartError::EmptyCommand)?;
     if !command.cwd.is_absolute() || !command.cwd.is_dir() {
         return Err(StartError::NoWorkDirectory { path: command.cwd });
     }
-    let search_path = command.env.get(OsStr::new("PATH")).cloned();
-    let cwd = command.cwd.clone();
-    let spec = encoded_spec(&command)?;
-
-    let (ours, guards) = UnixStream::pair().map_err(|error| guard_error("has no socket", error))?;
-    orphans::adopt();
-    let guard = orphans::guard_begins(|| spawn_guard(command, guards))
-        .map_err(|error| guard_error("could not be started", error))?;
-    let guard_pid = guard.id();
+    let search_path = command.env.get(OsStr::new("PATH")).map(OsString::as_os_str);
+    let diagnose =
+        |error| StartError::diagnose(program, search_path, Some(command.cwd.as_path()), error);
+    // Looked for here and not by the guard, which must not wait for a file system to be mounted.
+    let path = resolve(program, search_path, &command.cwd)
+        .ok_or_else(|| diagnose(io::Error::from(rustix::io::Errno::NOENT)))?;
+    let spec = encoded_spec(&path, &command)?;
+    let (socket, guards) =
+        UnixStream::pair().map_err(|error| guard_error("has no socket", error))?;
+    let link = guard.send(&socket, guards, &command, &spec)?;
     let mut payload = RunningPayload {
         pid: 0,
-        guard: Some(guard),
-        guard_pid,
-        socket: Arc::new(ours),
+        confined: Confined::default(),
+        socket: Arc::new(socket),
+        guard: link,
+        has_ended: false,
     };
-    match payload.first_report(&spec) {
-        Ok(Some(Report::Started { pid })) => {
-            payload.pid = pid;
+    match payload.first_report() {
+        Ok(Some(Report::Started { pid, confined })) => {
+            (payload.pid, payload.confined) = (pid, confined);
             Ok(payload)
         }
-        Ok(Some(Report::NotStarted { errno })) => Err(StartError::diagnose(
-            &program,
-            search_path.as_deref(),
-            Some(&cwd),
-            io::Error::from_raw_os_error(errno),
-        )),
-        Ok(Some(Report::Ended { .. }) | None) => Err(StartError::Guard {
+        Ok(Some(Report::NotStarted { errno })) => {
+            payload.has_ended = true;
+            Err(diagnose(io::Error::from_raw_os_error(errno)))
+        }
+        Ok(Some(Report::Ended(_)) | None) => Err(StartError::Guard {
             what: "ended or said something else than that the payload runs".to_owned(),
             source: None,
         }),
@@ -127,62 +138,43 @@ fn guard_error(what: &str, error: io::Error) -> StartError {
 }
 
 /// Returns the spec behind its length, as the guard reads it.
-fn encoded_spec(command: &PayloadCommand) -> Result<Vec<u8>, StartError> {
-    let has_zero = |text: &OsString| text.as_bytes().contains(&0);
+fn encoded_spec(program: &OsStr, command: &PayloadCommand) -> Result<Vec<u8>, StartError> {
     let bad_command = || StartError::BadCommand {
         program: command.argv[0].to_string_lossy().into_owned(),
     };
-    if command.argv.iter().any(has_zero)
-        || command
-            .env
-            .iter()
-            .any(|(name, value)| has_zero(name) || has_zero(value))
-    {
-        return Err(bad_command());
-    }
-    let spec = Spec {
-        argv: command.argv.clone(),
-        env: command
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
+    let env = command.env.iter();
+    let spec = SpecText {
+        program: program.as_bytes(),
+        cwd: command.cwd.as_os_str().as_bytes(),
+        argv: command.argv.iter().map(|it| it.as_bytes()).collect(),
+        env: env
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect(),
-        cwd: command.cwd.clone().into_os_string(),
         allow_core_dumps: command.core_dumps == CoreDumps::Allowed,
+        confinement: &command.confinement,
     };
-    let bytes = spec.encode().ok_or_else(bad_command)?;
-    let length = u32::try_from(bytes.len()).map_err(|_| bad_command())?;
-    Ok([&length.to_le_bytes(), bytes.as_slice()].concat())
-}
-
-/// Starts this executable again, whatever has become of its file. The guard's standard input is
-/// the socket, its standard output and error are the payload's.
-fn spawn_guard(command: PayloadCommand, socket: UnixStream) -> io::Result<Child> {
-    let own_name = std::env::args_os()
-        .next()
-        .unwrap_or_else(|| OsString::from("payload-guard"));
-    Command::new("/proc/self/exe")
-        .arg0(own_name)
-        .arg(GUARD_ARGUMENT)
-        .env_clear()
-        .current_dir("/")
-        .stdin(std::os::fd::OwnedFd::from(socket))
-        .stdout(command.stdout)
-        .stderr(command.stderr)
-        .spawn()
+    spec.encode().ok_or_else(bad_command)
 }
 
 impl RunningPayload {
-    /// Returns the number of the payload's first process, which is also that of its group.
+    /// Returns the number of the payload's first process, which is also that of its group and
+    /// session. All processes of the payload descend from it as long as it runs.
     #[must_use]
     pub const fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Returns the number of the guard, whose descendants are the payload with all it has started.
+    /// Returns the number of the guard, whose descendants are the payloads with all that they have
+    /// started.
     #[must_use]
-    pub const fn guard_pid(&self) -> u32 {
-        self.guard_pid
+    pub fn guard_pid(&self) -> u32 {
+        self.guard.pid()
+    }
+
+    /// Returns what of its confinement is enforced, and by what.
+    #[must_use]
+    pub const fn confined(&self) -> Confined {
+        self.confined
     }
 
     /// Returns a handle that signals the payload while another thread waits.
@@ -193,46 +185,41 @@ impl RunningPayload {
         }
     }
 
+    /// Says whether [`Self::wait`] returns at once. The payload's socket ([`AsFd`]) becomes
+    /// readable then, so that one thread can wait for many payloads.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut polled = [PollFd::new(&*self.socket, PollFlags::IN)];
+        let none = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        self.has_ended || matches!(poll(&mut polled, Some(&none)), Ok(1..))
+    }
+
     /// Waits until the payload and all that it left behind have ended.
     #[must_use]
     pub fn wait(mut self) -> PayloadExit {
         let report = self.read_report();
-        self.end_guard();
-        match report {
-            Ok(Some(Report::Ended {
-                end,
-                n_leftovers,
-                n_unkillable,
-                cpu_user_millis,
-                cpu_system_millis,
-            })) => PayloadExit {
-                end: match end {
-                    RawEnd::Exited(code) => PayloadEnd::Exited(code),
-                    RawEnd::Signalled(signal) => PayloadEnd::Signalled(signal),
-                },
-                n_leftovers,
-                n_unkillable,
-                cpu_user: Duration::from_millis(cpu_user_millis),
-                cpu_system: Duration::from_millis(cpu_system_millis),
-            },
-            Ok(Some(Report::Started { .. } | Report::NotStarted { .. }) | None) | Err(_) => {
-                let killed = orphans::kill_after_lost_guard(self.guard_pid);
-                PayloadExit {
-                    end: PayloadEnd::GuardLost,
-                    n_leftovers: killed.n_found,
-                    n_unkillable: killed.n_unkillable,
-                    cpu_user: Duration::ZERO,
-                    cpu_system: Duration::ZERO,
-                }
-            }
+        self.has_ended = true;
+        if let Ok(Some(Report::Ended(report))) = report {
+            return PayloadExit::of(&report);
+        }
+        self.guard.end();
+        let killed = orphans::kill_after_lost_guard(self.guard_pid());
+        PayloadExit {
+            end: PayloadEnd::GuardLost,
+            n_leftovers: killed.n_found,
+            n_unkillable: killed.n_unkillable,
+            n_memory_kills: 0,
+            cpu_user: Duration::ZERO,
+            cpu_system: Duration::ZERO,
         }
     }
 
-    /// Sends the spec and reads the first report; none if the guard ended without one.
-    fn first_report(&mut self, spec: &[u8]) -> io::Result<Option<Report>> {
+    /// Reads the first report; none if the guard ended without one.
+    fn first_report(&mut self) -> io::Result<Option<Report>> {
         self.socket.set_read_timeout(Some(START_LIMIT))?;
-        self.socket.set_write_timeout(Some(START_LIMIT))?;
-        (&*self.socket).write_all(spec)?;
         let report = self.read_report();
         self.socket.set_read_timeout(None)?;
         report
@@ -247,21 +234,38 @@ impl RunningPayload {
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Lets the guard end, which kills what is left, and waits for it.
-    fn end_guard(&mut self) {
-        if let Some(mut guard) = self.guard.take() {
-            // Either may fail only because the guard is gone already.
-            let _ = self.socket.shutdown(Shutdown::Both);
-            let _ = guard.wait();
-            orphans::guard_ended(self.guard_pid);
+impl PayloadExit {
+    fn of(report: &EndReport) -> Self {
+        Self {
+            end: match report.end {
+                RawEnd::Exited(code) => PayloadEnd::Exited(code),
+                RawEnd::Signalled(signal) => PayloadEnd::Signalled(signal),
+            },
+            n_leftovers: report.n_leftovers,
+            n_unkillable: report.n_unkillable,
+            n_memory_kills: report.n_memory_kills,
+            cpu_user: Duration::from_micros(report.cpu_user_micros),
+            cpu_system: Duration::from_micros(report.cpu_system_micros),
         }
     }
 }
 
+impl AsFd for RunningPayload {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Drop for RunningPayload {
+    /// Kills the payload, and returns once it is gone.
     fn drop(&mut self) {
-        self.end_guard();
+        if !self.has_ended {
+            // Fails only if the guard is gone, which the read sees too.
+            let _ = self.socket.shutdown(Shutdown::Write);
+            let _ = self.read_report();
+        }
     }
 }
 

@@ -1,13 +1,14 @@
-//! The few words that pilot and guard exchange over their socket. Bytes to types, no I/O.
+//! The few words that pilot and guard exchange over their sockets. Bytes to types, no I/O.
 //!
-//! The pilot first sends one [`Spec`] behind its length, then single bytes: a signal's number, or
-//! [`KILL_ALL`]. The guard answers with [`Report`]s of fixed size: one on the start, one on the end.
-//! The end of the stream means that the other side is gone.
+//! For each payload the pilot passes three files to the guard over the socket that they share: a
+//! socket of the payload's own, its standard output and its standard error. Over the payload's
+//! socket goes one [`Spec`] behind its length, then single bytes: a signal's number, or
+//! [`KILL_ALL`]. The guard answers there with [`Report`]s of fixed size: one on the start, one on
+//! the end. The end of a stream means that the other side is gone.
 
-use std::{
-    ffi::{OsStr, OsString},
-    os::unix::ffi::{OsStrExt, OsStringExt},
-};
+use std::ffi::CStr;
+
+use crate::{Confined, Confinement};
 
 /// Asks the guard to kill the payload and all of its descendants.
 pub(crate) const KILL_ALL: u8 = 255;
@@ -15,77 +16,146 @@ pub(crate) const KILL_ALL: u8 = 255;
 /// Most bytes of an encoded [`Spec`]; more than the kernel takes as arguments and environment.
 pub(crate) const SPEC_MAX_BYTES: usize = 16 << 20;
 
+/// Most CPUs that a spec names; more than any kernel manages.
+const CPUS_MAX: usize = 1 << 16;
+
 /// Bytes of an encoded [`Report`].
-pub(crate) const REPORT_BYTES: usize = 7 * 8;
+pub(crate) const REPORT_BYTES: usize = 8 * 8;
 
-/// What the guard is to start.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Spec {
-    pub(crate) argv: Vec<OsString>,
-    pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) cwd: OsString,
+/// Stands for a limit that is not set.
+const UNLIMITED: u64 = u64::MAX;
+
+/// What the guard is to start, as the pilot describes it.
+#[derive(Debug)]
+pub(crate) struct SpecText<'a> {
+    /// The file to execute.
+    pub(crate) program: &'a [u8],
+    /// The work directory.
+    pub(crate) cwd: &'a [u8],
+    /// The arguments, the program's name first.
+    pub(crate) argv: Vec<&'a [u8]>,
+    /// Name, then value.
+    pub(crate) env: Vec<(&'a [u8], &'a [u8])>,
     pub(crate) allow_core_dumps: bool,
+    pub(crate) confinement: &'a Confinement,
 }
 
-impl Spec {
-    /// Writes the spec without its length. `None` if a part is too long to be sent.
+/// What the guard is to start, as it arrives: views of the bytes, ready for the kernel.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Spec<'a> {
+    pub(crate) program: &'a CStr,
+    pub(crate) cwd: &'a CStr,
+    pub(crate) argv: Vec<&'a CStr>,
+    /// Each `NAME=value`.
+    pub(crate) env: Vec<&'a CStr>,
+    pub(crate) allow_core_dumps: bool,
+    pub(crate) confinement: Confinement,
+}
+
+impl SpecText<'_> {
+    /// Writes the spec behind its length. `None` if it is too long to be sent, or if a text holds a
+    /// zero byte.
     pub(crate) fn encode(&self) -> Option<Vec<u8>> {
-        let mut bytes = vec![u8::from(self.allow_core_dumps)];
-        put_text(&mut bytes, &self.cwd)?;
-        put_count(&mut bytes, self.argv.len())?;
-        for argument in &self.argv {
-            put_text(&mut bytes, argument)?;
+        let limits = self.confinement;
+        let of_env = self.env.iter().flat_map(|(name, value)| [name, value]);
+        let others = [&self.program, &self.cwd].into_iter().chain(&self.argv);
+        if others.chain(of_env).any(|text| text.contains(&0)) {
+            return None;
         }
-        put_count(&mut bytes, self.env.len())?;
+        let mut bytes = vec![0; 4];
+        for word in [
+            u64::from(self.allow_core_dumps),
+            limits.memory_max_bytes.unwrap_or(UNLIMITED),
+            limits.tasks_max.map_or(UNLIMITED, u64::from),
+            limits.cpu_millicores_max.map_or(UNLIMITED, u64::from),
+            limits.file_max_bytes.unwrap_or(UNLIMITED),
+            u64::try_from(limits.cpus.len()).ok()?,
+            u64::try_from(self.argv.len()).ok()?,
+            u64::try_from(self.env.len()).ok()?,
+        ] {
+            bytes.extend(word.to_le_bytes());
+        }
+        for cpu in &limits.cpus {
+            bytes.extend(cpu.to_le_bytes());
+        }
+        for text in [self.program, self.cwd].iter().chain(&self.argv) {
+            bytes.extend(*text);
+            bytes.push(0);
+        }
         for (name, value) in &self.env {
-            put_text(&mut bytes, name)?;
-            put_text(&mut bytes, value)?;
+            bytes.extend(*name);
+            bytes.push(b'=');
+            bytes.extend(*value);
+            bytes.push(0);
         }
-        (bytes.len() <= SPEC_MAX_BYTES).then_some(bytes)
+        let length = bytes.len() - 4;
+        bytes[..4].copy_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
+        (length <= SPEC_MAX_BYTES && limits.cpus.len() <= CPUS_MAX).then_some(bytes)
     }
+}
 
-    /// Reads what [`Self::encode`] wrote; `None` for anything else.
-    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let (&core_dumps, rest) = bytes.split_first()?;
-        bytes = rest;
-        let cwd = take_text(&mut bytes)?;
-        let argv = (0..take_count(&mut bytes)?)
-            .map(|_| take_text(&mut bytes))
+impl<'a> Spec<'a> {
+    /// Reads what [`SpecText::encode`] wrote behind the length; `None` for anything else.
+    pub(crate) fn decode(mut bytes: &'a [u8]) -> Option<Self> {
+        let mut words = [0; 8];
+        for word in &mut words {
+            *word = u64::from_le_bytes(take(&mut bytes)?);
+        }
+        let [
+            core_dumps,
+            memory,
+            tasks,
+            millicores,
+            file,
+            n_cpus,
+            n_argv,
+            n_env,
+        ] = words;
+        let n_cpus = usize::try_from(n_cpus).ok().filter(|it| *it <= CPUS_MAX)?;
+        let cpus = (0..n_cpus)
+            .map(|_| take(&mut bytes).map(u32::from_le_bytes))
             .collect::<Option<_>>()?;
-        let env = (0..take_count(&mut bytes)?)
-            .map(|_| Some((take_text(&mut bytes)?, take_text(&mut bytes)?)))
-            .collect::<Option<_>>()?;
-        bytes.is_empty().then_some(Self {
-            argv,
-            env,
-            cwd,
+        let spec = Self {
+            program: take_text(&mut bytes)?,
+            cwd: take_text(&mut bytes)?,
+            argv: take_texts(&mut bytes, n_argv)?,
+            env: take_texts(&mut bytes, n_env)?,
             allow_core_dumps: core_dumps != 0,
-        })
+            confinement: Confinement {
+                memory_max_bytes: limit(memory),
+                tasks_max: small_limit(tasks)?,
+                cpu_millicores_max: small_limit(millicores)?,
+                cpus,
+                file_max_bytes: limit(file),
+            },
+        };
+        (bytes.is_empty() && !spec.argv.is_empty()).then_some(spec)
     }
 }
 
-fn put_count(bytes: &mut Vec<u8>, count: usize) -> Option<()> {
-    bytes.extend(u32::try_from(count).ok()?.to_le_bytes());
-    Some(())
+fn limit(word: u64) -> Option<u64> {
+    (word != UNLIMITED).then_some(word)
 }
 
-fn put_text(bytes: &mut Vec<u8>, text: &OsStr) -> Option<()> {
-    put_count(bytes, text.len())?;
-    bytes.extend(text.as_bytes());
-    Some(())
+/// The outer `None` means that it is no such limit.
+fn small_limit(word: u64) -> Option<Option<u32>> {
+    limit(word).map(u32::try_from).transpose().ok()
 }
 
-fn take_count(bytes: &mut &[u8]) -> Option<usize> {
-    let (count, rest) = bytes.split_first_chunk::<4>()?;
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;
-    usize::try_from(u32::from_le_bytes(*count)).ok()
+    Some(*taken)
 }
 
-fn take_text(bytes: &mut &[u8]) -> Option<OsString> {
-    let length = take_count(bytes)?;
-    let (text, rest) = bytes.split_at_checked(length)?;
-    *bytes = rest;
-    Some(OsString::from_vec(text.to_vec()))
+fn take_texts<'a>(bytes: &mut &'a [u8], count: u64) -> Option<Vec<&'a CStr>> {
+    (0..count).map(|_| take_text(bytes)).collect()
+}
+
+fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a CStr> {
+    let text = CStr::from_bytes_until_nul(bytes).ok()?;
+    *bytes = &bytes[text.count_bytes() + 1..];
+    Some(text)
 }
 
 /// How a payload's first process ended.
@@ -99,36 +169,38 @@ pub(crate) enum RawEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Report {
     /// The payload runs.
-    Started { pid: u32 },
+    Started { pid: u32, confined: Confined },
     /// It could not be started.
     NotStarted { errno: i32 },
     /// The payload and all that it left behind are gone.
-    Ended {
-        end: RawEnd,
-        /// Descendants that had to be killed after the payload's end.
-        n_leftovers: u32,
-        /// Of these, those that were still there when the guard gave up.
-        n_unkillable: u32,
-        /// User CPU time of the payload and its descendants.
-        cpu_user_millis: u64,
-        /// System CPU time of the payload and its descendants.
-        cpu_system_millis: u64,
-    },
+    Ended(EndReport),
+}
+
+/// How a payload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EndReport {
+    pub(crate) end: RawEnd,
+    /// Descendants that had to be killed after the payload's end.
+    pub(crate) n_leftovers: u32,
+    /// Of these, those that were still there when the guard gave up.
+    pub(crate) n_unkillable: u32,
+    /// Processes that the kernel killed because a memory limit was reached.
+    pub(crate) n_memory_kills: u32,
+    /// User CPU time of the payload and its descendants.
+    pub(crate) cpu_user_micros: u64,
+    /// System CPU time of the payload and its descendants.
+    pub(crate) cpu_system_micros: u64,
 }
 
 impl Report {
     pub(crate) fn encode(self) -> [u8; REPORT_BYTES] {
         let words = match self {
-            Self::Started { pid } => [1, u64::from(pid), 0, 0, 0, 0, 0],
-            Self::NotStarted { errno } => [2, to_word(errno), 0, 0, 0, 0, 0],
-            Self::Ended {
-                end,
-                n_leftovers,
-                n_unkillable,
-                cpu_user_millis,
-                cpu_system_millis,
-            } => {
-                let (is_signal, number) = match end {
+            Self::Started { pid, confined } => {
+                [1, u64::from(pid), confined.to_word(), 0, 0, 0, 0, 0]
+            }
+            Self::NotStarted { errno } => [2, to_word(errno), 0, 0, 0, 0, 0, 0],
+            Self::Ended(report) => {
+                let (is_signal, number) = match report.end {
                     RawEnd::Exited(code) => (0, code),
                     RawEnd::Signalled(signal) => (1, signal),
                 };
@@ -136,10 +208,11 @@ impl Report {
                     3,
                     is_signal,
                     to_word(number),
-                    u64::from(n_leftovers),
-                    u64::from(n_unkillable),
-                    cpu_user_millis,
-                    cpu_system_millis,
+                    u64::from(report.n_leftovers),
+                    u64::from(report.n_unkillable),
+                    u64::from(report.n_memory_kills),
+                    report.cpu_user_micros,
+                    report.cpu_system_micros,
                 ]
             }
         };
@@ -151,20 +224,30 @@ impl Report {
     }
 
     pub(crate) fn decode(bytes: &[u8; REPORT_BYTES]) -> Option<Self> {
-        let mut words = [0_u64; 7];
+        let mut words = [0_u64; 8];
         for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_le_bytes(chunk.try_into().ok()?);
         }
         match words {
-            [1, pid, ..] => Some(Self::Started {
+            [1, pid, confined, ..] => Some(Self::Started {
                 pid: u32::try_from(pid).ok()?,
+                confined: Confined::of_word(confined)?,
             }),
             [2, errno, ..] => Some(Self::NotStarted {
                 errno: i32::try_from(errno).ok()?,
             }),
-            [3, is_signal, number, leftovers, unkillable, user, system] => {
+            [
+                3,
+                is_signal,
+                number,
+                leftovers,
+                unkillable,
+                kills,
+                user,
+                system,
+            ] => {
                 let number = i32::try_from(number).ok()?;
-                Some(Self::Ended {
+                Some(Self::Ended(EndReport {
                     end: if is_signal == 0 {
                         RawEnd::Exited(number)
                     } else {
@@ -172,9 +255,10 @@ impl Report {
                     },
                     n_leftovers: u32::try_from(leftovers).ok()?,
                     n_unkillable: u32::try_from(unkillable).ok()?,
-                    cpu_user_millis: user,
-                    cpu_system_millis: system,
-                })
+                    n_memory_kills: u32::try_from(kills).ok()?,
+                    cpu_user_micros: user,
+                    cpu_system_micros: system,
+                }))
             }
             _ => None,
         }
@@ -189,51 +273,77 @@ fn to_word(number: i32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Enforcement;
+
+    fn confinement() -> Confinement {
+        Confinement {
+            memory_max_bytes: Some(1 << 40),
+            tasks_max: Some(500),
+            cpu_millicores_max: None,
+            cpus: vec![0, 191],
+            file_max_bytes: Some(0),
+        }
+    }
+
+    fn encoded(confinement: &Confinement) -> Vec<u8> {
+        let spec = SpecText {
+            program: b"/bin/sh",
+            cwd: b"/",
+            argv: vec![b"sh", b"", &[0xFF, b'\n']],
+            env: vec![(b"A", b"=b")],
+            allow_core_dumps: true,
+            confinement,
+        };
+        spec.encode().expect("short")
+    }
 
     #[test]
     fn a_spec_survives_the_socket() {
-        let spec = Spec {
-            argv: vec![
-                "sh".into(),
-                "".into(),
-                OsString::from_vec(vec![0xFF, b'\n']),
-            ],
-            env: vec![("A".into(), "=b".into())],
-            cwd: "/".into(),
+        let confinement = confinement();
+        let bytes = encoded(&confinement);
+        let (length, body) = bytes.split_first_chunk::<4>().expect("a length");
+        assert_eq!(u32::from_le_bytes(*length) as usize, body.len());
+        let expected = Spec {
+            program: c"/bin/sh",
+            cwd: c"/",
+            argv: vec![c"sh", c"", c"\xFF\n"],
+            env: vec![c"A==b"],
             allow_core_dumps: true,
+            confinement,
         };
-        let bytes = spec.encode().expect("short");
-        assert_eq!(Spec::decode(&bytes), Some(spec));
+        assert_eq!(Spec::decode(body), Some(expected));
     }
 
     #[test]
     fn a_cut_or_longer_spec_is_refused() {
-        let spec = Spec {
-            argv: vec!["true".into()],
-            env: Vec::new(),
-            cwd: "/".into(),
-            allow_core_dumps: false,
-        };
-        let mut bytes = spec.encode().expect("short");
-        for length in 0..bytes.len() {
-            assert_eq!(Spec::decode(&bytes[..length]), None, "{length} bytes");
+        let bytes = encoded(&confinement());
+        let mut body = bytes[4..].to_vec();
+        for length in 0..body.len() {
+            assert_eq!(Spec::decode(&body[..length]), None, "{length} bytes");
         }
-        bytes.push(0);
-        assert_eq!(Spec::decode(&bytes), None);
+        body.push(0);
+        assert_eq!(Spec::decode(&body), None);
     }
 
     #[test]
     fn reports_survive_the_socket() {
         let reports = [
-            Report::Started { pid: 77 },
+            Report::Started {
+                pid: 77,
+                confined: Confined {
+                    cpus: Enforcement::Process,
+                    ..Confined::default()
+                },
+            },
             Report::NotStarted { errno: 2 },
-            Report::Ended {
+            Report::Ended(EndReport {
                 end: RawEnd::Signalled(9),
                 n_leftovers: 3,
                 n_unkillable: 1,
-                cpu_user_millis: 1 << 40,
-                cpu_system_millis: 5,
-            },
+                n_memory_kills: 2,
+                cpu_user_micros: 1 << 40,
+                cpu_system_micros: 5,
+            }),
         ];
         for report in reports {
             assert_eq!(Report::decode(&report.encode()), Some(report));

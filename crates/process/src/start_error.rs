@@ -1,17 +1,23 @@
 //! Why a program could not be started: what was tried, and what would help.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use rustix::io::Errno;
+use rustix::{
+    fs::{Access, access},
+    io::Errno,
+};
 
 /// Longest `#!` line that is read, in bytes; the kernel reads 256.
 const SCRIPT_LINE_MAX_BYTES: u64 = 256;
+
+/// Where programs are looked for without a `PATH`, as C libraries do.
+const DEFAULT_SEARCH_PATH: &str = "/bin:/usr/bin";
 
 /// A program could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +137,34 @@ impl StartError {
             Some(_) | None => Self::NotExecutable { path },
         }
     }
+}
+
+/// Returns the file to execute for a program's name, relative to `cwd` if the name is. Where there
+/// is no executable one, one that is not, so that the kernel says what is wrong with it.
+///
+/// Looks at the file and at the interpreter in its first line, which mounts what they lie on.
+pub(crate) fn resolve(
+    program: &OsStr,
+    search_path: Option<&OsStr>,
+    cwd: &Path,
+) -> Option<OsString> {
+    let look_at = |path: &Path| {
+        if let Some(interpreter) = script_interpreter(path) {
+            let _ = fs::metadata(interpreter);
+        }
+    };
+    if program.as_encoded_bytes().contains(&b'/') {
+        look_at(&cwd.join(program));
+        return Some(program.to_owned());
+    }
+    let search_path = search_path.unwrap_or(OsStr::new(DEFAULT_SEARCH_PATH));
+    let is_executable = |path: &PathBuf| access(path, Access::EXEC_OK).is_ok() && path.is_file();
+    let found = std::env::split_paths(search_path)
+        .map(|directory| cwd.join(directory).join(program))
+        .find(is_executable)
+        .or_else(|| locate(program, Some(search_path), Some(cwd)))?;
+    look_at(&found);
+    Some(found.into_os_string())
 }
 
 /// Returns the file that the name stands for, executable or not.

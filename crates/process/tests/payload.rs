@@ -22,8 +22,8 @@ use std::{
 };
 
 use ailurus_process::{
-    CoreDumps, PayloadCommand, PayloadEnd, PayloadEnded, PayloadExit, RunningPayload, Signal,
-    StartError, guard, start,
+    Confinement, CoreDumps, PayloadCommand, PayloadEnd, PayloadEnded, PayloadExit, RunningPayload,
+    Signal, StartError, guard, start,
 };
 use rustix::process::{Pid, kill_process, kill_process_group};
 use tempfile::TempDir;
@@ -448,6 +448,7 @@ fn command_in(dir: &Path, script: &str) -> PayloadCommand {
         stdout: file("stdout"),
         stderr: file("stderr"),
         core_dumps: CoreDumps::Forbidden,
+        confinement: Confinement::default(),
     }
 }
 
