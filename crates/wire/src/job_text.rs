@@ -12,6 +12,8 @@ use ailurus_model::{
     AttemptNr, Blame, ByteCount, ErrorCode, Job, Lfn, PandaId, Retry, SourceLabel, TaskId,
 };
 
+use serde_json::Value;
+
 use crate::{
     fields::{FieldError, Fields},
     job_files, job_options,
