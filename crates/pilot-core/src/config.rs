@@ -39,7 +39,11 @@ pub struct PilotConfig {
     pub script_urls: Vec<String>,
     /// A directory from which all inputs are taken (`--input-dir`).
     pub input_dir: Option<String>,
-    /// A directory to which all outputs go (`--output-dir`).
+    /// Directories in which inputs may lie already; looked at before the storages. `{panda_id}`
+    /// stands for the job's number.
+    pub input_places: Vec<String>,
+    /// A directory to which all outputs go (`--output-dir`). `{panda_id}` stands for the job's
+    /// number.
     pub output_dir: Option<String>,
     /// Whether work directories are removed (`--cleanup`).
     pub cleanup: Cleanup,

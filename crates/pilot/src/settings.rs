@@ -237,6 +237,7 @@ fn core_config(
         },
         script_urls: script_urls.map(str::to_owned).collect(),
         input_dir: some_directory(args.directories.input_dir.as_ref()),
+        input_places: Vec::new(),
         output_dir: some_directory(args.directories.output_dir.as_ref()),
         cleanup: if args.directories.cleanup {
             Cleanup::Remove

@@ -175,6 +175,7 @@ impl World {
             next_job: *chance.one_of(&[NextJob::Any, NextJob::SameTask]),
             script_urls: vec![SCRIPT_URL.to_owned()],
             input_dir: None,
+            input_places: Vec::new(),
             output_dir: None,
             cleanup: *chance.one_of(&[Cleanup::Remove, Cleanup::Keep]),
             identity: Identity {

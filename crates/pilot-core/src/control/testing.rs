@@ -31,6 +31,7 @@ pub(crate) fn config() -> PilotConfig {
         next_job: NextJob::SameTask,
         script_urls: vec!["http://trf.example.org".into()],
         input_dir: None,
+        input_places: Vec::new(),
         output_dir: None,
         cleanup: Cleanup::Remove,
         identity: Identity::default(),

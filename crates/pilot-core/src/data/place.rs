@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ailurus_model::{
-    EndpointName, ErrorCode, Lfn, Scope, StorageEndpoint, storage::deterministic_path,
+    EndpointName, ErrorCode, Lfn, PandaId, Scope, StorageEndpoint, storage::deterministic_path,
 };
 use md5::{Digest, Md5};
 
@@ -69,9 +69,13 @@ pub fn place_file(
     Ok(protocol.url(&deterministic_path(scope, lfn, &hex)))
 }
 
+/// Stands for the job's number in directories that the pilot was given.
+const PANDA_ID_MARK: &str = "{panda_id}";
+
 /// Returns the URL of a name in a directory that the pilot was given.
 #[must_use]
-pub fn place_in_directory(directory: &str, lfn: &Lfn) -> String {
+pub fn place_in_directory(directory: &str, panda_id: PandaId, lfn: &Lfn) -> String {
+    let directory = directory.replace(PANDA_ID_MARK, &panda_id.to_string());
     format!("file://{}/{lfn}", directory.trim_end_matches('/'))
 }
 

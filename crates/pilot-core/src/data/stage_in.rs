@@ -1,6 +1,6 @@
 //! Plans the stage-in of a job: which files, from which replicas.
 
-use ailurus_model::{ByteCount, Checksum, EndpointName, ErrorCode, InputFile, Job, Lfn};
+use ailurus_model::{ByteCount, Checksum, EndpointName, ErrorCode, InputFile, Job, Lfn, PandaId};
 
 use super::{
     check_name,
@@ -43,7 +43,7 @@ pub fn plan_stage_in(job: &Job, site: &Site, config: &PilotConfig) -> Result<Sta
             check_name(&input.lfn, ErrorCode::StageInFailed)?;
             Ok(StageInFile {
                 lfn: input.lfn.clone(),
-                sources: plan_sources(input, site, config)?,
+                sources: plan_sources((job.panda_id, input), site, config)?,
                 size: input.size,
                 checksum: input.checksum.clone(),
             })
@@ -68,14 +68,16 @@ fn check_total_size(job: &Job, site: &Site) -> Result<(), Problem> {
     Err(Problem::new(ErrorCode::SizeTooLarge, detail))
 }
 
-/// Lists the replicas of a file: the endpoint that the job names, then those the queue reads from.
+/// Lists the replicas of a file: where it may lie already, the endpoint that the job names, then
+/// those the queue reads from.
 fn plan_sources(
-    input: &InputFile,
+    (panda_id, input): (PandaId, &InputFile),
     site: &Site,
     config: &PilotConfig,
 ) -> Result<Vec<String>, Problem> {
+    let in_directory = |directory: &String| place_in_directory(directory, panda_id, &input.lfn);
     if let Some(directory) = &config.input_dir {
-        return Ok(vec![place_in_directory(directory, &input.lfn)]);
+        return Ok(vec![in_directory(directory)]);
     }
     let mut endpoints: Vec<&EndpointName> = Vec::new();
     if !input.endpoint.is_empty() {
@@ -86,7 +88,7 @@ fn plan_sources(
             endpoints.push(endpoint);
         }
     }
-    let mut sources = Vec::new();
+    let mut sources: Vec<String> = config.input_places.iter().map(in_directory).collect();
     let mut first_problem = None;
     for endpoint in endpoints {
         match place_file(
@@ -143,6 +145,24 @@ mod tests {
         job.inputs = vec![input_file("f")];
         let plan = plan_stage_in(&job, &site(), &config).expect("plan");
         assert_eq!(plan.files[0].sources, ["file:///in/f"]);
+    }
+
+    #[test]
+    fn places_where_inputs_may_lie_come_before_storages_and_do_without_them() {
+        let mut config = config();
+        config.input_places = vec!["/point/{panda_id}".into(), "/point".into()];
+        let mut job = job(1);
+        job.inputs = vec![input_file("f")];
+        let mut site = site();
+        let sources = |site: &Site| {
+            let mut plan = plan_stage_in(&job, site, &config).expect("plan");
+            plan.files.remove(0).sources
+        };
+        let all = sources(&site);
+        assert_eq!(all[..2], ["file:///point/1/f", "file:///point/f"]);
+        assert!(all[2].starts_with("file:///store/"));
+        site.storages.clear();
+        assert_eq!(sources(&site).len(), 2);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ailurus_experiment::NamePattern;
 use ailurus_model::{
-    ByteCount, Checksum, EndpointName, ErrorCode, FileReport, Guid, Job, Lfn, OutputFile,
+    ByteCount, Checksum, EndpointName, ErrorCode, FileReport, Guid, Job, Lfn, OutputFile, PandaId,
     job::guid_from_random,
 };
 
@@ -90,7 +90,7 @@ pub fn plan_stage_out(
         .outputs
         .iter()
         .map(|output| {
-            let mut file = plan_file(output, site, config, random)?;
+            let mut file = plan_file((job.panda_id, output), site, config, random)?;
             if let Some(guid) = guids.get(&output.lfn) {
                 file.guid = guid.clone();
             }
@@ -120,7 +120,7 @@ pub fn plan_log(
     let inputs = job.inputs.iter().map(|input| input.lfn.clone());
     let outputs = job.outputs.iter().map(|output| output.lfn.clone());
     Ok(Some(LogPlan {
-        file: plan_file(log, site, config, random)?,
+        file: plan_file((job.panda_id, log), site, config, random)?,
         top_directory: format!("tarball_PandaJob_{}_{}", job.panda_id, site.queue.name),
         left_out_names: inputs.chain(outputs).chain([log.lfn.clone()]).collect(),
         left_out: config.profile.log.left_out.clone(),
@@ -128,7 +128,7 @@ pub fn plan_log(
 }
 
 fn plan_file(
-    output: &OutputFile,
+    (panda_id, output): (PandaId, &OutputFile),
     site: &Site,
     config: &PilotConfig,
     random: &mut Random,
@@ -136,7 +136,7 @@ fn plan_file(
     check_name(&output.lfn, ErrorCode::BadOutputFileName)?;
     let endpoint = choose_endpoint(output, site);
     let destination = if let Some(directory) = &config.output_dir {
-        place_in_directory(directory, &output.lfn)
+        place_in_directory(directory, panda_id, &output.lfn)
     } else if let Some(endpoint) = endpoint {
         place_file(
             &site.storages,
@@ -205,11 +205,11 @@ mod tests {
     #[test]
     fn an_output_directory_replaces_all_storages() {
         let (mut config, mut site, mut job) = (config(), site(), job(1));
-        config.output_dir = Some("/out".into());
+        config.output_dir = Some("/out/{panda_id}".into());
         site.storages.clear();
         job.outputs = vec![output_file("o")];
         let plan = plan(&job, &site, &config).expect("plan");
-        assert_eq!(plan.files[0].destination, "file:///out/o");
+        assert_eq!(plan.files[0].destination, "file:///out/1/o");
     }
 
     #[test]
