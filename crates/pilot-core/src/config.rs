@@ -7,10 +7,13 @@ use ailurus_experiment::Profile;
 use ailurus_model::{
     HarvesterId, NodeName, QueueName, RequestDetails, SourceLabel, Timestamp, WorkerId,
 };
+use serde::{Deserialize, Serialize};
 
 /// What a pilot is told at its start.
 #[derive(Debug, Clone)]
 pub struct PilotConfig {
+    /// What it is there for.
+    pub purpose: Purpose,
     /// The experiment's profile.
     pub profile: Profile,
     /// The queue that it serves (`-q`).
@@ -85,6 +88,15 @@ impl Default for Slots {
     }
 }
 
+/// What a pilot is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run jobs, after those of dead pilots in the same place.
+    Serve,
+    /// Only to end the jobs of dead pilots (`--recover`).
+    Recover,
+}
+
 /// Which job a pilot may take after its first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextJob {
@@ -104,7 +116,7 @@ pub enum Cleanup {
 }
 
 /// Who the pilot is, as it says in requests and updates.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Identity {
     /// The worker node.
     pub node: NodeName,

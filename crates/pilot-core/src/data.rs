@@ -8,7 +8,9 @@ pub mod stage_in;
 pub mod stage_out;
 
 pub use stage_in::{StageInFile, StageInPlan, plan_stage_in};
-pub use stage_out::{LogPlan, StageOutFile, StageOutPlan, StoredFile, plan_log, plan_stage_out};
+pub use stage_out::{
+    Beginning, LogPlan, StageOutFile, StageOutPlan, StoredFile, plan_log, plan_stage_out,
+};
 
 use ailurus_model::{ErrorCode, Lfn};
 

@@ -6,9 +6,10 @@ use ailurus_model::{Job, JobRequest, JobUpdate};
 use crate::{
     PilotExit,
     data::{LogPlan, StageInPlan, StageOutPlan},
-    input::{JobTicket, UpdateNr},
+    input::{JobTicket, JournalId, UpdateNr},
     monitoring::SampleScope,
     payload::{ending::PayloadSignal, script::ScriptPlan},
+    recovery::journal::JournalStep,
     resource::slots::Allotment,
 };
 
@@ -17,6 +18,8 @@ use crate::{
 pub enum Effect {
     /// Load queue and storage data: `SiteLoaded`.
     LoadSite,
+    /// Look for the journals of dead pilots: `JournalsFound`.
+    FindJournals,
     /// Measure memory and free space: `NodeMeasured`.
     MeasureNode,
     /// Ask the server for jobs: `JobsOffered` or `AcquireFailed`.
@@ -40,9 +43,22 @@ pub enum WorkerPhase {
     Finished,
 }
 
+/// Why a final update is kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepReason {
+    /// No server was reached: the next pilot in this place sends it again.
+    Undelivered,
+    /// The server understood and refused it: people have to look.
+    Refused,
+}
+
 /// Something to do for one job.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobEffect {
+    /// Write the job's journal before anything that follows is done; nothing comes back.
+    Journal(JournalStep),
+    /// From here on, this job's files are those of a journal that was found; nothing comes back.
+    TakeOver(JournalId),
     /// Make the job's directory: `WorkDirReady`.
     MakeWorkDir(Box<Job>),
     /// Fetch and verify the inputs: `StageInEnded`.
@@ -69,7 +85,7 @@ pub enum JobEffect {
         update: Box<JobUpdate>,
     },
     /// Keep a final update that could not be delivered, where people and programs find it.
-    KeepUpdate(Box<JobUpdate>),
+    KeepUpdate(Box<JobUpdate>, KeepReason),
     /// Remove what the job left on the node, if that is wanted: `CleanedUp`.
     CleanUp,
 }

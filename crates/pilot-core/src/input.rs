@@ -3,14 +3,16 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use ailurus_model::{
-    AttemptNr, ByteCount, EndpointName, Job, PandaId, Queue, StorageEndpoint, UpdateAnswer,
+    AttemptNr, ByteCount, EndpointName, Job, JobUpdate, PandaId, Queue, StorageEndpoint,
+    UpdateAnswer,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Problem,
     data::StoredFile,
     monitoring::Sample,
-    recovery::{PayloadExit, Symptom},
+    recovery::{PayloadExit, Symptom, journal::Journal},
     resource::NodeFacts,
 };
 
@@ -32,11 +34,14 @@ impl fmt::Display for JobTicket {
     }
 }
 
+/// Counts the journals that a pilot found.
+pub type JournalId = u32;
+
 /// Counts the tries to send updates of one job. An answer to an old number is ignored.
 pub type UpdateNr = u32;
 
 /// The queue and the storages, as the site's information system describes them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// The queue.
     pub queue: Queue,
@@ -44,11 +49,24 @@ pub struct Site {
     pub storages: BTreeMap<EndpointName, StorageEndpoint>,
 }
 
+/// What dead pilots left.
+#[derive(Debug, Clone, Default)]
+pub struct FoundJournals {
+    /// Jobs that can be continued.
+    pub jobs: Vec<(JournalId, Journal)>,
+    /// Final updates that no server has taken.
+    pub updates: Vec<(JournalId, Box<JobUpdate>)>,
+    /// How many were left where they are, because they cannot be understood or are not ours.
+    pub n_left: u32,
+}
+
 /// Something that happened outside the core.
 #[derive(Debug, Clone)]
 pub enum Input {
     /// The shell is ready. Comes first, once.
     Started,
+    /// What dead pilots left was looked for, and is locked for this pilot.
+    JournalsFound(FoundJournals),
     /// Queue and storage data were looked for.
     SiteLoaded(Result<Box<Site>, Problem>),
     /// The node was measured.

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use ailurus_model::{ErrorCode, update::ReportedError};
+use serde::{Deserialize, Serialize};
 
 /// Longest text of an error that the server keeps, in bytes.
 const DIAG_LENGTH_MAX: usize = 500;
 
 /// One thing that went wrong: PanDA's code and what happened here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// PanDA's code.
     pub code: ErrorCode,

@@ -2,6 +2,8 @@
 
 pub mod backoff;
 pub mod classify;
+pub mod fault;
+pub mod journal;
 
 pub use backoff::Backoff;
 pub use classify::{PayloadExit, Symptom, Verdict, judge};

@@ -14,7 +14,7 @@ mod values;
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ailurus_model::units::parse_duration;
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, builder::ArgPredicate};
 
 use accepted::Accepted;
 use values::{bool_text, count, period, resource_type};
@@ -69,7 +69,14 @@ pub(crate) struct Args {
 #[command(next_help_heading = "Which jobs")]
 pub(crate) struct JobArgs {
     /// PanDA queue to serve
-    #[arg(short = 'q', long = "queue", value_name = "QUEUE")]
+    #[arg(
+        short = 'q',
+        long = "queue",
+        value_name = "QUEUE",
+        required = false,
+        required_unless_present = "recover",
+        default_value_if("recover", ArgPredicate::IsPresent, "none")
+    )]
     pub(crate) queue: String,
     /// Label of the jobs to take, PanDA's prodSourceLabel: `managed`, `user`, `ptest`...
     #[arg(
@@ -249,6 +256,10 @@ pub(crate) struct OwnArgs {
     /// Write a line of JSON with the times of each job to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) timing_file: Option<PathBuf>,
+    /// Take no jobs, but end those that dead pilots left in this directory (of a pilot, or of
+    /// several): store outputs, send final states. Only where no other pilot will do it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) recover: Option<PathBuf>,
     /// Believe any server certificate: for test stands only
     #[arg(long)]
     pub(crate) no_server_verification: bool,

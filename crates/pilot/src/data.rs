@@ -13,14 +13,14 @@ use ailurus_http::{Client, FileAnswer};
 use ailurus_model::{ByteCount, ErrorCode};
 use ailurus_pilot_core::{
     Problem,
-    data::{LogPlan, StageInFile, StageInPlan, StageOutFile, StageOutPlan, StoredFile},
+    data::{Beginning, LogPlan, StageInFile, StageInPlan, StageOutFile, StageOutPlan, StoredFile},
     payload::script::ScriptPlan,
 };
 use ailurus_transfer::{
     Direction, Durability, StageFile, StageOptions, TransferError, TransferReport,
     archive::{PackLimits, PackRequest, pack},
     checksum::ChecksumKind,
-    stage,
+    file_checksum, local_path, stage,
 };
 
 use crate::log::{self, LOG_FILE};
@@ -33,6 +33,15 @@ const SCRIPT_MAX: u64 = 100 << 20;
 const BUSY_STATUSES: [u16; 2] = [408, 429];
 /// Mode of a script.
 const SCRIPT_MODE: u32 = 0o755;
+
+/// An output before it is stored.
+#[derive(Debug)]
+enum Output {
+    /// It is sound, and has this size.
+    ToStore(ByteCount),
+    /// A pilot that died has stored it.
+    Stored(StoredFile),
+}
 
 /// A job's directory, and the switch that gives up its transfers.
 #[derive(Debug, Clone)]
@@ -99,18 +108,30 @@ impl JobPlace {
 
     /// Verifies and stores all outputs.
     pub(crate) fn stage_out(&self, plan: &StageOutPlan) -> Vec<Result<StoredFile, Problem>> {
-        let checked: Vec<Result<ByteCount, Problem>> = plan
+        let checked: Vec<Result<Output, Problem>> = plan
             .files
             .iter()
-            .map(|file| self.check_output(file, plan.size_max))
+            .map(|file| {
+                let size = self.check_output(file, plan.size_max)?;
+                let before = match plan.beginning {
+                    Beginning::Fresh => None,
+                    Beginning::Resumed => self.stored_before(file),
+                };
+                Ok(before.map_or(Output::ToStore(size), Output::Stored))
+            })
             .collect();
         let sound = plan.files.iter().zip(&checked);
         let files: Vec<StageFile> = sound
-            .filter_map(|(file, size)| Some(self.store(file, *size.as_ref().ok()?)))
+            .filter_map(|(file, output)| match output {
+                Ok(Output::ToStore(size)) => Some(self.store(file, *size)),
+                Ok(Output::Stored(_)) | Err(_) => None,
+            })
             .collect();
         let mut outcomes = stage(&files, &self.options(Direction::StageOut)).into_iter();
         let results = checked.into_iter().zip(&plan.files).map(|(checked, file)| {
-            checked?;
+            if let Output::Stored(before) = checked? {
+                return Ok(before);
+            }
             match outcomes.next() {
                 Some(outcome) => stored(file, outcome),
                 None => Err(Problem::new(
@@ -148,6 +169,23 @@ impl JobPlace {
         }
     }
 
+    /// Returns what lies at an output's place, if that is the output, whole.
+    fn stored_before(&self, file: &StageOutFile) -> Option<StoredFile> {
+        let sum =
+            |path: &Path| file_checksum(path, ChecksumKind::Adler32, Direction::StageOut).ok();
+        let target = local_path(&file.destination).ok()?;
+        let there = sum(&target)?;
+        let (size, checksum) = sum(&self.dir.join(file.lfn.as_str()))?;
+        if there != (size, checksum.clone()) {
+            return None;
+        }
+        tracing::info!(
+            "output `{}` is stored already: {size}, {checksum}",
+            file.lfn
+        );
+        Some(StoredFile { size, checksum })
+    }
+
     /// Says whether a file is really in the job's directory. By a link, a payload in a container
     /// could have files stored that it may not read itself.
     fn is_inside(&self, path: &Path) -> bool {
@@ -168,7 +206,7 @@ impl JobPlace {
     }
 
     /// Packs the log archive beside the job's directory, and stores it.
-    pub(crate) fn save_log(&self, home: &Path, plan: &LogPlan) -> Result<StoredFile, Problem> {
+    pub(crate) fn save_log(&self, plan: &LogPlan) -> Result<StoredFile, Problem> {
         // Not under the name that the job gives: that could be one of the pilot's own files.
         let archive = self.dir.with_extension("log.tgz");
         let names = plan.left_out_names.iter().map(ToString::to_string);
@@ -181,7 +219,7 @@ impl JobPlace {
             archive: archive.clone(),
             root_name: plan.top_directory.clone(),
             exclude: names.chain(patterns).collect(),
-            linked_files: vec![home.join(LOG_FILE)],
+            linked_files: vec![self.dir.with_file_name(LOG_FILE)],
             limits: PackLimits::default(),
         };
         let packed =
@@ -322,7 +360,7 @@ mod tests {
             left_out_names: Vec::new(),
             left_out: Vec::new(),
         };
-        place.save_log(home.path(), &plan).expect("saved");
+        place.save_log(&plan).expect("saved");
         let own = fs::read_to_string(home.path().join(LOG_FILE)).expect("there");
         assert_eq!(own, "the pilot's");
         assert!(target.is_file());

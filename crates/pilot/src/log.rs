@@ -5,7 +5,7 @@
 use std::{
     error::Error,
     fmt::{self, Write as _},
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
     sync::Arc,
@@ -17,7 +17,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::settings::{Detail, LogSettings, wall_now};
+use crate::{
+    journal,
+    settings::{Detail, LogSettings, wall_now},
+};
 
 /// The log's name in the pilot's directory.
 pub(crate) const LOG_FILE: &str = "pilotlog.txt";
@@ -30,10 +33,7 @@ const EXTRACT_MAX: u64 = 900;
 ///
 /// The operating system's, if a file cannot be made.
 pub(crate) fn start(settings: &LogSettings, home: &Path) -> io::Result<()> {
-    let file = settings
-        .has_file
-        .then(|| File::create(home.join(LOG_FILE)))
-        .transpose()?;
+    let file = settings.has_file.then(|| open_log(home)).transpose()?;
     let stdout = settings.stdout.as_ref().map(File::create).transpose()?;
     let sinks = Sinks {
         file: file.map(Arc::new),
@@ -49,6 +49,15 @@ pub(crate) fn start(settings: &LogSettings, home: &Path) -> io::Result<()> {
         .event_format(PilotLines(settings.detail))
         .init();
     Ok(())
+}
+
+/// Opens the log: a new one, but the old one where a pilot that died still needs it.
+fn open_log(home: &Path) -> io::Result<File> {
+    let path = home.join(LOG_FILE);
+    if journal::is_any_in(home) {
+        return OpenOptions::new().create(true).append(true).open(path);
+    }
+    File::create(path)
 }
 
 /// Returns the end of the log for a failed job's report, empty if it cannot be read.

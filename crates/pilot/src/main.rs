@@ -8,6 +8,7 @@ use clap::Parser as _;
 mod args;
 mod data;
 mod environment;
+mod journal;
 mod link;
 mod log;
 mod payload;

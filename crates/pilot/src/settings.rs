@@ -13,7 +13,7 @@ use ailurus_model::{ByteCount, QueueName, RequestDetails, SourceLabel, Timestamp
 use ailurus_node::{NodeFacts, node_facts};
 use ailurus_pilot_core::{
     PilotConfig,
-    config::{Cleanup, Identity, NextJob, Slots},
+    config::{Cleanup, Identity, NextJob, Purpose, Slots},
 };
 
 use crate::{args::Args, environment::Environment, server_url::server_address};
@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     /// Where `pandaIDs.out` is written.
     pub(crate) source_dir: PathBuf,
     pub(crate) timing_file: Option<PathBuf>,
+    /// Where to end the jobs of dead pilots, if nothing else is to be done.
+    pub(crate) recover: Option<PathBuf>,
     /// Memory for jobs.
     pub(crate) memory: ByteCount,
     /// When the process began.
@@ -126,7 +128,7 @@ impl Settings {
                 } else {
                     Detail::Info
                 },
-                has_file: !args.directories.no_pilot_log,
+                has_file: !args.directories.no_pilot_log && args.own.recover.is_none(),
                 stdout: args
                     .directories
                     .redirect_stdout
@@ -155,7 +157,13 @@ impl Settings {
                 .directories
                 .work_dir
                 .as_ref()
+                .filter(|_| args.own.recover.is_none())
                 .map(|dir| launch_dir.join(dir)),
+            recover: args
+                .own
+                .recover
+                .as_ref()
+                .map(|dir| fixed(launch_dir.join(dir))),
             source_dir: environment
                 .get("PANDA_PILOT_SOURCE")
                 .map_or_else(|| launch_dir.join("pilot3"), PathBuf::from),
@@ -211,6 +219,10 @@ fn core_config(
     let named = base_urls.iter().flat_map(|list| list.split(','));
     let script_urls = named.chain([server]).filter(|url| !url.trim().is_empty());
     Ok(PilotConfig {
+        purpose: match args.own.recover {
+            Some(_) => Purpose::Recover,
+            None => Purpose::Serve,
+        },
         profile,
         queue: QueueName::new(&args.jobs.queue),
         source_label: SourceLabel::new(&args.jobs.job_label),

@@ -22,7 +22,7 @@ use ailurus_model::{ErrorCode, Moment, PandaId};
 use ailurus_node::Sampler;
 use ailurus_pilot_core::{
     Effect, Input, JobInput, JobTicket, PilotCore, PilotExit, Problem, config::Cleanup,
-    resource::NodeFacts,
+    input::JournalId, resource::NodeFacts,
 };
 use ailurus_process::PayloadControl;
 use signal_hook::{
@@ -32,6 +32,7 @@ use signal_hook::{
 
 use crate::{
     data::JobPlace,
+    journal::FoundJournal,
     link::{self, Link},
     log,
     settings::{Settings, VERSION},
@@ -43,8 +44,10 @@ use crate::{
 
 mod activity;
 mod job;
+mod rescue;
 
 use activity::spawn;
+use rescue::Journals;
 
 /// Messages that the channel holds.
 const BACKLOG: usize = 64;
@@ -83,6 +86,8 @@ pub(crate) enum ShellError {
 #[derive(Debug)]
 enum Message {
     Input(Input),
+    /// What dead pilots left, locked. The input that tells of it follows.
+    JournalsLocked(Vec<(JournalId, FoundJournal)>),
     /// A payload runs; it is signalled and watched by these from now on.
     PayloadRuns {
         ticket: JobTicket,
@@ -136,6 +141,7 @@ struct Shell {
     /// Without a token, for servers that are not the PanDA server.
     public: Client,
     jobs: BTreeMap<JobTicket, JobTools>,
+    journals: Journals,
     timing: Timing,
     has_left: Option<PilotExit>,
 }
@@ -172,6 +178,7 @@ impl Shell {
             link,
             public,
             jobs: BTreeMap::new(),
+            journals: Journals::default(),
             has_left: None,
         })
     }
@@ -235,6 +242,10 @@ impl Shell {
                 self.note_time(&input);
                 Some(self.core.handle(self.now(), input))
             }
+            Message::JournalsLocked(locked) => {
+                self.keep_found(locked);
+                None
+            }
             Message::PayloadRuns {
                 ticket,
                 control,
@@ -276,6 +287,7 @@ impl Shell {
         match effect {
             Effect::Note(text) => tracing::info!("{text}"),
             Effect::Exit(exit) => self.has_left = Some(exit),
+            Effect::FindJournals => self.find_journals(),
             Effect::LoadSite => self.load_site(),
             Effect::MeasureNode => self.measure_node(),
             Effect::AcquireJob(request) => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ailurus_model::{ErrorCode, JobUpdate, PandaId};
-use ailurus_pilot_core::Problem;
+use ailurus_pilot_core::{Problem, effect::KeepReason};
 use serde_json::json;
 
 use crate::{
@@ -18,8 +18,16 @@ use crate::{
 
 /// Mode of the directories: the group may look.
 const DIR_MODE: u32 = 0o770;
+/// How the name of a pilot's own directory begins.
+pub(crate) const HOME_PREFIX: &str = "PanDA_Pilot3_";
+/// How the name of a final update begins that the server refused.
+const REFUSED_UPDATE_PREFIX: &str = "refused-update-";
+/// How the name of a final update begins that no server took.
+pub(crate) const KEPT_UPDATE_PREFIX: &str = "undelivered-update-";
 /// The file that shows that the pilot is alive.
 const PILOT_HEARTBEAT_FILE: &str = "pilot_heartbeat.json";
+/// Most attempts of one job whose directories may lie side by side.
+const SAME_JOB_MAX: u32 = 20;
 /// The file with the numbers of all jobs of this pilot.
 const JOB_IDS_FILE: &str = "pandaIDs.out";
 
@@ -39,7 +47,7 @@ pub(crate) fn make_home(settings: &Settings) -> Result<PathBuf, HomeError> {
         return Ok(settings.launch_dir.clone());
     };
     let name = format!(
-        "PanDA_Pilot3_{}_{}",
+        "{HOME_PREFIX}{}_{}",
         std::process::id(),
         wall_now().as_secs()
     );
@@ -61,10 +69,7 @@ pub(crate) fn make_job_dir(
     source_dir: &Path,
     panda_id: PandaId,
 ) -> Result<PathBuf, Problem> {
-    let path = home.join(format!("PanDA_Pilot-{panda_id}"));
-    make_dir(&path).map_err(|error| {
-        Problem::new(ErrorCode::Mkdir, format!("`{}`: {error}", path.display()))
-    })?;
+    let path = make_new_dir(home, panda_id)?;
     // Both help people only.
     if let Err(error) = symlink(Path::new("..").join(LOG_FILE), path.join(LOG_FILE)) {
         tracing::debug!("no link to the log: {error}");
@@ -84,9 +89,19 @@ pub(crate) fn write_heartbeat(home: &Path) {
     }
 }
 
+/// Says whether a directory is one that a pilot made for itself.
+pub(crate) fn is_pilots_own(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(HOME_PREFIX.as_bytes())
+}
+
 /// Keeps an update that the server did not take, where it outlives the pilot's directory.
-pub(crate) fn keep_update(launch_dir: &Path, update: &JobUpdate) {
-    let path = launch_dir.join(format!("undelivered-update-{}.json", update.panda_id));
+pub(crate) fn keep_update(launch_dir: &Path, update: &JobUpdate, reason: KeepReason) {
+    let prefix = match reason {
+        KeepReason::Undelivered => KEPT_UPDATE_PREFIX,
+        KeepReason::Refused => REFUSED_UPDATE_PREFIX,
+    };
+    let path = launch_dir.join(format!("{prefix}{}.json", update.panda_id));
     let written = serde_json::to_vec_pretty(update)
         .map_err(io::Error::from)
         .and_then(|bytes| fs::write(&path, bytes));
@@ -123,6 +138,26 @@ fn open_directories(path: &Path) {
                 .map(|entry| entry.path()),
         );
     }
+}
+
+/// Makes a directory with the job's number. Another attempt of the job may have left one.
+fn make_new_dir(home: &Path, panda_id: PandaId) -> Result<PathBuf, Problem> {
+    let plain = home.join(format!("PanDA_Pilot-{panda_id}"));
+    let others = (2..=SAME_JOB_MAX).map(|nr| home.join(format!("PanDA_Pilot-{panda_id}_{nr}")));
+    let mut failure = None;
+    for path in std::iter::once(plain).chain(others) {
+        match make_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) => {
+                let is_taken = error.kind() == io::ErrorKind::AlreadyExists;
+                failure = Some(format!("`{}`: {error}", path.display()));
+                if !is_taken {
+                    break;
+                }
+            }
+        }
+    }
+    Err(Problem::new(ErrorCode::Mkdir, failure.unwrap_or_default()))
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {

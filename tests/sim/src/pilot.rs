@@ -18,10 +18,10 @@ use ailurus_model::{
 };
 use ailurus_pilot_core::{
     Effect, Input, JobInput, JobTicket, PilotConfig, PilotCore, PilotExit, Problem,
-    config::{Cleanup, Identity, NextJob, Slots},
+    config::{Cleanup, Identity, NextJob, Purpose, Slots},
     data::{LogPlan, StageInPlan, StageOutPlan},
     effect::WorkerPhase,
-    input::{Site, UpdateNr},
+    input::{FoundJournals, Site, UpdateNr},
     monitoring::SampleScope,
     recovery::PayloadExit,
     resource::NodeFacts,
@@ -161,6 +161,7 @@ impl World {
             .then(|| (report.harvester_id.clone(), report.worker_id));
         let (harvester_id, worker_id) = worker.unzip();
         PilotConfig {
+            purpose: Purpose::Serve,
             profile: self.scenario.profile.clone(),
             queue: report.site.clone(),
             request: ailurus_model::RequestDetails::default(),
@@ -279,6 +280,10 @@ impl World {
 
     fn carry_out_for(&mut self, nr: PilotNr, effect: Effect) {
         match effect {
+            Effect::FindJournals => {
+                let found = Input::JournalsFound(FoundJournals::default());
+                self.tell_pilot(nr, Duration::from_millis(20), found);
+            }
             Effect::LoadSite => self.load_site(nr),
             Effect::MeasureNode => {
                 let memory = self.scenario.queues[&self.pilots[&nr].queue].memory;

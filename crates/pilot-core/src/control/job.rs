@@ -1,12 +1,13 @@
 //! One job's life, from acceptance to clean-up. [`PhaseName`] has the drawing.
 
 mod fetching;
+mod resume;
 mod steps;
 
 use std::{sync::Arc, time::Duration};
 
 use ailurus_model::{
-    Command, ErrorCode, Job, JobStatus, Moment, UpdateAnswer, update::PilotTiming,
+    Command, ErrorCode, Job, JobStatus, JobUpdate, Moment, UpdateAnswer, update::PilotTiming,
 };
 
 use fetching::Fetch;
@@ -21,9 +22,14 @@ use super::{
 use crate::{
     Effect, JobEffect, JobInput, JobTicket, PilotConfig, Problem,
     data::{LogPlan, StageOutPlan},
+    effect::KeepReason,
     input::{PayloadEnd, Site, UpdateFailure, UpdateNr},
     monitoring::JobLimits,
     payload::ending::{EndReason, Step},
+    recovery::{
+        fault::is_fault_of_node,
+        journal::{JobDirectory, Stage},
+    },
     resource::{life_limit, slots::Need},
 };
 
@@ -61,7 +67,7 @@ pub(crate) struct JobLife {
     limits: JobLimits,
     reporter: Reporter,
     phase: Phase,
-    directory: Directory,
+    directory: JobDirectory,
     /// What the pilot itself will leave with.
     pilot_error: Option<ErrorCode>,
     next: NextStep,
@@ -75,6 +81,10 @@ pub(crate) struct JobLife {
 
 #[derive(Debug)]
 enum Phase {
+    Resuming {
+        stage: Stage,
+        give_up_at: Moment,
+    },
     Accepted,
     StagingIn {
         since: Moment,
@@ -95,6 +105,7 @@ enum Phase {
     },
     Reporting {
         give_up_at: Moment,
+        update: Box<JobUpdate>,
     },
     CleaningUp {
         give_up_at: Moment,
@@ -106,13 +117,6 @@ enum Phase {
 enum Wait {
     UnderWay,
     Done,
-}
-
-/// Whether there is a directory out of which a log could be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Directory {
-    Absent,
-    Made,
 }
 
 /// What the pilot does after the job.
@@ -181,13 +185,14 @@ impl JobLife {
     ) -> Self {
         let life_limit = life_limit(&config, &site.queue);
         let limits = JobLimits::of(&job, &site.queue, &config.profile.limits, life_limit);
+        let record = Record::new(&config, turn.now, timing);
         let mut life = Self {
             desk: Desk { job, config, site },
-            record: Record::new(turn.now, timing),
+            record,
             limits,
             reporter: Reporter::new(turn.now),
             phase: Phase::Accepted,
-            directory: Directory::Absent,
+            directory: JobDirectory::Absent,
             pilot_error: None,
             next: NextStep::GoOn,
             stop: Stop::NotAsked,
@@ -195,6 +200,7 @@ impl JobLife {
             ready_since: None,
             waited: Duration::ZERO,
         };
+        life.open_journal(turn);
         life.tell(turn, JobStatus::Starting);
         turn.out.push(JobEffect::MakeWorkDir(life.desk.job.clone()));
         life
@@ -202,6 +208,7 @@ impl JobLife {
 
     pub(crate) fn phase(&self) -> PhaseName {
         match &self.phase {
+            Phase::Resuming { .. } => PhaseName::Resuming,
             Phase::Accepted => PhaseName::Accepted,
             Phase::StagingIn { .. } => PhaseName::StagingIn,
             Phase::Starting { .. } => PhaseName::Starting,
@@ -290,10 +297,14 @@ impl JobLife {
                     self.report(turn);
                 }
             }
-            Phase::Reporting { give_up_at } if *give_up_at <= now => self.abandon_report(turn),
+            Phase::Resuming { give_up_at, .. } if *give_up_at <= now => self.leave_for_next(turn),
+            Phase::Reporting { give_up_at, .. } if *give_up_at <= now => {
+                self.abandon_report(turn, KeepReason::Undelivered);
+            }
             Phase::CleaningUp { give_up_at } if *give_up_at <= now => self.enter(turn, Phase::Over),
             Phase::StagingIn { script, .. } => script.on_timeout(now, &mut turn.out),
-            Phase::Accepted
+            Phase::Resuming { .. }
+            | Phase::Accepted
             | Phase::Starting { .. }
             | Phase::Reporting { .. }
             | Phase::CleaningUp { .. }
@@ -306,7 +317,9 @@ impl JobLife {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.next_deadline(),
             Phase::StagingOut { .. } | Phase::SavingLog { .. } => self.stop.save_until(),
-            Phase::Reporting { give_up_at } | Phase::CleaningUp { give_up_at } => Some(*give_up_at),
+            Phase::Resuming { give_up_at, .. }
+            | Phase::Reporting { give_up_at, .. }
+            | Phase::CleaningUp { give_up_at } => Some(*give_up_at),
             Phase::StagingIn { script, .. } => script.next_deadline(),
             Phase::Accepted | Phase::Starting { .. } | Phase::Over => None,
         };
@@ -331,13 +344,14 @@ impl JobLife {
         }
         self.start_stop_clock(turn.now);
         match &mut self.phase {
+            Phase::Resuming { .. } => self.leave_for_next(turn),
             Phase::Accepted
             | Phase::StagingIn { .. }
             | Phase::Starting { .. }
             | Phase::Running(_) => {
                 self.end(turn, EndReason::Stop(signal));
             }
-            Phase::Reporting { give_up_at } | Phase::CleaningUp { give_up_at } => {
+            Phase::Reporting { give_up_at, .. } | Phase::CleaningUp { give_up_at } => {
                 *give_up_at = self.stop.cut_short(*give_up_at);
             }
             Phase::StagingOut { .. } | Phase::SavingLog { .. } | Phase::Over => {}
@@ -374,6 +388,10 @@ impl JobLife {
                 let limits = &self.desk.config.profile.limits;
                 running.end(turn.now, reason, limits, &mut turn.out);
             }
+            Phase::Resuming { .. } => match problem {
+                Some(problem) => self.fail(turn, problem),
+                None => self.clean_up(turn),
+            },
             Phase::Accepted | Phase::StagingIn { .. } => {
                 turn.out.push(JobEffect::StopTransfers);
                 match problem {
@@ -403,10 +421,13 @@ impl JobLife {
         self.save_log(turn);
     }
 
-    /// Fails the job for what may be the node's fault: the pilot then takes no further job.
-    fn fail_with_pilot(&mut self, turn: &mut Turn<'_>, problem: Problem) {
-        self.pilot_error.get_or_insert(problem.code);
-        self.next = NextStep::Leave;
+    /// Fails the job before its payload ran; if that is the node's fault, the pilot takes no further
+    /// job.
+    fn fail_early(&mut self, turn: &mut Turn<'_>, problem: Problem) {
+        if is_fault_of_node(problem.code) {
+            self.pilot_error.get_or_insert(problem.code);
+            self.next = NextStep::Leave;
+        }
         self.fail(turn, problem);
     }
 
@@ -439,13 +460,14 @@ impl JobLife {
             Heard::FinalRefused(why) => {
                 turn.notes
                     .push(format!("the final update is refused: {why}"));
-                self.abandon_report(turn);
+                self.abandon_report(turn, KeepReason::Refused);
             }
             Heard::Answer(answer) => {
                 for command in answer.commands {
                     self.on_command(turn, command);
                 }
                 self.reporter.send_next(&mut turn.out);
+                self.go_on(turn);
             }
         }
     }
@@ -471,7 +493,8 @@ impl JobLife {
     fn wire_status(&self) -> JobStatus {
         match self.phase() {
             PhaseName::Accepted | PhaseName::StagingIn | PhaseName::Starting => JobStatus::Starting,
-            PhaseName::Running
+            PhaseName::Resuming
+            | PhaseName::Running
             | PhaseName::StagingOut
             | PhaseName::SavingLog
             | PhaseName::Reporting
@@ -484,7 +507,8 @@ impl JobLife {
     /// an attempt that the server has given up.
     fn heartbeat_due(&self) -> Option<Moment> {
         let is_silent = match &self.phase {
-            Phase::Accepted
+            Phase::Resuming { .. }
+            | Phase::Accepted
             | Phase::StagingIn { .. }
             | Phase::Starting { .. }
             | Phase::Running(_)
@@ -501,7 +525,8 @@ impl JobLife {
         let is_limited = match &self.phase {
             Phase::Running(running) => !running.is_ending(),
             Phase::Accepted | Phase::StagingIn { .. } => true,
-            Phase::Starting { .. }
+            Phase::Resuming { .. }
+            | Phase::Starting { .. }
             | Phase::StagingOut { .. }
             | Phase::SavingLog { .. }
             | Phase::Reporting { .. }
@@ -534,6 +559,7 @@ impl JobLife {
         self.phase = phase;
         let to = self.phase();
         debug_assert!(from.may_become(to), "a job goes from {from} to {to}");
+        self.write_journal(turn);
         self.start_stop_clock(turn.now);
         turn.notes
             .push(format!("job {}: {from} -> {to}", self.desk.job.panda_id));

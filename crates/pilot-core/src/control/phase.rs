@@ -5,6 +5,8 @@ use std::fmt;
 /// Where a job is in its life.
 ///
 /// ```text
+/// resuming ─► staging-out, saving-log, reporting or cleaning-up: the job of a pilot that died
+///
 /// accepted ─► staging-in ─► starting ─► running ─► staging-out ─► saving-log ─► reporting
 ///     │            │            │           │            │             ▲            │
 ///     └────────────┴────────────┴───────────┴── fails ───┴─────────────┘            ▼
@@ -14,6 +16,8 @@ use std::fmt;
 /// A job without outputs goes from running to saving-log, one without a log straight to reporting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PhaseName {
+    /// Its pilot has died; the server is asked whether this attempt still counts.
+    Resuming,
     /// The pilot has it; its directory is being made.
     Accepted,
     /// Inputs and script are on their way.
@@ -36,7 +40,8 @@ pub enum PhaseName {
 
 impl PhaseName {
     /// Every phase, in the order of a normal life.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Resuming,
         Self::Accepted,
         Self::StagingIn,
         Self::Starting,
@@ -52,10 +57,11 @@ impl PhaseName {
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         use PhaseName::{
-            Accepted, CleaningUp, Over, Reporting, Running, SavingLog, StagingIn, StagingOut,
-            Starting,
+            Accepted, CleaningUp, Over, Reporting, Resuming, Running, SavingLog, StagingIn,
+            StagingOut, Starting,
         };
         match self {
+            Resuming => matches!(next, StagingOut | SavingLog | Reporting | CleaningUp | Over),
             Accepted => matches!(next, StagingIn | SavingLog | Reporting | CleaningUp),
             StagingIn => matches!(next, Starting | SavingLog | Reporting | CleaningUp),
             Starting => matches!(next, Running | SavingLog | Reporting | CleaningUp),
@@ -78,6 +84,7 @@ impl PhaseName {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Resuming => "resuming",
             Self::Accepted => "accepted",
             Self::StagingIn => "staging-in",
             Self::Starting => "starting",
@@ -105,7 +112,11 @@ mod tests {
     #[test]
     fn phases_move_exactly_like_this() {
         use PhaseName::*;
-        let table: [(PhaseName, &[PhaseName]); 9] = [
+        let table: [(PhaseName, &[PhaseName]); 10] = [
+            (
+                Resuming,
+                &[StagingOut, SavingLog, Reporting, CleaningUp, Over],
+            ),
             (Accepted, &[StagingIn, SavingLog, Reporting, CleaningUp]),
             (StagingIn, &[Starting, SavingLog, Reporting, CleaningUp]),
             (Starting, &[Running, SavingLog, Reporting, CleaningUp]),

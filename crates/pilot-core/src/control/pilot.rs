@@ -1,9 +1,10 @@
 //! The pilot's life: load the site's data, ask for jobs, run them side by side, leave.
 //!
 //! How it asks is in [`asking`](self::asking), how it holds several jobs at once in
-//! [`holding`](self::holding).
+//! [`holding`](self::holding), what dead pilots left in [`beside`](self::beside).
 
 mod asking;
+mod beside;
 mod holding;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -12,11 +13,13 @@ use ailurus_model::{ErrorCode, Job, Moment};
 
 use self::{
     asking::{Counts, Request},
+    beside::Beside,
     holding::Held,
 };
 use super::{exit_code::PilotExit, phase::PhaseName, random::Random};
 use crate::{
     Effect, Input, JobTicket, PilotConfig, Problem,
+    config::Purpose,
     effect::WorkerPhase,
     input::Site,
     recovery::Backoff,
@@ -31,7 +34,7 @@ const WORKER_REPORT_PATIENCE: Duration = Duration::from_secs(10);
 /// Decides what a pilot does.
 ///
 /// ```text
-/// new ─► loading the site ─► serving ─► leaving ─► left
+/// new ─► loading the site ─► serving ─► finishing ─► leaving ─► left
 ///
 /// serving:  requests   none ─► measuring ─► under way ─┬─► none
 ///                       ▲                              └─► pausing (no job)
@@ -39,7 +42,8 @@ const WORKER_REPORT_PATIENCE: Duration = Duration::from_secs(10);
 ///           jobs       as many as fit, each with a life of its own
 /// ```
 ///
-/// It leaves when it holds no job and asks for none. A signal ends all jobs and all asking.
+/// It leaves when it holds no job and asks for none; before that it finishes what is beside: jobs
+/// of pilots that died, and final updates that the server has not taken. A signal ends all jobs and all asking.
 #[derive(Debug)]
 pub struct PilotCore {
     config: Arc<PilotConfig>,
@@ -48,6 +52,7 @@ pub struct PilotCore {
     last_ticket: JobTicket,
     /// Worker reports that are under way.
     worker_reports: u32,
+    beside: Beside,
 }
 
 #[derive(Debug)]
@@ -63,6 +68,10 @@ enum State {
         until: Moment,
     },
     Serving(Box<Serving>),
+    /// Nothing is left to do but what is beside.
+    Finishing {
+        exit: PilotExit,
+    },
     Leaving {
         exit: PilotExit,
         until: Moment,
@@ -92,6 +101,7 @@ impl PilotCore {
             state: State::New,
             last_ticket: JobTicket::default(),
             worker_reports: 0,
+            beside: Beside::default(),
         }
     }
 
@@ -100,6 +110,7 @@ impl PilotCore {
         let mut out = Vec::new();
         match input {
             Input::Started => self.on_started(&mut out),
+            Input::JournalsFound(found) => self.on_journals(now, found, &mut out),
             Input::SiteLoaded(result) => self.on_site(now, result, &mut out),
             Input::NodeMeasured(facts) => self.on_node(now, facts, &mut out),
             Input::JobsOffered(offer) => self.on_offer(now, offer, &mut out),
@@ -109,7 +120,11 @@ impl PilotCore {
                 self.leave_when_told(now, &mut out);
             }
             Input::StopRequested(signal) => self.on_stop(now, signal, &mut out),
-            Input::Job(ticket, input) => self.on_job_input(now, ticket, input, &mut out),
+            Input::Job(ticket, input) => {
+                if let Some(input) = self.on_input_beside(now, ticket, input, &mut out) {
+                    self.on_job_input(now, ticket, input, &mut out);
+                }
+            }
         }
         self.settle(now, &mut out);
         out
@@ -123,13 +138,18 @@ impl PilotCore {
                 let failures = *failures;
                 self.load_site(failures, &mut out);
             }
-            State::New | State::LoadingSite { .. } | State::AwaitingSite { .. } | State::Left => {}
+            State::New
+            | State::LoadingSite { .. }
+            | State::AwaitingSite { .. }
+            | State::Finishing { .. }
+            | State::Left => {}
             State::Leaving { .. } => self.leave_when_told(now, &mut out),
             State::Serving(serving) => {
                 serving.request.on_timeout(now);
                 self.on_job_timeouts(now, &mut out);
             }
         }
+        self.on_timeouts_beside(now, &mut out);
         self.settle(now, &mut out);
         out
     }
@@ -137,14 +157,15 @@ impl PilotCore {
     /// Returns the time at which `handle_timeout` is due, if any.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        match &self.state {
-            State::New | State::LoadingSite { .. } | State::Left => None,
+        let own = match &self.state {
+            State::New | State::LoadingSite { .. } | State::Finishing { .. } | State::Left => None,
             State::AwaitingSite { until, .. } | State::Leaving { until, .. } => Some(*until),
             State::Serving(serving) => {
                 let of_jobs = serving.held.values().filter_map(Held::next_deadline);
                 of_jobs.chain(serving.request.next_deadline()).min()
             }
-        }
+        };
+        own.into_iter().chain(self.beside.next_deadline()).min()
     }
 
     /// Returns the jobs that the pilot has, and their phases.
@@ -154,17 +175,25 @@ impl PilotCore {
             State::New
             | State::LoadingSite { .. }
             | State::AwaitingSite { .. }
+            | State::Finishing { .. }
             | State::Leaving { .. }
             | State::Left => None,
         };
         let held = held.into_iter().flatten();
         held.filter_map(|(ticket, held)| held.job().map(|(job, phase)| (*ticket, job, phase)))
+            .chain(self.beside.jobs())
     }
 
     // --- the beginning ---
 
     fn on_started(&mut self, out: &mut Vec<Effect>) {
         if !matches!(self.state, State::New) {
+            return;
+        }
+        self.look_for_journals(out);
+        if self.config.purpose == Purpose::Recover {
+            let exit = PilotExit::GOOD;
+            self.state = State::Finishing { exit };
             return;
         }
         self.load_site(0, out);
@@ -191,7 +220,7 @@ impl PilotCore {
             Err(problem) => {
                 let exit = PilotExit::because_of(&problem);
                 out.push(cannot_go_on(&problem));
-                self.leave(now, exit, out);
+                self.state = State::Finishing { exit };
             }
             Ok(site) => {
                 self.state = State::Serving(Box::new(Serving {
@@ -213,14 +242,18 @@ impl PilotCore {
     fn settle(&mut self, now: Moment, out: &mut Vec<Effect>) {
         self.start_what_fits(now, out);
         self.ask_if_there_is_room(now, out);
-        let State::Serving(serving) = &self.state else {
-            return;
-        };
-        if let Some(exit) = serving.last_word
+        if let State::Serving(serving) = &self.state
+            && let Some(exit) = serving.last_word
             && serving.held.is_empty()
             && serving.request.is_idle()
         {
-            self.leave(now, exit, out);
+            self.state = State::Finishing { exit };
+        }
+        if let State::Finishing { exit } = self.state
+            && self.beside.is_empty()
+        {
+            let error = exit.error.or_else(|| self.rescue_error());
+            self.leave(now, PilotExit { error }, out);
         }
     }
 
@@ -228,12 +261,14 @@ impl PilotCore {
 
     fn on_stop(&mut self, now: Moment, signal: i32, out: &mut Vec<Effect>) {
         out.push(Effect::Note(format!("signal {signal}: the pilot stops")));
+        self.stop_beside(now, signal, out);
         let patience = self.config.profile.limits.stop_patience;
         match &mut self.state {
             State::New | State::LoadingSite { .. } | State::AwaitingSite { .. } => {
-                self.leave(now, stop_exit(signal), out);
+                let exit = stop_exit(signal);
+                self.state = State::Finishing { exit };
             }
-            State::Leaving { .. } | State::Left => {}
+            State::Finishing { .. } | State::Leaving { .. } | State::Left => {}
             State::Serving(serving) => {
                 serving.last_word.get_or_insert(stop_exit(signal));
                 serving.request.stop(signal, now.after(patience));
@@ -257,6 +292,11 @@ impl PilotCore {
             self.state = State::Left;
             out.push(Effect::Exit(exit));
         }
+    }
+
+    fn new_ticket(&mut self) -> JobTicket {
+        self.last_ticket = self.last_ticket.next();
+        self.last_ticket
     }
 
     fn report_worker(&mut self, phase: WorkerPhase, out: &mut Vec<Effect>) {

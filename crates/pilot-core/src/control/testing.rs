@@ -11,12 +11,13 @@ use ailurus_model::{
 
 use crate::{
     PilotConfig,
-    config::{Cleanup, Identity, NextJob, Slots},
+    config::{Cleanup, Identity, NextJob, Purpose, Slots},
     input::Site,
 };
 
 pub(crate) fn config() -> PilotConfig {
     PilotConfig {
+        purpose: Purpose::Serve,
         profile: Profile::built_in("generic").expect("built in"),
         queue: QueueName::new("Q"),
         source_label: SourceLabel::new("user"),

@@ -7,6 +7,8 @@ use ailurus_model::{
     update::{PilotTiming, ReportedError},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{PilotConfig, Problem, input::Site, monitoring::UsageMeter};
 
 /// What does not change in a job's life.
@@ -18,9 +20,12 @@ pub(crate) struct Desk {
 }
 
 /// What has become of a job so far.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// When the pilot got the job.
+    /// When the job was taken, for people and peers.
+    pub(crate) began: Timestamp,
+    /// When this pilot took it, by its own clock.
+    #[serde(skip)]
     pub(crate) taken: Moment,
     /// What went wrong, the most important first: that one is reported.
     pub(crate) problems: Vec<Problem>,
@@ -35,8 +40,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(taken: Moment, timing: PilotTiming) -> Self {
+    pub(crate) fn new(config: &PilotConfig, taken: Moment, timing: PilotTiming) -> Self {
         Self {
+            began: wall_clock(config, taken),
             taken,
             problems: Vec::new(),
             stored: Vec::new(),
@@ -68,7 +74,7 @@ pub(crate) fn state_update(desk: &Desk, record: &Record, status: JobStatus) -> J
         pilot_id: identity.pilot_id.clone(),
         batch_id: identity.batch_id.clone(),
         harvester_id: identity.harvester_id.clone(),
-        start_time: Some(wall_clock(config, record.taken)),
+        start_time: Some(record.began),
         core_count: Some(job.core_count),
         mean_core_count: mean_cores(cpu, payload_time),
         cpu_time: (!cpu.is_zero()).then_some(cpu),

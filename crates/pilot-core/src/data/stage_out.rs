@@ -7,6 +7,7 @@ use ailurus_model::{
     ByteCount, Checksum, EndpointName, ErrorCode, FileReport, Guid, Job, Lfn, OutputFile, PandaId,
     job::guid_from_random,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     check_name,
@@ -15,16 +16,36 @@ use super::{
 use crate::{PilotConfig, Problem, control::random::Random, input::Site};
 
 /// What is to be stored for one job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageOutPlan {
     /// Every output, in the order of the job.
     pub files: Vec<StageOutFile>,
     /// Largest size of one of them.
     pub size_max: ByteCount,
+    /// Whether some of it may be stored already.
+    pub beginning: Beginning,
+}
+
+/// Whether a stage-out is the first of its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Beginning {
+    /// Nothing is stored.
+    Fresh,
+    /// A pilot died in it: what lies at its place, whole, is not stored again.
+    Resumed,
+}
+
+impl StageOutPlan {
+    /// Returns the same plan with another beginning.
+    #[must_use]
+    pub fn beginning_at(self, beginning: Beginning) -> Self {
+        Self { beginning, ..self }
+    }
 }
 
 /// One output, or the log archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageOutFile {
     /// Its name in the job's directory.
     pub lfn: Lfn,
@@ -61,7 +82,7 @@ pub struct StoredFile {
 }
 
 /// How the log archive is made and where it goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPlan {
     /// The archive and its destination.
     pub file: StageOutFile,
@@ -100,6 +121,7 @@ pub fn plan_stage_out(
     Ok(StageOutPlan {
         files,
         size_max: config.profile.limits.output_file,
+        beginning: Beginning::Fresh,
     })
 }
 

@@ -6,9 +6,11 @@ use ailurus_model::{
     ByteCount, Moment,
     usage::{MemoryUse, UsageSample, UsageSummary},
 };
+use serde::{Deserialize, Serialize};
 
 /// Gathers samples of one payload.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "UsageSummary", into = "UsageSummary")]
 pub struct UsageMeter {
     summary: UsageSummary,
     sums: [u128; 4],
@@ -77,6 +79,32 @@ impl UsageMeter {
     }
 }
 
+/// What is written of a meter is its summary.
+impl From<UsageMeter> for UsageSummary {
+    fn from(meter: UsageMeter) -> Self {
+        meter.summary().unwrap_or(meter.summary)
+    }
+}
+
+/// A meter that is read back goes on from its summary, with mean values rounded down to bytes.
+impl From<UsageSummary> for UsageMeter {
+    fn from(summary: UsageSummary) -> Self {
+        let n_samples = u128::from(summary.n_samples);
+        let MemoryUse {
+            rss,
+            pss,
+            vmem,
+            swap,
+        } = summary.mean;
+        let sums = [rss, pss, vmem, swap].map(|mean| u128::from(mean.as_bytes()) * n_samples);
+        Self {
+            summary,
+            sums,
+            first: Moment::START,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +131,16 @@ mod tests {
         assert_eq!(summary.read_bytes, ByteCount::from_mib(5));
         assert_eq!(summary.span, Duration::from_secs(3));
         assert_eq!(summary.cpu, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_meter_that_is_read_back_tells_the_same() {
+        let mut meter = UsageMeter::default();
+        meter.add(Moment::from_millis(1000), &sample(10, 1));
+        meter.add(Moment::from_millis(3000), &sample(30, 5));
+        let text = serde_json::to_string(&meter).expect("JSON");
+        let read: UsageMeter = serde_json::from_str(&text).expect("the same");
+        assert_eq!(read.summary(), meter.summary());
     }
 
     #[test]

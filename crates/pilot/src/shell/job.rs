@@ -29,10 +29,12 @@ const BAD_END: &str = "this activity of the pilot ended badly: see its log";
 impl Shell {
     pub(super) fn carry_out_for_job(&mut self, ticket: JobTicket, effect: JobEffect) {
         match effect {
+            JobEffect::Journal(step) => self.write_journal(ticket, step),
+            JobEffect::TakeOver(id) => self.take_over(ticket, id),
             JobEffect::MakeWorkDir(job) => self.make_work_dir(ticket, &job),
             JobEffect::SendUpdate { nr, update } => self.send_update(ticket, nr, update),
-            JobEffect::KeepUpdate(update) => {
-                work_dir::keep_update(&self.settings.launch_dir, &update);
+            JobEffect::KeepUpdate(update, reason) => {
+                work_dir::keep_update(&self.settings.launch_dir, &update, reason);
             }
             JobEffect::StageIn(plan) => self.stage_in(ticket, plan),
             JobEffect::FetchScript(plan) => self.fetch_script(ticket, plan),
@@ -52,6 +54,7 @@ impl Shell {
         // Quick, and everything else waits for it: not worth a thread.
         let made = work_dir::make_job_dir(&self.home, &self.settings.source_dir, job.panda_id);
         let result = made.map(|dir| {
+            self.note_directory(ticket, &dir);
             let tools = JobTools {
                 panda_id: job.panda_id,
                 place: Arc::new(JobPlace {
@@ -185,9 +188,8 @@ impl Shell {
     fn save_log(&self, ticket: JobTicket, plan: LogPlan) {
         let saved = move |result| of_job(ticket, JobInput::LogSaved(result));
         let fallback = saved(bad_end(ErrorCode::LogFileCreationFailure));
-        let home = self.home.clone();
         self.with_place(ticket, "save-log", fallback, move |place| {
-            saved(place.save_log(&home, &plan))
+            saved(place.save_log(&plan))
         });
     }
 

@@ -1,5 +1,6 @@
 //! The real pilot against a stand-in server on loopback: what it does, and what it tells.
 
+mod recovery;
 mod stage;
 mod stand_in;
 mod surroundings;
@@ -228,7 +229,7 @@ fn a_script_from_elsewhere_is_not_fetched() {
 }
 
 #[test]
-fn an_input_with_another_checksum_fails_the_job_and_ends_the_pilot() {
+fn an_input_with_another_checksum_fails_the_job_and_not_the_pilot() {
     let mut stage = Stage::new("run.sh", COPY_SCRIPT).with_input("in.dat", b"0123456789");
     stage.job["checksum"] = json!("ad:00000001");
     let run = stage.run();
@@ -237,16 +238,16 @@ fn an_input_with_another_checksum_fails_the_job_and_ends_the_pilot() {
         (&last["job_status"], &last["pilot_error_code"]),
         (&json!("failed"), &json!(1171))
     );
-    assert_eq!(run.exit_code, Some(1), "{}", run.output);
+    assert_eq!(run.exit_code, Some(0), "{}", run.output);
 }
 
 #[test]
-fn a_missing_input_has_its_own_code_and_exit_code() {
+fn a_missing_input_has_its_own_code() {
     let stage = Stage::new("run.sh", COPY_SCRIPT).with_input("in.dat", b"0123456789");
     stage.remove_inputs();
     let run = stage.run();
     assert_eq!(run.last_update()["pilot_error_code"], 1331);
-    assert_eq!(run.exit_code, Some(77), "{}", run.output);
+    assert_eq!(run.exit_code, Some(0), "{}", run.output);
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Stage {
             job: None,
             files: [].into(),
             busy: [].into(),
+            command: None,
             calls: Vec::new(),
         }));
         let server = stand_in::start(shared.clone());
@@ -149,6 +150,34 @@ impl Stage {
             .collect()
     }
 
+    /// Returns where an output is stored.
+    pub(crate) fn stored(&self, name: &str) -> PathBuf {
+        self.stored_path("user.a", name)
+    }
+
+    /// The server answers all updates by this command.
+    pub(crate) fn answer_updates(&self, command: &str) {
+        self.shared.lock().expect("free").command = Some(command.to_owned());
+    }
+
+    /// Waits until the output of the pilot that was started last has a line with this text.
+    pub(crate) fn wait_for_line(&self, text: &str) {
+        let output = self.path("pilot.out");
+        self.wait_until(|| {
+            let output = fs::read_to_string(&output).unwrap_or_default();
+            output.contains(text)
+        });
+    }
+
+    pub(crate) fn wait_until(&self, condition: impl Fn() -> bool) {
+        let begin = Instant::now();
+        while !condition() {
+            let output = fs::read_to_string(self.path("pilot.out")).unwrap_or_default();
+            assert!(begin.elapsed() < LIMIT, "it does not happen: {output}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     pub(crate) fn wait_for_file(&self, name: &str) {
         let path = self.path("work").join(name);
         let begin = Instant::now();
@@ -175,10 +204,25 @@ impl Stage {
         self.start_with(&[])
     }
 
+    /// Starts a pilot for which the server has no job.
+    pub(crate) fn start_without_job(&self, arguments: &[&str]) -> Pilot {
+        self.spawn(&[], arguments)
+    }
+
+    /// Runs a pilot that only ends the jobs of dead ones.
+    pub(crate) fn recover(&self, dir: &Path) -> PilotRun {
+        let dir = dir.display().to_string();
+        self.spawn(&[], &["--recover", &dir]).finish()
+    }
+
     fn start_with(&self, environment: &[(&str, &str)]) -> Pilot {
         if self.has_job {
             self.shared.lock().expect("free").job = Some(self.job.clone());
         }
+        self.spawn(environment, &[])
+    }
+
+    fn spawn(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Pilot {
         let output = self.path("pilot.out");
         let out = fs::File::create(&output).expect("space");
         let child = Command::new(env!("CARGO_BIN_EXE_ailurus-pilot"))
@@ -206,6 +250,7 @@ impl Stage {
             .arg(self.path("work"))
             .arg("--timing-file")
             .arg(self.path("timing.json"))
+            .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .envs(environment.iter().copied())
@@ -240,6 +285,12 @@ impl Pilot {
     /// Sends SIGTERM.
     pub(crate) fn signal(&mut self) {
         self.send(rustix::process::Signal::TERM);
+    }
+
+    /// Kills it, as the kernel or an operator would.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("a child");
     }
 
     pub(crate) fn send(&mut self, signal: rustix::process::Signal) {
@@ -333,7 +384,7 @@ fn storage(path: &str) -> Value {
     }})
 }
 
-fn adler32(bytes: &[u8]) -> u32 {
+pub(crate) fn adler32(bytes: &[u8]) -> u32 {
     let (low, high) = bytes.iter().fold((1_u32, 0_u32), |(low, high), byte| {
         let low = (low + u32::from(*byte)) % 65_521;
         (low, (high + low) % 65_521)

@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     /// How often a path is answered by 503 before it is served.
     pub(crate) busy: BTreeMap<String, u32>,
+    /// The command in the answers to updates.
+    pub(crate) command: Option<String>,
     pub(crate) calls: Vec<Call>,
 }
 
@@ -76,7 +78,7 @@ fn answer(request: &Request, shared: &SharedState) -> (u16, Vec<u8>) {
         ("/api/v1/pilot/update_job", Speaks::V1) => (
             200,
             text(
-                &json!({"success": true, "message": "", "data": {"StatusCode": 0, "command": null}}),
+                &json!({"success": true, "message": "", "data": {"StatusCode": 0, "command": shared.command}}),
             ),
         ),
         ("/api/v1/pilot/update_worker_status", Speaks::V1) => (

@@ -41,6 +41,7 @@ const SIGKILL: i32 = 9;
 impl World {
     pub(super) fn carry_out_for_job(&mut self, nr: PilotNr, ticket: JobTicket, effect: JobEffect) {
         match effect {
+            JobEffect::Journal(_) | JobEffect::TakeOver(_) => {}
             JobEffect::MakeWorkDir(job) => {
                 if let Some(pilot) = self.pilots.get_mut(&nr) {
                     pilot.jobs.insert(ticket, *job);
@@ -81,7 +82,7 @@ impl World {
             } => {
                 self.send_update(nr, (ticket, update_nr), *update);
             }
-            JobEffect::KeepUpdate(update) => {
+            JobEffect::KeepUpdate(update, _) => {
                 let id = update.panda_id;
                 self.say(who(nr), format_args!("keeps the final update of job {id}"));
             }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ailurus_experiment::plan_payload;
-use ailurus_model::{ErrorCode, JobStatus};
+use ailurus_model::{ErrorCode, JobStatus, JobUpdate};
 
-use super::{Directory, JobLife, Phase, Standing, Turn, Wait, fetching::Fetch};
+use super::{JobDirectory, JobLife, Phase, Standing, Turn, Wait, fetching::Fetch};
 use crate::{
     JobEffect, Problem,
     config::Cleanup,
@@ -13,7 +13,10 @@ use crate::{
         running::Running,
         update::{Desk, final_update},
     },
-    data::{StageInPlan, StoredFile, plan_log, plan_stage_in, plan_stage_out},
+    data::{
+        LogPlan, StageInPlan, StageOutPlan, StoredFile, plan_log, plan_stage_in, plan_stage_out,
+    },
+    effect::KeepReason,
     input::PayloadEnd,
     monitoring::Sample,
     payload::{
@@ -38,9 +41,9 @@ impl JobLife {
             return;
         }
         if let Err(problem) = result {
-            return self.fail_with_pilot(turn, problem);
+            return self.fail_early(turn, problem);
         }
-        self.directory = Directory::Made;
+        self.directory = JobDirectory::Made;
         let Desk { job, config, site } = &self.desk;
         let allowed = [
             config.script_urls.as_slice(),
@@ -57,13 +60,14 @@ impl JobLife {
 
     /// Fetches inputs and script at the same time.
     fn stage_in(&mut self, turn: &mut Turn<'_>, plan: ScriptPlan, stage_in: StageInPlan) {
+        let mut first_steps = Vec::new();
         let inputs = if stage_in.files.is_empty() {
             Wait::Done
         } else {
-            turn.out.push(JobEffect::StageIn(stage_in));
+            first_steps.push(JobEffect::StageIn(stage_in));
             Wait::UnderWay
         };
-        let script = Fetch::begin(plan, &mut turn.out);
+        let script = Fetch::begin(plan, &mut first_steps);
         let since = turn.now;
         let phase = Phase::StagingIn {
             since,
@@ -71,6 +75,7 @@ impl JobLife {
             script,
         };
         self.enter(turn, phase);
+        turn.out.append(&mut first_steps);
         self.note_if_ready(turn);
     }
 
@@ -86,7 +91,7 @@ impl JobLife {
         *inputs = Wait::Done;
         self.record.timing.stage_in = turn.now.since(*since);
         if let Err(problem) = result {
-            return self.fail_with_pilot(turn, problem);
+            return self.fail_early(turn, problem);
         }
         script.on_inputs(&mut turn.out);
         self.note_if_ready(turn);
@@ -226,12 +231,17 @@ impl JobLife {
         match plan_stage_out(job, site, config, &report.guids, turn.random) {
             Err(problem) => self.fail(turn, problem),
             Ok(plan) if plan.files.is_empty() => self.save_log(turn),
-            Ok(plan) => {
-                turn.out.push(JobEffect::StageOut(plan.clone()));
-                let since = turn.now;
-                self.enter(turn, Phase::StagingOut { since, plan });
-            }
+            Ok(plan) => self.stage_out(turn, plan),
         }
+    }
+
+    pub(super) fn stage_out(&mut self, turn: &mut Turn<'_>, plan: StageOutPlan) {
+        let phase = Phase::StagingOut {
+            since: turn.now,
+            plan: plan.clone(),
+        };
+        self.enter(turn, phase);
+        turn.out.push(JobEffect::StageOut(plan));
     }
 
     // --- after the payload ---
@@ -267,21 +277,23 @@ impl JobLife {
     }
 
     pub(super) fn save_log(&mut self, turn: &mut Turn<'_>) {
-        if self.directory == Directory::Absent {
+        if self.directory == JobDirectory::Absent {
             return self.report(turn);
         }
         let Desk { job, config, site } = &self.desk;
         match plan_log(job, site, config, turn.random) {
             Ok(None) => self.report(turn),
-            Ok(Some(plan)) => {
-                turn.out.push(JobEffect::SaveLog(plan.clone()));
-                self.enter(turn, Phase::SavingLog { plan });
-            }
+            Ok(Some(plan)) => self.store_log(turn, plan),
             Err(problem) => {
                 self.record.problems.push(problem);
                 self.report(turn);
             }
         }
+    }
+
+    pub(super) fn store_log(&mut self, turn: &mut Turn<'_>, plan: LogPlan) {
+        self.enter(turn, Phase::SavingLog { plan: plan.clone() });
+        turn.out.push(JobEffect::SaveLog(plan));
     }
 
     pub(super) fn on_log_saved(
@@ -311,18 +323,26 @@ impl JobLife {
             let code = self.pilot_error.unwrap_or(ErrorCode::KillSignal);
             self.record.problems.push(Problem::new(code, detail));
         }
-        let patience = self.desk.config.profile.limits.final_update_patience;
-        let give_up_at = self.stop.cut_short(turn.now.after(patience));
         let update = final_update(&self.desk, &self.record, turn.now);
-        self.enter(turn, Phase::Reporting { give_up_at });
-        self.reporter.queue(turn.now, update, &mut turn.out);
+        self.send_final(turn, Box::new(update));
     }
 
-    pub(super) fn abandon_report(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn send_final(&mut self, turn: &mut Turn<'_>, update: Box<JobUpdate>) {
+        let patience = self.desk.config.profile.limits.final_update_patience;
+        let give_up_at = self.stop.cut_short(turn.now.after(patience));
+        let phase = Phase::Reporting {
+            give_up_at,
+            update: update.clone(),
+        };
+        self.enter(turn, phase);
+        self.reporter.queue(turn.now, *update, &mut turn.out);
+    }
+
+    pub(super) fn abandon_report(&mut self, turn: &mut Turn<'_>, reason: KeepReason) {
         if let Some(update) = self.reporter.give_up() {
             turn.notes
                 .push("the final update could not be delivered and is kept on disk".into());
-            turn.out.push(JobEffect::KeepUpdate(update));
+            turn.out.push(JobEffect::KeepUpdate(update, reason));
             self.pilot_error
                 .get_or_insert(ErrorCode::CommunicationFailure);
         }
@@ -332,7 +352,7 @@ impl JobLife {
     pub(super) fn clean_up(&mut self, turn: &mut Turn<'_>) {
         let give_up_at = self.stop.cut_short(turn.now.after(CLEANUP_PATIENCE));
         self.enter(turn, Phase::CleaningUp { give_up_at });
-        if self.directory == Directory::Absent || self.desk.config.cleanup == Cleanup::Keep {
+        if self.directory == JobDirectory::Absent || self.desk.config.cleanup == Cleanup::Keep {
             self.enter(turn, Phase::Over);
         } else {
             turn.out.push(JobEffect::CleanUp);

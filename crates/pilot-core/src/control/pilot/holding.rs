@@ -11,6 +11,7 @@ use crate::{
         reporting::{Heard, Reporter},
         update::refusal_update,
     },
+    effect::KeepReason,
     input::RefusedJob,
     resource::slots::{Allotment, Need},
 };
@@ -63,7 +64,8 @@ impl Held {
         match self {
             Self::Life { life, .. } => match life.phase() {
                 PhaseName::Accepted | PhaseName::StagingIn => Some(life.need()),
-                PhaseName::Starting
+                PhaseName::Resuming
+                | PhaseName::Starting
                 | PhaseName::Running
                 | PhaseName::StagingOut
                 | PhaseName::SavingLog
@@ -286,7 +288,9 @@ impl PilotCore {
         turn.hand_over(ticket, out);
         match heard {
             Heard::Nothing | Heard::Answer(_) | Heard::Failed(_) => {}
-            Heard::FinalDelivered | Heard::FinalRefused(_) => self.end_refusal(now, ticket, out),
+            Heard::FinalDelivered | Heard::FinalRefused(_) => {
+                self.end_refusal(now, ticket, KeepReason::Refused, out);
+            }
         }
     }
 
@@ -302,21 +306,27 @@ impl PilotCore {
             return;
         };
         if *give_up_at <= now {
-            return self.end_refusal(now, ticket, out);
+            return self.end_refusal(now, ticket, KeepReason::Undelivered, out);
         }
         let mut turn = Turn::new(now, &mut self.random);
         reporter.on_timeout(now, &mut turn.out);
         turn.hand_over(ticket, out);
     }
 
-    fn end_refusal(&mut self, now: Moment, ticket: JobTicket, out: &mut Vec<Effect>) {
+    fn end_refusal(
+        &mut self,
+        now: Moment,
+        ticket: JobTicket,
+        reason: KeepReason,
+        out: &mut Vec<Effect>,
+    ) {
         let State::Serving(serving) = &mut self.state else {
             return;
         };
         if let Some(Held::Refusal { mut reporter, .. }) = serving.held.remove(&ticket)
             && let Some(update) = reporter.give_up()
         {
-            out.push(Effect::Job(ticket, JobEffect::KeepUpdate(update)));
+            out.push(Effect::Job(ticket, JobEffect::KeepUpdate(update, reason)));
         }
         self.after_anything(now);
     }

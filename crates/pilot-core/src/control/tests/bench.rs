@@ -10,7 +10,7 @@ use crate::{
     Effect, Input, JobEffect, JobInput, JobTicket, PilotConfig, PilotCore, Problem,
     control::{phase::PhaseName, testing},
     data::StoredFile,
-    input::{Offer, PayloadEnd, Site, UpdateFailure, UpdateNr},
+    input::{FoundJournals, Offer, PayloadEnd, Site, UpdateFailure, UpdateNr},
     monitoring::{FilesSample, Sample},
     payload::ending::PayloadSignal,
     recovery::PayloadExit,
@@ -23,6 +23,8 @@ pub(super) struct Bench {
     pub(super) now: Moment,
     wanted: Vec<Effect>,
     ticket: JobTicket,
+    /// What dead pilots left.
+    pub(super) found: FoundJournals,
 }
 
 impl Bench {
@@ -32,6 +34,7 @@ impl Bench {
             now: Moment::START,
             wanted: Vec::new(),
             ticket: JobTicket::default(),
+            found: FoundJournals::default(),
         }
     }
 
@@ -83,7 +86,12 @@ impl Bench {
 
     pub(super) fn give(&mut self, input: Input) {
         let effects = self.core.handle(self.now, input);
+        let is_looking = effects.contains(&Effect::FindJournals);
         self.keep(effects);
+        if is_looking {
+            let found = std::mem::take(&mut self.found);
+            self.give(Input::JournalsFound(found));
+        }
     }
 
     pub(super) fn job(&mut self, input: JobInput) {
@@ -141,9 +149,12 @@ impl Bench {
     }
 
     fn keep(&mut self, effects: Vec<Effect>) {
-        let told = effects
-            .into_iter()
-            .filter(|effect| !matches!(effect, Effect::Note(_)));
+        let told = effects.into_iter().filter(|effect| {
+            !matches!(
+                effect,
+                Effect::Note(_) | Effect::FindJournals | Effect::Job(_, JobEffect::Journal(_))
+            )
+        });
         self.wanted.extend(told);
     }
 
@@ -208,6 +219,7 @@ pub(super) fn code(update: &JobUpdate) -> i64 {
 fn word(effect: &Effect) -> String {
     match effect {
         Effect::LoadSite => "load-site".into(),
+        Effect::FindJournals => "find-journals".into(),
         Effect::MeasureNode => "measure".into(),
         Effect::AcquireJob(_) => "ask".into(),
         Effect::ReportWorker(phase) => format!("worker {phase:?}"),
@@ -219,6 +231,8 @@ fn word(effect: &Effect) -> String {
 
 fn job_word(effect: &JobEffect) -> String {
     match effect {
+        JobEffect::Journal(_) => "journal".into(),
+        JobEffect::TakeOver(_) => "take-over".into(),
         JobEffect::MakeWorkDir(_) => "make-dir".into(),
         JobEffect::StageIn(_) => "stage-in".into(),
         JobEffect::FetchScript(_) => "script".into(),
@@ -233,7 +247,7 @@ fn job_word(effect: &JobEffect) -> String {
             let status: JobStatus = update.status;
             format!("update {nr} {status}")
         }
-        JobEffect::KeepUpdate(_) => "keep-update".into(),
+        JobEffect::KeepUpdate(..) => "keep-update".into(),
         JobEffect::CleanUp => "clean-up".into(),
     }
 }

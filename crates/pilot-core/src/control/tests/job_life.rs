@@ -136,7 +136,7 @@ fn an_output_without_a_result_is_not_a_success() {
 }
 
 #[test]
-fn a_failed_stage_in_ends_the_pilot_with_the_job() {
+fn a_failed_stage_in_ends_the_job_and_not_the_pilot() {
     let mut job = job(1);
     job.inputs = vec![input_file("in")];
     let mut bench = Bench::staging_in(job);
@@ -148,7 +148,21 @@ fn a_failed_stage_in_ends_the_pilot_with_the_job() {
     assert_eq!((update.status, code(&update)), (JobStatus::Failed, 1331));
     bench.answer(2);
     bench.job(JobInput::CleanedUp);
-    assert_eq!(bench.words(), ["clean-up", "exit 77"]);
+    assert_eq!(bench.words(), ["clean-up", "exit 0"]);
+}
+
+#[test]
+fn a_full_disk_during_stage_in_ends_the_pilot_too() {
+    let mut job = job(1);
+    job.inputs = vec![input_file("in")];
+    let mut bench = Bench::staging_in(job);
+    bench.answer(1);
+    bench.job(JobInput::StageInEnded(problem(ErrorCode::NoLocalSpace)));
+    bench.job(JobInput::LogSaved(stored()));
+    bench.words();
+    bench.answer(2);
+    bench.job(JobInput::CleanedUp);
+    assert_eq!(bench.words(), ["clean-up", "exit 69"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::{
     Effect, Input, JobEffect, JobInput, JobTicket, PilotConfig, PilotCore,
     config::Slots,
     control::testing::{config, input_file, job, output_file, site},
-    input::{PayloadEnd, UpdateFailure},
+    input::{FoundJournals, PayloadEnd, UpdateFailure},
     monitoring::{FilesSample, Sample},
     payload::ending::PayloadSignal,
     recovery::PayloadExit,
@@ -66,6 +66,7 @@ impl Shell {
         };
         shell.give(Input::Started);
         shell.open.clear();
+        shell.give(Input::JournalsFound(FoundJournals::default()));
         shell.give(Input::SiteLoaded(Ok(Box::new(site))));
         shell
     }
@@ -87,6 +88,7 @@ impl Shell {
                 }
                 Effect::Job(ticket, effect) => self.take_job_effect(*ticket, effect),
                 Effect::LoadSite
+                | Effect::FindJournals
                 | Effect::MeasureNode
                 | Effect::AcquireJob(_)
                 | Effect::ReportWorker(_) => {}
@@ -115,14 +117,16 @@ impl Shell {
                 }
             }
             // It may have waited all the time behind another update.
-            JobEffect::KeepUpdate(update) => {
+            JobEffect::KeepUpdate(update, _) => {
                 let first = self
                     .finals
                     .entry(ticket)
                     .or_insert_with(|| (**update).clone());
                 assert_eq!(first, &**update, "another final update is kept");
             }
-            JobEffect::SignalPayload(_)
+            JobEffect::Journal(_)
+            | JobEffect::TakeOver(_)
+            | JobEffect::SignalPayload(_)
             | JobEffect::StageIn(_)
             | JobEffect::FetchScript(_)
             | JobEffect::TakeSample(_)
@@ -155,6 +159,7 @@ impl Shell {
     fn carry_out(&mut self, index: usize, luck: u8) {
         let effect = self.open.swap_remove(index % self.open.len());
         match effect {
+            Effect::FindJournals => self.give(Input::JournalsFound(FoundJournals::default())),
             Effect::MeasureNode => self.give(Input::NodeMeasured(roomy())),
             Effect::AcquireJob(request) => self.offer(request.n_jobs, luck),
             Effect::ReportWorker(_) => self.give(Input::WorkerReported),
@@ -232,7 +237,10 @@ impl Shell {
                 JobInput::UpdateAnswered { nr, result }
             }
             JobEffect::CleanUp => JobInput::CleanedUp,
-            JobEffect::StopTransfers | JobEffect::KeepUpdate(_) => return,
+            JobEffect::Journal(_)
+            | JobEffect::TakeOver(_)
+            | JobEffect::StopTransfers
+            | JobEffect::KeepUpdate(..) => return,
         };
         self.give(Input::Job(ticket, input));
     }
