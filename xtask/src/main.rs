@@ -1,5 +1,5 @@
 //! Chores of the project, one command each: `cargo xtask demo`, `test`, `bench`, `sim`, `tidy`,
-//! `docs`.
+//! `docs`, `package`.
 //!
 //! Standard output is for what a command is asked for; progress goes to standard error.
 
@@ -16,9 +16,11 @@ use ailurus_testkit::place::Profile;
 mod bench;
 mod demo;
 mod docs;
+mod package;
 mod shell;
 mod test;
 mod tidy;
+mod trees;
 
 const HELP: &str = "\
 Chores of the Ailurus project
@@ -36,6 +38,11 @@ Commands:
   sim     run the simulator over seeds
             --seeds A..B    (default 0..200)
   tidy    check layers, file sizes and names
+  package make what is released: pilot3.tar.gz, Debian packages, SHA256SUMS
+            --out DIR       where to (default target/package)
+            --pilot FILE    pack this pilot and build none; once for each architecture
+            --tarball-only  no Debian packages
+            --check         try the pilot on an old and a new Debian, and without a C library
   docs    write the pages that are generated from the code
             --check         only compare them
 ";
@@ -52,6 +59,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(options),
         "sim" => shell::cargo_run("ailurus-sim", Profile::Dev, options),
         "tidy" => tidy::run(options),
+        "package" => package::run(options),
         "docs" => docs::run(options),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -232,7 +232,10 @@ fn ask_by_tcp(server: SocketAddr, question: &Question, until: Instant) -> io::Re
     }
     Ok(match question.read_answer(&answer) {
         Answer::Truncated => Answer::ServerFailed,
-        answer => answer,
+        answer @ (Answer::Addresses(_)
+        | Answer::NoSuchName
+        | Answer::ServerFailed
+        | Answer::Unrelated) => answer,
     })
 }
 

@@ -136,7 +136,7 @@ fn look_up(resolver: &HostResolver, name: &str) -> Result<Vec<String>, LookupErr
 #[test]
 fn addresses_of_the_hosts_file_count_before_dns() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("hosts"), "192.0.2.1 panda.test\n").unwrap();
+    fs::write(folder.path().join("hosts"), "192.0.2.1 panda.test\n").unwrap();
     let resolver = resolver(folder.path(), server(|_, _| Reply::Silence), &["false"]);
     assert_eq!(look_up(&resolver, "PANDA.test").unwrap(), ["192.0.2.1"]);
 }
@@ -159,7 +159,7 @@ fn this_machine_and_plain_addresses_need_no_file_at_all() {
 #[test]
 fn dns_is_asked_for_both_kinds_of_addresses_and_short_names_get_the_domain() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(
+    fs::write(
         folder.path().join("resolv.conf"),
         "nameserver 127.0.0.1\nsearch jinr.ru\n",
     )
@@ -208,7 +208,7 @@ fn a_name_that_does_not_exist_is_not_found_and_a_dead_server_is_told_by_address(
     let folder = tempfile::tempdir().unwrap();
     let known = resolver(folder.path(), server(|_, _| Reply::NoData), &["false"]);
     assert_eq!(look_up(&known, "panda.test"), Err(LookupError::NotFound));
-    std::fs::write(
+    fs::write(
         folder.path().join("resolv.conf"),
         "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
     )
@@ -223,7 +223,7 @@ fn a_name_that_does_not_exist_is_not_found_and_a_dead_server_is_told_by_address(
 fn what_dns_does_not_know_is_asked_of_the_system() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("getent");
-    std::fs::write(
+    fs::write(
         &script,
         "#!/bin/sh\n[ \"$2\" = node7 ] && echo 10.0.0.7 STREAM node7\n",
     )
