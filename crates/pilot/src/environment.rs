@@ -8,11 +8,15 @@ use std::{
 };
 
 use ailurus_http::{BearerToken, ProxyConfig};
-use ailurus_model::{HarvesterId, NodeName, WorkerId};
+use ailurus_model::{HarvesterId, Lfn, NodeName, WorkerId};
 use ailurus_node::{BatchIdentity, batch_of, condor_job_id};
+
+use crate::server::JobOverrides;
 
 /// Largest job ad that is read, in bytes.
 const JOB_AD_MAX: u64 = 1 << 20;
+/// Where grid tools put a user's proxy; the user's number follows.
+const PROXY_PREFIX: &str = "/tmp/x509up_u";
 
 /// The variables as they were at the start. Values that are no text are left out.
 #[derive(Debug, Clone)]
@@ -73,6 +77,23 @@ impl Environment {
         let name = self.first(&["OIDC_AUTH_TOKEN", "PANDA_AUTH_TOKEN"])?;
         let origin = self.first(&["OIDC_AUTH_ORIGIN", "PANDA_AUTH_ORIGIN"])?;
         let refreshed = self.get("OIDC_REFRESHED_AUTH_TOKEN").map(PathBuf::from);
+        Some(BearerToken {
+            file: refreshed
+                .filter(|path| path.is_file())
+                .map_or_else(|| self.locate(name), absolute),
+            origin: origin.to_owned(),
+        })
+    }
+
+    /// Finds the key by which the server knows the token, if one is named.
+    pub(crate) fn token_key(&self) -> Option<PathBuf> {
+        Some(self.locate(self.get("PANDA_AUTH_TOKEN_KEY")?))
+    }
+
+    /// Finds a token or key by its name or path: in Pilot 3 the order of these places is chance.
+    ///
+    /// Source: Pilot 3, `pilot/util/https.py`, `locate_token`.
+    fn locate(&self, name: &str) -> PathBuf {
         let beside = self.first(&["OIDC_AUTH_DIR", "PANDA_AUTH_DIR", "X509_USER_PROXY"]);
         let directories = [
             beside.and_then(|path| Path::new(path).parent()),
@@ -80,22 +101,40 @@ impl Environment {
             self.get("PILOT_WORK_DIR").map(Path::new),
             self.get("HOME").map(Path::new),
         ];
-        let file = refreshed
+        let found = [PathBuf::from(name)]
             .into_iter()
-            .chain([PathBuf::from(name)])
             .chain(
                 directories
                     .into_iter()
                     .flatten()
                     .map(|directory| directory.join(name)),
             )
+            .find(|path| path.is_file());
+        absolute(found.unwrap_or_else(|| PathBuf::from(name)))
+    }
+
+    /// Finds the client's certificate: the first of these that exists.
+    ///
+    /// Source: Pilot 3, `pilot/util/https.py`, `cacert`.
+    pub(crate) fn certificate(&self, given: Option<&Path>) -> Option<PathBuf> {
+        let variable = self.get("X509_USER_PROXY").map(Path::new);
+        let uid = rustix::process::getuid().as_raw();
+        let usual = PathBuf::from(format!("{PROXY_PREFIX}{uid}"));
+        [given, variable, Some(usual.as_path())]
+            .into_iter()
+            .flatten()
             .find(|path| path.is_file())
-            .unwrap_or_else(|| PathBuf::from(name));
-        Some(BearerToken {
-            // The pilot goes to a directory of its own before the file is read.
-            file: std::path::absolute(&file).unwrap_or(file),
-            origin: origin.to_owned(),
-        })
+            .map(|path| absolute(path.to_owned()))
+    }
+
+    /// What every job is to be told, whatever its definition says.
+    pub(crate) fn job_overrides(&self) -> JobOverrides {
+        JobOverrides {
+            core_count: self
+                .get("ATHENA_PROC_NUMBER")
+                .and_then(|text| text.trim().parse().ok()),
+            log_name: self.get("PILOT_LOGFILE").map(Lfn::new),
+        }
     }
 
     /// Returns the HTTP proxy for a URL's scheme, if one is set.
@@ -114,6 +153,11 @@ impl Environment {
                 .collect(),
         })
     }
+}
+
+/// The pilot goes to a directory of its own before such a file is read.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -162,5 +206,34 @@ mod tests {
             environment(&[("HARVESTER_WORKER_ID", "x")]).worker_id(),
             None
         );
+    }
+
+    #[test]
+    fn a_key_is_found_like_a_token_and_the_first_certificate_that_exists_counts() {
+        let place = tempfile::tempdir().expect("space");
+        let file = |name: &str| place.path().join(name);
+        for name in ["key", "proxy"] {
+            std::fs::write(file(name), "x").expect("space");
+        }
+        let text = |path: PathBuf| path.to_str().expect("text").to_owned();
+        let environment = environment(&[
+            ("PANDA_AUTH_TOKEN_KEY", "key"),
+            ("X509_USER_PROXY", &text(file("proxy"))),
+        ]);
+        assert_eq!(environment.token_key(), Some(file("key")));
+        let missing = file("missing");
+        assert_eq!(environment.certificate(Some(&missing)), Some(file("proxy")));
+        let given = file("key");
+        assert_eq!(environment.certificate(Some(&given)), Some(given));
+    }
+
+    #[test]
+    fn cores_and_log_name_of_every_job_may_be_overruled() {
+        let overrides = environment(&[("ATHENA_PROC_NUMBER", "8"), ("PILOT_LOGFILE", "l.tgz")]);
+        let overrides = overrides.job_overrides();
+        assert_eq!(overrides.core_count, Some(8));
+        assert_eq!(overrides.log_name, Some(Lfn::new("l.tgz")));
+        let nothing = environment(&[("ATHENA_PROC_NUMBER", "many")]).job_overrides();
+        assert_eq!((nothing.core_count, nothing.log_name), (None, None));
     }
 }

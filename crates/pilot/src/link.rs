@@ -8,10 +8,14 @@ use ailurus_http::Client;
 use ailurus_model::{
     HarvesterId, JobRequest, JobUpdate, NodeName, QueueName, UpdateAnswer, WorkerId,
 };
-use ailurus_pilot_core::{Input, PilotExit, effect::WorkerPhase, input::UpdateFailure};
+use ailurus_pilot_core::{
+    Input, PilotExit,
+    effect::WorkerPhase,
+    input::{Site, UpdateFailure},
+};
 
 use crate::{
-    server::{JOB_FILE, ServerLink},
+    server::{JOB_FILE, LinkConfig, ServerLink},
     settings::Settings,
 };
 
@@ -30,6 +34,9 @@ pub(crate) trait Link: fmt::Debug + Send + Sync {
         worker: (HarvesterId, WorkerId),
         place: (QueueName, NodeName),
     );
+
+    /// Hears what queue and storages are, once they are known: quick.
+    fn learn(&self, _site: &Site) {}
 
     /// Shows that the pilot is alive. Called about once a minute by the loop: quick.
     fn beat(&self) {}
@@ -55,12 +62,21 @@ impl Link for ServerLink {
     ) {
         Self::report_worker(self, phase, worker, place);
     }
+
+    fn learn(&self, site: &Site) {
+        Self::learn(self, site);
+    }
+
+    fn beat(&self) {
+        Self::beat(self);
+    }
 }
 
 /// Makes the link that the settings ask for.
 pub(crate) fn make(settings: &Settings, client: Client, home: &Path) -> Arc<dyn Link> {
     let launch_dir = &settings.launch_dir;
-    let job_files = [launch_dir.parent(), Some(launch_dir)];
+    let base_dir = settings.base_dir.as_deref();
+    let job_files = [launch_dir.parent(), Some(launch_dir), base_dir];
     let job_files = job_files
         .into_iter()
         .flatten()
@@ -69,7 +85,13 @@ pub(crate) fn make(settings: &Settings, client: Client, home: &Path) -> Arc<dyn 
     Arc::new(ServerLink::new(
         client,
         settings.server.clone(),
-        settings.server_use,
-        (home.to_owned(), job_files),
+        LinkConfig {
+            server_use: settings.server_use,
+            home: home.to_owned(),
+            job_files,
+            overrides: settings.job_overrides.clone(),
+            renewal: settings.token_renewal.clone(),
+            node: settings.node_report.clone(),
+        },
     ))
 }

@@ -1,121 +1,193 @@
-//! The conversation with the PanDA server: v1 first, the legacy dialect where that is all it has.
+//! The conversation with the PanDA server: jobs, updates, and what is told or renewed besides.
+//!
+//! How one call is made is the business of [`call`]; what follows from its answer is the core's.
+
+mod call;
+mod node_map;
+mod token;
 
 use std::{
     fs,
     path::PathBuf,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
-use ailurus_http::{Client, gzipped};
-use ailurus_model::{HarvesterId, JobRequest, JobUpdate, QueueName, UpdateAnswer, WorkerId};
+use ailurus_http::Client;
+use ailurus_model::{
+    HarvesterId, Job, JobRequest, JobUpdate, Lfn, NodeName, PandaId, QueueName, UpdateAnswer,
+    WorkerId,
+};
+use ailurus_node::NodeFacts;
 use ailurus_pilot_core::{
     Input, Problem,
     effect::WorkerPhase,
-    input::{Offer, RefusedJob, UpdateFailure},
+    input::{Offer, RefusedJob, Site, UpdateFailure},
 };
 use ailurus_wire::{
-    AnswerError, Dialect, Fields, StatusCode,
-    body::{JSON_TYPE, encode_json},
-    get_job,
+    AnswerError, Dialect, StatusCode,
+    body::encode_json,
+    debug_mode, get_job,
     get_job::OfferedJobs,
     update_job, worker_status,
     worker_status::{PilotPhase, PilotReport},
 };
 
 use crate::{log, settings::ServerUse};
+use call::{CallError, Calls, LegacyBody};
+pub(crate) use token::TokenRenewal;
 
+/// Tries to say that the worker starts or ends, as in Pilot 3.
+const WORKER_REPORT_TRIES: u32 = 2;
+/// Stack of a background activity, in bytes. Only what is used of it becomes memory.
+const BACKGROUND_STACK_BYTES: usize = 1 << 20;
 /// The file with the last update of a pilot that sends none.
 const HEARTBEAT_FILE: &str = "heartbeat.json";
 /// The name of a job definition that a wrapper or Harvester put in place.
 pub(crate) const JOB_FILE: &str = "pandaJobData.out";
 
-/// What is known about the server's dialect.
-const UNKNOWN: u8 = 0;
-const V1: u8 = 1;
-const LEGACY: u8 = 2;
-
-/// The way to the server. Shared by all activities; connections are kept open.
+/// What the link must know besides the server.
 #[derive(Debug)]
-pub(crate) struct ServerLink {
-    pub(crate) client: Client,
-    /// Scheme, host and port.
-    pub(crate) address: String,
+pub(crate) struct LinkConfig {
     pub(crate) server_use: ServerUse,
     /// The pilot's directory.
     pub(crate) home: PathBuf,
     /// Where a job definition may lie, looked at before the server is asked.
     pub(crate) job_files: Vec<PathBuf>,
-    dialect: AtomicU8,
+    /// What the pilot's environment says of every job.
+    pub(crate) overrides: JobOverrides,
+    /// How the token is renewed, if it can be.
+    pub(crate) renewal: Option<TokenRenewal>,
+    /// What is told of the node; none to tell nothing.
+    pub(crate) node: Option<NodeReport>,
 }
 
-/// A call has no usable answer.
+/// What the server is told of the node.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeReport {
+    pub(crate) facts: NodeFacts,
+    /// Its name, with its slot if it has one.
+    pub(crate) name: NodeName,
+    /// Where programs are looked for.
+    pub(crate) path: String,
+}
+
+/// The way to the server. Shared by all activities; connections are kept open.
 #[derive(Debug)]
-enum CallError {
-    Unreachable(String),
-    Refused(String),
-}
-
-impl From<CallError> for UpdateFailure {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Unreachable(text) => Self::Unreachable(text),
-            CallError::Refused(text) => Self::Refused(text),
-        }
-    }
+pub(crate) struct ServerLink {
+    calls: Arc<Calls>,
+    config: LinkConfig,
+    switches: Mutex<Switches>,
+    /// When the last renewal of the token began.
+    last_renewal: Mutex<Option<Instant>>,
 }
 
 impl ServerLink {
-    pub(crate) fn new(
-        client: Client,
-        address: String,
-        server_use: ServerUse,
-        (home, job_files): (PathBuf, Vec<PathBuf>),
-    ) -> Self {
+    pub(crate) fn new(client: Client, address: String, config: LinkConfig) -> Self {
         Self {
-            client,
-            address,
-            server_use,
-            home,
-            job_files,
-            dialect: AtomicU8::new(UNKNOWN),
+            calls: Arc::new(Calls::new(client, address)),
+            config,
+            switches: Mutex::default(),
+            last_renewal: Mutex::default(),
         }
+    }
+
+    /// Hears what the queue's data say about the server, and tells it what the node is.
+    pub(crate) fn learn(&self, site: &Site) {
+        *lock(&self.switches) = Switches::of_catchall(&site.queue.catchall);
+        if self.config.server_use == ServerUse::FileOnly {
+            return;
+        }
+        let Some(node) = self.config.node.clone() else {
+            return;
+        };
+        let (calls, home) = (self.calls.clone(), self.config.home.clone());
+        let queue = site.queue.clone();
+        in_background("node-map", move || {
+            let about = (&node.facts, &node.name);
+            node_map::tell(&calls, &home, about, &queue, &node.path);
+        });
+    }
+
+    /// Renews the token if that is due.
+    pub(crate) fn beat(&self) {
+        let Some(renewal) = &self.config.renewal else {
+            return;
+        };
+        if lock(&self.switches).keeps_token {
+            return;
+        }
+        let mut last = lock(&self.last_renewal);
+        let since = last.map(|last| last.elapsed());
+        if !token::due(since, token::time_left(&renewal.token_file)) {
+            return;
+        }
+        *last = Some(Instant::now());
+        let (calls, renewal) = (self.calls.clone(), renewal.clone());
+        in_background("token", move || token::renew_and_tell(&calls, &renewal));
     }
 
     /// Asks for a job.
     pub(crate) fn acquire(&self, request: &JobRequest) -> Input {
         let offered = match self.job_from_file() {
             Some(offered) => offered,
-            None => self
-                .call(get_job::path, |dialect| {
-                    get_job::encode_request(dialect, request)
-                })
-                .map_err(|error| match error {
-                    CallError::Unreachable(text) | CallError::Refused(text) => text,
-                })
-                .and_then(|(dialect, bytes)| {
-                    get_job::decode_answer(dialect, &bytes).map_err(|error| log::chain(&error))
-                }),
+            None => self.ask_for_jobs(request),
         };
         match offered.and_then(offer_of) {
             Err(why) => Input::AcquireFailed(why),
-            Ok(offer) => Input::JobsOffered(offer),
+            Ok(mut offer) => {
+                for job in &mut offer.jobs {
+                    self.config.overrides.apply(job);
+                }
+                Input::JobsOffered(offer)
+            }
         }
+    }
+
+    fn ask_for_jobs(&self, request: &JobRequest) -> Result<OfferedJobs, String> {
+        let switches = *lock(&self.switches);
+        let encode = |dialect| get_job::encode_request(dialect, request);
+        let (dialect, bytes) = self
+            .calls
+            .post(get_job::path, encode, switches.get_job_body)
+            .map_err(CallError::into_text)?;
+        let offered =
+            get_job::decode_answer(dialect, &bytes).map_err(|error| log::chain(&error))?;
+        if switches.wants_debug_mode {
+            for job in &offered.jobs {
+                self.ask_for_debug_mode(job.panda_id);
+            }
+        }
+        Ok(offered)
+    }
+
+    /// Asks that a job be watched. Whether the server does it changes nothing.
+    fn ask_for_debug_mode(&self, job: PandaId) {
+        let calls = self.calls.clone();
+        in_background("debug-mode", move || {
+            let encode = |dialect| debug_mode::encode_request(dialect, job);
+            if let Err(error) = calls.post(debug_mode::path, encode, LegacyBody::AsKnown) {
+                tracing::warn!("no debug mode for job {job}: {}", error.into_text());
+            }
+        });
     }
 
     /// Sends an update; the report of a failed job gets the end of the log.
     pub(crate) fn update(&self, update: &JobUpdate) -> Result<UpdateAnswer, UpdateFailure> {
         let mut update = update.clone();
         if update.is_final() && update.pilot_error.is_some() {
-            update.pilot_log = log::extract(&self.home);
+            update.pilot_log = log::extract(&self.config.home);
         }
-        if self.server_use == ServerUse::FileOnly {
+        if self.config.server_use == ServerUse::FileOnly {
             let bytes = encode_json(&update_job::encode_request(Dialect::Legacy, &update));
-            return fs::write(self.home.join(HEARTBEAT_FILE), bytes)
+            return fs::write(self.config.home.join(HEARTBEAT_FILE), bytes)
                 .map(|()| UpdateAnswer::default())
                 .map_err(|error| UpdateFailure::Unreachable(error.to_string()));
         }
         let encode = |dialect| update_job::encode_request(dialect, &update);
-        let (dialect, bytes) = self.call(update_job::path, encode)?;
+        let (dialect, bytes) = self
+            .calls
+            .post(update_job::path, encode, LegacyBody::AsKnown)?;
         update_job::decode_answer(dialect, &bytes).map_err(|error| {
             let text = log::chain(&error);
             if is_passing(&error) {
@@ -131,7 +203,7 @@ impl ServerLink {
         &self,
         phase: WorkerPhase,
         (harvester_id, worker_id): (HarvesterId, WorkerId),
-        (site, node): (QueueName, ailurus_model::NodeName),
+        (site, node): (QueueName, NodeName),
     ) {
         let report = PilotReport {
             worker_id,
@@ -144,17 +216,25 @@ impl ServerLink {
             site,
         };
         let encode = |dialect| worker_status::encode_request(dialect, &report);
-        match self.call(worker_status::path, encode) {
-            Ok(_) => tracing::info!("worker status reported: {}", report.phase.as_str()),
-            Err(CallError::Unreachable(why) | CallError::Refused(why)) => {
-                tracing::warn!("worker status not reported: {why}");
+        for _ in 0..WORKER_REPORT_TRIES {
+            match self
+                .calls
+                .post(worker_status::path, encode, LegacyBody::AsKnown)
+            {
+                Ok(_) => {
+                    tracing::info!("worker status reported: {}", report.phase.as_str());
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!("worker status not reported: {}", error.into_text());
+                }
             }
         }
     }
 
     /// Takes a job definition that somebody put in place, and removes the file.
     fn job_from_file(&self) -> Option<Result<OfferedJobs, String>> {
-        let file = self.job_files.iter().find(|file| file.is_file())?;
+        let file = self.config.job_files.iter().find(|file| file.is_file())?;
         tracing::info!("job definition from `{}`", file.display());
         let read = || -> Result<OfferedJobs, String> {
             let text = fs::read(file).map_err(|error| error.to_string())?;
@@ -162,87 +242,6 @@ impl ServerLink {
             get_job::decode_answer(Dialect::Legacy, &text).map_err(|error| log::chain(&error))
         };
         Some(read().map_err(|why| format!("`{}`: {why}", file.display())))
-    }
-
-    /// Calls the server in the dialect that it is known to speak. A server of which nothing is
-    /// known is tried in v1, and in the legacy dialect where it has no such call.
-    fn call(
-        &self,
-        path_of: fn(Dialect) -> &'static str,
-        encode: impl Fn(Dialect) -> Fields,
-    ) -> Result<(Dialect, Vec<u8>), CallError> {
-        let known = self.dialect.load(Ordering::Relaxed);
-        let first = if known == LEGACY {
-            Dialect::Legacy
-        } else {
-            Dialect::V1
-        };
-        match self.post(path_of(first), first, &encode(first)) {
-            Ok(bytes) => {
-                self.remember(first);
-                Ok((first, bytes))
-            }
-            Err(PostError::NoSuchCall(_)) if known == UNKNOWN => {
-                let second = Dialect::Legacy;
-                let bytes = self.post(path_of(second), second, &encode(second))?;
-                tracing::info!("the server speaks the legacy dialect");
-                self.remember(second);
-                Ok((second, bytes))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn remember(&self, dialect: Dialect) {
-        let known = match dialect {
-            Dialect::V1 => V1,
-            Dialect::Legacy => LEGACY,
-        };
-        self.dialect.store(known, Ordering::Relaxed);
-    }
-
-    fn post(&self, path: &str, dialect: Dialect, fields: &Fields) -> Result<Vec<u8>, PostError> {
-        let body = gzipped(&encode_json(fields));
-        // Legacy servers decompress JSON whatever the headers say, and answer as to Pilot 3 only
-        // without these.
-        let headers: &[(&str, &str)] = match dialect {
-            Dialect::V1 => &[("Content-Encoding", "gzip"), ("Accept", JSON_TYPE)],
-            Dialect::Legacy => &[],
-        };
-        let url = format!("{}{path}", self.address);
-        let answer = self
-            .client
-            .post(&url, &body, JSON_TYPE, headers)
-            .map_err(|error| PostError::Unreachable(log::chain(&error)))?;
-        match answer.status {
-            200..=299 => Ok(answer.body),
-            403 | 404 => Err(PostError::NoSuchCall(describe(
-                answer.status,
-                &answer.text(),
-            ))),
-            500..=599 => Err(PostError::Unreachable(describe(
-                answer.status,
-                &answer.text(),
-            ))),
-            status => Err(PostError::Refused(describe(status, &answer.text()))),
-        }
-    }
-}
-
-/// Why a request brought no answer.
-#[derive(Debug)]
-enum PostError {
-    NoSuchCall(String),
-    Unreachable(String),
-    Refused(String),
-}
-
-impl From<PostError> for CallError {
-    fn from(error: PostError) -> Self {
-        match error {
-            PostError::Unreachable(text) => Self::Unreachable(text),
-            PostError::NoSuchCall(text) | PostError::Refused(text) => Self::Refused(text),
-        }
     }
 }
 
@@ -256,14 +255,6 @@ const fn is_passing(error: &AnswerError) -> bool {
         }
         AnswerError::Field(_) => false,
     }
-}
-
-/// Longest part of an error page that is repeated, in bytes.
-const PAGE_SHOWN_MAX: usize = 200;
-
-fn describe(status: u16, page: &str) -> String {
-    let shown = &page[..page.floor_char_boundary(PAGE_SHOWN_MAX)];
-    format!("HTTP status {status}: {}", shown.trim())
 }
 
 /// Tells jobs that can be run from those that must be refused.
@@ -290,6 +281,70 @@ fn offer_of(offered: OfferedJobs) -> Result<Offer, String> {
     Ok(offer)
 }
 
+/// What a queue's `catchall` says about the server.
+#[derive(Debug, Clone, Copy)]
+struct Switches {
+    /// How jobs are asked for in the legacy dialect (`curlgetjob`).
+    get_job_body: LegacyBody,
+    /// Whether each job is to be watched (`setdebugmode`).
+    wants_debug_mode: bool,
+    /// Whether the token stays as it is (`no_token_renewal`).
+    keeps_token: bool,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self::of_catchall("")
+    }
+}
+
+impl Switches {
+    fn of_catchall(text: &str) -> Self {
+        Self {
+            get_job_body: if text.contains("curlgetjob") {
+                LegacyBody::Form
+            } else {
+                LegacyBody::AsKnown
+            },
+            wants_debug_mode: text.contains("setdebugmode"),
+            keeps_token: text.contains("no_token_renewal"),
+        }
+    }
+}
+
+/// What the pilot's environment says of every job, whatever its definition says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JobOverrides {
+    /// Cores (`ATHENA_PROC_NUMBER`).
+    pub(crate) core_count: Option<u32>,
+    /// Name of the log archive (`PILOT_LOGFILE`).
+    pub(crate) log_name: Option<Lfn>,
+}
+
+impl JobOverrides {
+    /// Source: Pilot 3, `pilot/info/jobdata.py`, `init`, `prepare_outfiles`.
+    pub(crate) fn apply(&self, job: &mut Job) {
+        if let Some(cores) = self.core_count {
+            job.core_count = cores.max(1);
+        }
+        if let (Some(name), Some(log)) = (&self.log_name, &mut job.log) {
+            log.lfn = name.clone();
+        }
+    }
+}
+
+/// Does something that nobody waits for.
+fn in_background(name: &str, activity: impl FnOnce() + Send + 'static) {
+    if let Err(error) = ailurus_process::spawn_named(name, BACKGROUND_STACK_BYTES, activity) {
+        tracing::warn!("no room for thread `{name}`: {error}");
+    }
+}
+
+/// Locks what only ever holds plain data, which a panic cannot have left half-written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use ailurus_http::ClientConfig;
@@ -304,8 +359,14 @@ mod tests {
         let link = ServerLink::new(
             Client::new(ClientConfig::default()).expect("a client"),
             String::new(),
-            ServerUse::FileOnly,
-            (place.path().to_owned(), vec![file.clone()]),
+            LinkConfig {
+                server_use: ServerUse::FileOnly,
+                home: place.path().to_owned(),
+                job_files: vec![file.clone()],
+                overrides: JobOverrides::default(),
+                renewal: None,
+                node: None,
+            },
         );
         let why = link.job_from_file().expect("a file").expect_err("no job");
         assert!(why.starts_with(&format!("`{}`: ", file.display())), "{why}");

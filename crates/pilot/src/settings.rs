@@ -16,7 +16,12 @@ use ailurus_pilot_core::{
     config::{Cleanup, Identity, NextJob, Purpose, Slots},
 };
 
-use crate::{args::Args, environment::Environment, server_url::server_address};
+use crate::{
+    args::Args,
+    environment::Environment,
+    server::{JobOverrides, NodeReport, TokenRenewal},
+    server_url::server_address,
+};
 
 /// CA certificates of grid sites.
 const GRID_CA_DIRECTORY: &str = "/etc/grid-security/certificates";
@@ -45,6 +50,12 @@ pub(crate) struct Settings {
     pub(crate) timing_file: Option<PathBuf>,
     /// Where to end the jobs of dead pilots, if nothing else is to be done.
     pub(crate) recover: Option<PathBuf>,
+    /// What the environment says of every job.
+    pub(crate) job_overrides: JobOverrides,
+    /// How the token is renewed, if it can be.
+    pub(crate) token_renewal: Option<TokenRenewal>,
+    /// What the server is told of the node, if anything.
+    pub(crate) node_report: Option<NodeReport>,
     /// Memory for jobs.
     pub(crate) memory: ByteCount,
     /// When the process began.
@@ -172,9 +183,10 @@ impl Settings {
                 .timing_file
                 .as_ref()
                 .map(|file| launch_dir.join(file)),
-            memory: facts
-                .memory_limit
-                .map_or(facts.memory_total, |it| it.min(facts.memory_total)),
+            memory: facts.memory(),
+            job_overrides: environment.job_overrides(),
+            token_renewal: token_renewal(args, &environment),
+            node_report: node_report(args, &environment, facts),
             launch_dir,
             begin,
         })
@@ -332,13 +344,27 @@ fn cpu_unit(facts: &NodeFacts) -> String {
     )
 }
 
+/// Tells how the token is renewed: only if there is one, and a key to it.
+fn token_renewal(args: &Args, environment: &Environment) -> Option<TokenRenewal> {
+    let token = environment.token()?;
+    Some(TokenRenewal {
+        token_file: token.file,
+        key_file: environment.token_key()?,
+    })
+    .filter(|_| !args.credentials.no_token_renewal)
+}
+
+fn node_report(args: &Args, environment: &Environment, facts: NodeFacts) -> Option<NodeReport> {
+    let is_told = !args.server.no_worker_status && !args.server.no_server_update;
+    is_told.then(|| NodeReport {
+        name: environment.node_name(&facts.host_name),
+        facts,
+        path: environment.get("PATH").unwrap_or_default().to_owned(),
+    })
+}
+
 fn client_config(args: &Args, environment: &Environment, server: &str) -> ClientConfig {
     let is_https = server.starts_with("https://");
-    let proxy_file = args
-        .credentials
-        .certificate
-        .clone()
-        .or_else(|| environment.get("X509_USER_PROXY").map(PathBuf::from));
     let ca_directory = [
         args.credentials.ca_directory.clone(),
         environment.get("X509_CERT_DIR").map(PathBuf::from),
@@ -358,9 +384,9 @@ fn client_config(args: &Args, environment: &Environment, server: &str) -> Client
         } else {
             Verification::On
         },
-        certificate: proxy_file
-            .filter(|file| is_https && file.is_file())
-            .map(fixed)
+        certificate: environment
+            .certificate(args.credentials.certificate.as_deref())
+            .filter(|_| is_https)
             .map(|file| ClientCertificate {
                 chain_file: file.clone(),
                 key_file: file,

@@ -316,6 +316,7 @@ impl Shell {
 
     fn load_site(&self) {
         let client = self.public.clone();
+        let link = self.link.clone();
         let queue = self.settings.core.queue.clone();
         let queue_url = self.settings.queue_data.clone();
         let storage_url = self.settings.storage_data.clone();
@@ -327,7 +328,11 @@ impl Shell {
             Input::SiteLoaded(Err(bad_end)),
             move |_| {
                 let urls = (queue_url.as_str(), storage_url.as_str());
-                Input::SiteLoaded(site::load(&client, &queue, urls, &home))
+                let loaded = site::load(&client, &queue, urls, &home);
+                if let Ok(site) = &loaded {
+                    link.learn(site);
+                }
+                Input::SiteLoaded(loaded)
             },
         );
     }
