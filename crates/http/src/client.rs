@@ -25,6 +25,8 @@ pub struct Client {
     token: Option<Arc<TokenFile>>,
     response_max_bytes: u64,
     download_timeout: Duration,
+    /// Until the head of an answer has come, also that of a download.
+    answer_timeout: Duration,
 }
 
 /// An answer, whatever its status.
@@ -88,6 +90,7 @@ impl Client {
                 .map(|token| Arc::new(TokenFile::new(token))),
             response_max_bytes: config.response_max_bytes,
             download_timeout: config.timeouts.download,
+            answer_timeout: config.timeouts.whole,
             agents: Arc::new(AgentSource::new(config)?),
         })
     }
@@ -182,7 +185,10 @@ impl Client {
             let agent = self.agents.current();
             let mut request = agent.configure_request(self.complete(url, request)?);
             if let Some(timeout) = timeout {
-                request = request.timeout_global(Some(timeout));
+                // A file may take its time, but not its beginning.
+                request = request
+                    .timeout_global(Some(timeout))
+                    .timeout_recv_response(Some(self.answer_timeout));
             }
             agent
                 .run(request.build())

@@ -9,7 +9,7 @@ use std::{
 use ailurus_http::Client;
 use ailurus_model::{ErrorCode, QueueName};
 use ailurus_pilot_core::{Problem, input::Site};
-use ailurus_wire::{queue_data, storage_data};
+use ailurus_wire::{queue_data, storage_data, storage_data::StorageSet};
 
 use crate::log;
 
@@ -24,43 +24,77 @@ const FILE_MAX: u64 = 64 << 20;
 
 /// Loads the data of a queue and of all storages.
 ///
-/// Without storage data the pilot goes on: jobs that need a storage fail with its name.
+/// Where there are no storage data at all (404) the pilot goes on: jobs that need a storage fail
+/// with its name. Where they only cannot be had now, that would fail one job after another.
 pub(crate) fn load(
     client: &Client,
     queue: &QueueName,
     (queue_url, storage_url): (&str, &str),
     home: &Path,
 ) -> Result<Box<Site>, Problem> {
+    let (queue_cache, storage_cache) = (home.join(QUEUE_CACHE), home.join(STORAGE_CACHE));
     let (queue_bytes, storage_bytes) = std::thread::scope(|scope| {
-        let storage = scope.spawn(|| fetch(client, storage_url, &home.join(STORAGE_CACHE)));
-        let queue = fetch(client, queue_url, &home.join(QUEUE_CACHE));
+        let storage = scope.spawn(|| fetch(client, storage_url, &storage_cache));
+        let queue = fetch(client, queue_url, &queue_cache);
         (queue, storage.join())
     });
-    let bytes = queue_bytes.map_err(|why| Problem::new(ErrorCode::QueueData, why))?;
-    let queue = queue_data::decode(&bytes, queue)
-        .map_err(|error| Problem::new(error.code(), log::chain(&error)))?;
-    let storages = storage_bytes
-        .unwrap_or_else(|_| Err("the activity that fetches them ended badly".into()))
-        .and_then(|bytes| storage_data::decode(&bytes).map_err(|error| log::chain(&error)));
-    let storages = match storages {
-        Ok(set) => {
-            for broken in set.broken {
-                tracing::warn!("storage data: {}", log::chain(&broken));
-            }
-            set.endpoints
-        }
-        Err(why) => {
-            tracing::warn!("no storage data: {why}");
-            std::collections::BTreeMap::new()
-        }
+    let unavailable = |why| Problem::new(ErrorCode::QueueData, why);
+    let bytes = queue_bytes.map_err(|missing| unavailable(missing.why))?;
+    let queue = queue_data::decode(&bytes, queue).map_err(|error| {
+        forget(&queue_cache);
+        Problem::new(error.code(), log::chain(&error))
+    })?;
+    let ended_badly = || Missing {
+        why: "the activity that fetches them ended badly".into(),
+        is_for_good: false,
     };
+    let storages = match storage_bytes.unwrap_or_else(|_| Err(ended_badly())) {
+        Ok(bytes) => storage_data::decode(&bytes).map_err(|error| {
+            forget(&storage_cache);
+            unavailable(format!("storage data: {}", log::chain(&error)))
+        })?,
+        Err(missing) if missing.is_for_good => {
+            tracing::warn!("no storage data: {}", missing.why);
+            StorageSet::default()
+        }
+        Err(missing) => return Err(unavailable(format!("storage data: {}", missing.why))),
+    };
+    for broken in &storages.broken {
+        tracing::warn!("storage data: {}", log::chain(broken));
+    }
+    let storages = storages.endpoints;
     Ok(Box::new(Site { queue, storages }))
 }
 
-fn fetch(client: &Client, place: &str, cache: &Path) -> Result<Vec<u8>, String> {
+/// Removes a copy that makes no sense, so that the next try asks again.
+fn forget(cache: &Path) {
+    // There is none if the data came from a file.
+    let _ = fs::remove_file(cache);
+}
+
+/// Why there are no data.
+struct Missing {
+    why: String,
+    /// Whether asking again is in vain.
+    is_for_good: bool,
+}
+
+impl From<String> for Missing {
+    fn from(why: String) -> Self {
+        Self {
+            why,
+            is_for_good: false,
+        }
+    }
+}
+
+fn fetch(client: &Client, place: &str, cache: &Path) -> Result<Vec<u8>, Missing> {
     let path = place.strip_prefix("file://").unwrap_or(place);
     if !path.contains("://") {
-        return read(Path::new(path)).map_err(|error| format!("`{path}` cannot be read: {error}"));
+        return read(Path::new(path)).map_err(|error| Missing {
+            why: format!("`{path}` cannot be read: {error}"),
+            is_for_good: error.kind() == std::io::ErrorKind::NotFound,
+        });
     }
     if is_fresh(cache)
         && let Ok(bytes) = read(cache)
@@ -70,10 +104,13 @@ fn fetch(client: &Client, place: &str, cache: &Path) -> Result<Vec<u8>, String> 
     let answer = client.get(place, &[]).map_err(|error| log::chain(&error))?;
     if answer.status != 200 || answer.body.is_empty() {
         let length = answer.body.len();
-        return Err(format!(
-            "`{place}` answered HTTP status {} with {length} bytes",
-            answer.status
-        ));
+        return Err(Missing {
+            why: format!(
+                "`{place}` answered HTTP status {} with {length} bytes",
+                answer.status
+            ),
+            is_for_good: answer.status == 404,
+        });
     }
     if let Err(error) = fs::write(cache, &answer.body) {
         tracing::warn!("`{}` cannot be written: {error}", cache.display());
