@@ -7,6 +7,8 @@ pub mod lone_pilot;
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -170,6 +172,25 @@ impl World {
         }
         Ok(found)
     }
+}
+
+/// Does the same with all cases, some at a time: most of them wait most of the time.
+///
+/// # Panics
+///
+/// One of them panics; the others are still tried.
+pub fn with_each<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
+    const AT_A_TIME: usize = 8;
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME.min(cases.len()) {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    run(case);
+                }
+            });
+        }
+    });
 }
 
 /// Returns a path as text for a command line.

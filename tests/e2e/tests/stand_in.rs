@@ -240,6 +240,14 @@ fn wait_for_updates(stage: &Stage, least: usize) {
     .unwrap();
 }
 
+fn wait_for_log(stage: &Stage, is_there: impl Fn(&str) -> bool) {
+    wait_for("a line of the log", LIMIT, || {
+        let log = fs::read_to_string(stage.path("pilot.out"))?;
+        Ok(is_there(&log).then_some(()))
+    })
+    .unwrap();
+}
+
 #[test]
 fn a_server_that_is_away_for_a_while_costs_no_job() {
     let mut stage = Stage::new().unwrap();
@@ -250,13 +258,13 @@ fn a_server_that_is_away_for_a_while_costs_no_job() {
     let pilot = stage.start().unwrap();
     wait_for_updates(&stage, 3);
     stage.panda.go_away();
+    wait_for_log(&stage, |log| log.contains(" failed: "));
     // The payload ends while nobody listens, and its pilot stays.
     fs::remove_file(&hold).unwrap();
-    wait_for("the pilot's last word", LIMIT, || {
-        let log = fs::read_to_string(stage.path("pilot.out"))?;
-        Ok(log.contains("of job 1001: finished").then_some(()))
-    })
-    .unwrap();
+    wait_for_log(&stage, |log| {
+        let last_word = log.split_once("of job 1001: finished");
+        last_word.is_some_and(|(_, after)| after.contains(" failed: "))
+    });
     stage.panda.come_back().unwrap();
     let ended = pilot.end().unwrap();
     stage.check(&ended).unwrap();

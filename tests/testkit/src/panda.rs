@@ -127,6 +127,7 @@ struct Books {
     /// What becomes of the next calls, and of all after these.
     scripts: BTreeMap<Call, VecDeque<Misdeed>>,
     habits: BTreeMap<Call, Misdeed>,
+    file_scripts: BTreeMap<String, VecDeque<Misdeed>>,
     file_habits: BTreeMap<String, Misdeed>,
     /// The token that `get_access_token` hands out.
     new_token: Option<String>,
@@ -151,6 +152,7 @@ impl PandaStandIn {
             violations: Vec::new(),
             scripts: BTreeMap::new(),
             habits: BTreeMap::new(),
+            file_scripts: BTreeMap::new(),
             file_habits: BTreeMap::new(),
             new_token: None,
             phases: Vec::new(),
@@ -176,6 +178,12 @@ impl PandaStandIn {
         self.books().jobs.push_back(job);
     }
 
+    /// Returns how many jobs nobody has asked for yet.
+    #[must_use]
+    pub fn jobs_left(&self) -> usize {
+        self.books().jobs.len()
+    }
+
     /// Notes that a pilot has this job from elsewhere.
     pub fn know(&self, job: &Value) {
         self.books().lives.give(job);
@@ -197,7 +205,14 @@ impl PandaStandIn {
         self.books().habits.insert(call, misdeed);
     }
 
-    /// Says what becomes of requests for a file.
+    /// Says what becomes of the next requests for a file.
+    pub fn misbehave_at(&self, path: &str, misdeeds: impl IntoIterator<Item = Misdeed>) {
+        let mut books = self.books();
+        let script = books.file_scripts.entry(path.to_owned()).or_default();
+        script.extend(misdeeds);
+    }
+
+    /// Says what becomes of all requests for a file for which nothing else is said.
     pub fn always_at(&self, path: &str, misdeed: Misdeed) {
         self.books().file_habits.insert(path.to_owned(), misdeed);
     }
@@ -462,7 +477,11 @@ impl Books {
 
     fn on_file(&mut self, path: &str, request: &Request, found: &mut Vec<String>) -> Reply {
         let content = self.files.get(path).cloned();
-        let misdeed = self.file_habits.get(path).unwrap_or(&Misdeed::Honest);
+        let script = self.file_scripts.get_mut(path);
+        let next = script.and_then(VecDeque::pop_front);
+        let misdeed = next
+            .or_else(|| self.file_habits.get(path).cloned())
+            .unwrap_or(Misdeed::Honest);
         match content {
             Some(content) if request.method_and_target().starts_with("GET ") => {
                 misdeed.reply(Answer::new(200, content))
