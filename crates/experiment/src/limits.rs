@@ -30,6 +30,15 @@ pub struct Limits {
     pub disk_check: Duration,
     /// Largest size of the payload's standard output, and of its standard error. Default 2 GiB.
     pub stdout: ByteCount,
+    /// Most processes and threads of a payload at a time, where a control group can hold it; 0 for
+    /// no limit. Default 20000.
+    pub tasks: u32,
+    /// Largest size of any file that the payload writes; 0 for no limit, the default. Whoever
+    /// writes on gets `SIGXFSZ`.
+    pub file: ByteCount,
+    /// Largest core file that a crash leaves, which then goes into the log archive; 0 for none,
+    /// the default.
+    pub core_file: ByteCount,
     /// Space that must be free before a job is asked for. Default 2 GiB.
     pub free_space_before: ByteCount,
     /// Space that must stay free while a payload runs. Default 1 GiB.
@@ -62,6 +71,9 @@ impl Default for Limits {
             sample: Duration::from_secs(10),
             disk_check: Duration::from_secs(MINUTE),
             stdout: ByteCount::from_gib(2),
+            tasks: 20_000,
+            file: ByteCount::ZERO,
+            core_file: ByteCount::ZERO,
             free_space_before: ByteCount::from_gib(2),
             free_space_during: ByteCount::from_gib(1),
             output_file: ByteCount::from_gib(500),

@@ -12,6 +12,7 @@
 
 mod batch;
 pub mod cgroup;
+mod cpus;
 mod devices;
 mod dir;
 mod energy;
@@ -26,6 +27,7 @@ pub mod text;
 
 pub use batch::{BatchIdentity, BatchSystem, batch_of, condor_job_id};
 pub use cgroup::GroupUse;
+pub use cpus::{CpuPlace, usable_cpus};
 pub use devices::{Interface, NetworkCounters};
 pub use dir::{Coverage, DirBounds, DirLook, FreeSpace, free_space, look_at_dir};
 pub use energy::EnergyMeter;

@@ -33,11 +33,12 @@ const EARLY_SHARE: u32 = 20;
 
 /// Measures all descendants of one process again and again.
 ///
-/// The process itself, a payload's guard, counts only for what its ended children had used: it
-/// inherits and waits for every orphan, so nothing is lost. Memory of ended processes is none.
+/// The process itself may be one that only starts others, such as a payload's guard, or a payload's
+/// first one. Memory of ended processes is none.
 #[derive(Debug)]
 pub struct Sampler {
     root: i32,
+    root_counts_as: Root,
     reader: ProcReader,
     /// All processes of the system by number; kept for its room.
     stats: BTreeMap<i32, StatLine>,
@@ -50,6 +51,16 @@ pub struct Sampler {
     highest: UsageSample,
     page_bytes: u64,
     ticks_per_second: u64,
+}
+
+/// What the process at the root of the tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Root {
+    /// One that starts payloads: it counts only for what its ended children had used. It inherits
+    /// and waits for every orphan, so nothing is lost.
+    Starter,
+    /// The payload's first one.
+    Payload,
 }
 
 /// The payload's control group.
@@ -77,8 +88,19 @@ impl Sampler {
     /// Makes a sampler for the descendants of `root`.
     #[must_use]
     pub fn below(root: u32) -> Self {
+        Self::new(root, Root::Starter)
+    }
+
+    /// Makes a sampler for `root` and its descendants, which must adopt the orphans among them.
+    #[must_use]
+    pub fn of_tree(root: u32) -> Self {
+        Self::new(root, Root::Payload)
+    }
+
+    fn new(root: u32, root_counts_as: Root) -> Self {
         Self {
             root: i32::try_from(root).unwrap_or(i32::MAX),
+            root_counts_as,
             reader: ProcReader::new("/proc"),
             stats: BTreeMap::new(),
             pids: Vec::new(),
@@ -101,11 +123,17 @@ impl Sampler {
         self.read_stats();
         let root = *self.stats.get(&self.root)?;
         descendants_of(self.root, &self.stats, &mut self.tree);
-        let tree = std::mem::take(&mut self.tree);
+        let mut tree = std::mem::take(&mut self.tree);
         let mut sample = UsageSample::default();
-        let mut user_ticks = root.children_user_ticks;
-        let mut system_ticks = root.children_system_ticks;
-        self.add_io(self.root, &mut sample);
+        let (mut user_ticks, mut system_ticks) = (0, 0);
+        match self.root_counts_as {
+            Root::Payload => tree.insert(0, self.root),
+            Root::Starter => {
+                user_ticks = root.children_user_ticks;
+                system_ticks = root.children_system_ticks;
+                self.add_io(self.root, &mut sample);
+            }
+        }
         for pid in &tree {
             let stat = self.stats[pid];
             user_ticks += stat.user_ticks + stat.children_user_ticks;

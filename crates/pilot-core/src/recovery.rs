@@ -6,4 +6,4 @@ pub mod fault;
 pub mod journal;
 
 pub use backoff::Backoff;
-pub use classify::{PayloadExit, Symptom, Verdict, judge};
+pub use classify::{MemoryShortage, PayloadExit, Symptom, Verdict, judge};

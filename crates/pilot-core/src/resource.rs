@@ -1,5 +1,7 @@
 //! What this node and queue are, and the job request that follows from it.
 
+pub mod cpus;
+pub mod hard_limits;
 pub mod slots;
 
 use std::time::Duration;

@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
+    sync::Arc,
 };
 
 use ailurus_diagnosis::{Catalogue, Entry};
@@ -14,15 +15,21 @@ use ailurus_experiment::{
     PayloadPlan,
     plan::{STDERR_FILE, STDOUT_FILE},
 };
-use ailurus_model::ErrorCode;
-use ailurus_node::free_space;
+use ailurus_model::{ByteCount, ErrorCode};
+use ailurus_node::{free_space, usable_cpus};
 use ailurus_pilot_core::{
     Problem,
     input::PayloadEnd,
     payload::report::REPORT_LENGTH_MAX,
-    recovery::{PayloadExit, Symptom},
+    recovery::{MemoryShortage, PayloadExit, Symptom},
+    resource::{
+        cpus::{Cpu, at_positions, in_order},
+        slots::Allotment,
+    },
 };
-use ailurus_process::{Confinement, CoreDumps, PayloadCommand, RunningPayload, start};
+use ailurus_process::{
+    Confinement, CoreDumps, Enforcement, Guard, PayloadCommand, RunningPayload, StartError,
+};
 use rustix::fs::{Mode, OFlags};
 
 use crate::log;
@@ -39,8 +46,47 @@ const PROFILE_CATALOGUE: &str = "error_catalogue of the profile";
 const JOB_REPORT: &str = "jobReport.json";
 const ERROR_REPORT: &str = "payload_error_report.json";
 
+/// What payloads are started with.
+#[derive(Debug, Clone)]
+pub(crate) struct Starter {
+    guard: Guard,
+    /// The CPUs that the pilot may use, in the order in which they are handed out.
+    cpus: Arc<[u32]>,
+}
+
+impl Starter {
+    pub(crate) fn new() -> Result<Self, StartError> {
+        let usable = usable_cpus().into_iter().map(|place| Cpu {
+            number: place.number,
+            core: place.core,
+            package: place.package,
+            numa_node: place.numa_node,
+        });
+        Ok(Self {
+            guard: Guard::start()?,
+            cpus: in_order(&usable.collect::<Vec<_>>()).into(),
+        })
+    }
+
+    fn confinement(&self, allotment: &Allotment) -> Confinement {
+        let limits = &allotment.hard_limits;
+        Confinement {
+            memory_max_bytes: limits.memory.map(ByteCount::as_bytes),
+            tasks_max: limits.tasks,
+            cpu_millicores_max: None,
+            cpus: at_positions(&self.cpus, &allotment.cores),
+            file_max_bytes: limits.file.map(ByteCount::as_bytes),
+        }
+    }
+}
+
 /// Starts the payload in a job's directory.
-pub(crate) fn start_payload(plan: &PayloadPlan, dir: &Path) -> Result<RunningPayload, Problem> {
+pub(crate) fn start_payload(
+    starter: &Starter,
+    plan: &PayloadPlan,
+    dir: &Path,
+    allotment: &Allotment,
+) -> Result<RunningPayload, Problem> {
     let failed = |text: String| Problem::new(ErrorCode::PayloadExecutionFailure, text);
     let create = |name: &str| {
         let path = dir.join(name);
@@ -51,21 +97,38 @@ pub(crate) fn start_payload(plan: &PayloadPlan, dir: &Path) -> Result<RunningPay
     let own = own.map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let env: BTreeMap<OsString, OsString> = inherited.chain(own).collect();
     tracing::info!("payload: {:?}", plan.argv);
-    start(PayloadCommand {
+    let core_dumps = match allotment.hard_limits.core_file {
+        ByteCount::ZERO => CoreDumps::Forbidden,
+        limit => CoreDumps::UpTo(limit.as_bytes()),
+    };
+    let command = PayloadCommand {
         argv: plan.argv.iter().map(OsString::from).collect(),
         env,
         cwd: dir.to_owned(),
         stdout: create(&plan.stdout)?,
         stderr: create(&plan.stderr)?,
-        core_dumps: CoreDumps::Forbidden,
-        confinement: Confinement::default(),
-    })
-    .map_err(|error| failed(log::chain(&error)))
+        core_dumps,
+        confinement: starter.confinement(allotment),
+    };
+    let payload = starter.guard.start_payload(command);
+    let payload = payload.map_err(|error| failed(log::chain(&error)))?;
+    tracing::debug!(
+        "payload runs as process {}: {:?}",
+        payload.pid(),
+        payload.confined()
+    );
+    Ok(payload)
 }
 
 /// Waits for the payload's end, and gathers what tells how it went. `known_errors` are those of
 /// the profile.
 pub(crate) fn wait_for(payload: RunningPayload, dir: &Path, known_errors: &str) -> PayloadEnd {
+    let shortage = match payload.confined().memory {
+        Enforcement::Cgroup1 | Enforcement::Cgroup2 => MemoryShortage::OfPayload,
+        Enforcement::NotAsked | Enforcement::Process | Enforcement::Nothing => {
+            MemoryShortage::OfSlot
+        }
+    };
     let ended = payload.wait();
     if ended.n_leftovers > 0 {
         tracing::warn!(
@@ -74,6 +137,12 @@ pub(crate) fn wait_for(payload: RunningPayload, dir: &Path, known_errors: &str) 
         );
     }
     let exit = match ended.end {
+        // What lost a process and went on has its own opinion of its work.
+        ailurus_process::PayloadEnd::Exited(1..) | ailurus_process::PayloadEnd::Signalled(_)
+            if ended.n_memory_kills > 0 =>
+        {
+            PayloadExit::OutOfMemory(shortage)
+        }
         ailurus_process::PayloadEnd::Exited(code) => PayloadExit::Code(code),
         ailurus_process::PayloadEnd::Signalled(signal) => PayloadExit::Signal(signal),
         ailurus_process::PayloadEnd::GuardLost => PayloadExit::Unknown,

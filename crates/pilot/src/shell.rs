@@ -24,7 +24,7 @@ use ailurus_pilot_core::{
     Effect, Input, JobInput, JobTicket, PilotCore, PilotExit, Problem, config::Cleanup,
     input::JournalId, resource::NodeFacts,
 };
-use ailurus_process::PayloadControl;
+use ailurus_process::{PayloadControl, StartError};
 use signal_hook::{
     consts::{SIGBUS, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU},
     iterator::Signals,
@@ -35,6 +35,7 @@ use crate::{
     journal::FoundJournal,
     link::{self, Link},
     log,
+    payload::Starter,
     settings::{Settings, VERSION},
     site,
     timing::{Mark, Timing},
@@ -77,6 +78,9 @@ pub(crate) enum ShellError {
         #[source]
         source: io::Error,
     },
+    /// There is no room for the process that starts payloads.
+    #[error("no payload can be started on this node")]
+    Guard(#[from] StartError),
     /// Certificates or proxy cannot be used.
     #[error("no HTTP client can be made")]
     Client(#[from] ConfigError),
@@ -92,7 +96,8 @@ enum Message {
     PayloadRuns {
         ticket: JobTicket,
         control: PayloadControl,
-        guard_pid: u32,
+        /// The payload's first process.
+        pid: u32,
     },
 }
 
@@ -140,6 +145,7 @@ struct Shell {
     link: Arc<dyn Link>,
     /// Without a token, for servers that are not the PanDA server.
     public: Client,
+    starter: Starter,
     jobs: BTreeMap<JobTicket, JobTools>,
     journals: Journals,
     timing: Timing,
@@ -177,6 +183,7 @@ impl Shell {
             sender,
             link,
             public,
+            starter: Starter::new()?,
             jobs: BTreeMap::new(),
             journals: Journals::default(),
             has_left: None,
@@ -249,12 +256,12 @@ impl Shell {
             Message::PayloadRuns {
                 ticket,
                 control,
-                guard_pid,
+                pid,
             } => {
                 let ignored = self.settings.core.profile.progress.ignored.clone();
                 let job = self.jobs.get_mut(&ticket)?;
                 let watch = Watch {
-                    sampler: Sampler::below(guard_pid),
+                    sampler: Sampler::of_tree(pid),
                     dir: job.place.dir.clone(),
                     ignored,
                 };

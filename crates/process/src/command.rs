@@ -34,6 +34,8 @@ pub enum CoreDumps {
     Forbidden,
     /// As large as the node allows.
     Allowed,
+    /// At most as large as this, in bytes.
+    UpTo(u64),
 }
 
 /// A signal that the pilot sends to a payload's process group.

@@ -150,7 +150,11 @@ fn encoded_spec(program: &OsStr, command: &PayloadCommand) -> Result<Vec<u8>, St
         env: env
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect(),
-        allow_core_dumps: command.core_dumps == CoreDumps::Allowed,
+        core_max_bytes: match command.core_dumps {
+            CoreDumps::Forbidden => Some(0),
+            CoreDumps::Allowed => None,
+            CoreDumps::UpTo(limit) => Some(limit),
+        },
         confinement: &command.confinement,
     };
     spec.encode().ok_or_else(bad_command)

@@ -36,7 +36,8 @@ pub(crate) struct SpecText<'a> {
     pub(crate) argv: Vec<&'a [u8]>,
     /// Name, then value.
     pub(crate) env: Vec<(&'a [u8], &'a [u8])>,
-    pub(crate) allow_core_dumps: bool,
+    /// Largest core file in bytes, none for no limit.
+    pub(crate) core_max_bytes: Option<u64>,
     pub(crate) confinement: &'a Confinement,
 }
 
@@ -48,7 +49,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) argv: Vec<&'a CStr>,
     /// Each `NAME=value`.
     pub(crate) env: Vec<&'a CStr>,
-    pub(crate) allow_core_dumps: bool,
+    /// Largest core file in bytes, none for no limit.
+    pub(crate) core_max_bytes: Option<u64>,
     pub(crate) confinement: Confinement,
 }
 
@@ -64,7 +66,7 @@ impl SpecText<'_> {
         }
         let mut bytes = vec![0; 4];
         for word in [
-            u64::from(self.allow_core_dumps),
+            self.core_max_bytes.unwrap_or(UNLIMITED),
             limits.memory_max_bytes.unwrap_or(UNLIMITED),
             limits.tasks_max.map_or(UNLIMITED, u64::from),
             limits.cpu_millicores_max.map_or(UNLIMITED, u64::from),
@@ -101,16 +103,7 @@ impl<'a> Spec<'a> {
         for word in &mut words {
             *word = u64::from_le_bytes(take(&mut bytes)?);
         }
-        let [
-            core_dumps,
-            memory,
-            tasks,
-            millicores,
-            file,
-            n_cpus,
-            n_argv,
-            n_env,
-        ] = words;
+        let [core, memory, tasks, millicores, file, n_cpus, n_argv, n_env] = words;
         let n_cpus = usize::try_from(n_cpus).ok().filter(|it| *it <= CPUS_MAX)?;
         let cpus = (0..n_cpus)
             .map(|_| take(&mut bytes).map(u32::from_le_bytes))
@@ -120,7 +113,7 @@ impl<'a> Spec<'a> {
             cwd: take_text(&mut bytes)?,
             argv: take_texts(&mut bytes, n_argv)?,
             env: take_texts(&mut bytes, n_env)?,
-            allow_core_dumps: core_dumps != 0,
+            core_max_bytes: limit(core),
             confinement: Confinement {
                 memory_max_bytes: limit(memory),
                 tasks_max: small_limit(tasks)?,
@@ -291,7 +284,7 @@ mod tests {
             cwd: b"/",
             argv: vec![b"sh", b"", &[0xFF, b'\n']],
             env: vec![(b"A", b"=b")],
-            allow_core_dumps: true,
+            core_max_bytes: Some(0),
             confinement,
         };
         spec.encode().expect("short")
@@ -308,7 +301,7 @@ mod tests {
             cwd: c"/",
             argv: vec![c"sh", c"", c"\xFF\n"],
             env: vec![c"A==b"],
-            allow_core_dumps: true,
+            core_max_bytes: Some(0),
             confinement,
         };
         assert_eq!(Spec::decode(body), Some(expected));

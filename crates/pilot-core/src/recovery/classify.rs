@@ -15,9 +15,20 @@ pub enum PayloadExit {
     Code(i32),
     /// It was ended by this signal.
     Signal(i32),
+    /// The kernel killed a process of it, because no memory was left.
+    OutOfMemory(MemoryShortage),
     /// Nobody knows: the process that watched it was killed, or no signal can end it.
     #[default]
     Unknown,
+}
+
+/// Where the memory was used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryShortage {
+    /// The payload had reached its own limit, which the kernel holds.
+    OfPayload,
+    /// The limit of the slot, or of the node, was reached.
+    OfSlot,
 }
 
 impl PayloadExit {
@@ -27,6 +38,7 @@ impl PayloadExit {
         match self {
             Self::Code(code) => code.into(),
             Self::Signal(signal) => 128 + i64::from(signal),
+            Self::OutOfMemory(_) => 128 + i64::from(SIGKILL),
             Self::Unknown => -1,
         }
     }
@@ -60,8 +72,14 @@ pub struct Verdict {
     pub payload_error: Option<ReportedError>,
 }
 
+/// SIGKILL's number.
+const SIGKILL: i32 = 9;
 /// SIGSEGV's number.
 const SIGSEGV: i32 = 11;
+/// What is said of a payload that the kernel ended.
+const OWN_LIMIT: &str = "the kernel ended it at its memory limit: \
+    the job must ask for more memory, or use less";
+const SLOT_LIMIT: &str = "the kernel ended it because the slot or the node had no memory left";
 /// What is said of a payload whose end nobody saw. One that no signal can end has a reason to be
 /// ended, which is reported in place of this.
 const UNSEEN_END: &str = "nobody saw how it ended: the process that watches it was killed, \
@@ -103,10 +121,16 @@ fn payload_problem(
     last_words: &str,
     report: &PayloadReport,
 ) -> Problem {
+    if let PayloadExit::OutOfMemory(shortage) = exit {
+        return match shortage {
+            MemoryShortage::OfPayload => Problem::new(ErrorCode::PayloadExceedMaxMem, OWN_LIMIT),
+            MemoryShortage::OfSlot => Problem::new(ErrorCode::PayloadOutOfMemory, SLOT_LIMIT),
+        };
+    }
     let how = match exit {
         PayloadExit::Code(code) => format!("exit code {code}"),
         PayloadExit::Signal(signal) => format!("ended by signal {signal}"),
-        PayloadExit::Unknown => UNSEEN_END.to_owned(),
+        PayloadExit::OutOfMemory(_) | PayloadExit::Unknown => UNSEEN_END.to_owned(),
     };
     if let Some(symptom) = symptom {
         let code = symptom.code.unwrap_or(ErrorCode::PayloadExecutionFailure);
@@ -114,9 +138,10 @@ fn payload_problem(
     }
     let code = match exit {
         PayloadExit::Signal(SIGSEGV) => ErrorCode::PayloadSigsegv,
-        PayloadExit::Code(_) | PayloadExit::Signal(_) | PayloadExit::Unknown => {
-            ErrorCode::PayloadExecutionFailure
-        }
+        PayloadExit::Code(_)
+        | PayloadExit::Signal(_)
+        | PayloadExit::OutOfMemory(_)
+        | PayloadExit::Unknown => ErrorCode::PayloadExecutionFailure,
     };
     let said = report
         .error
@@ -236,6 +261,19 @@ mod tests {
             (code(&verdict), verdict.exit_code),
             (Some(ErrorCode::PayloadSigsegv), 139)
         );
+    }
+
+    #[test]
+    fn a_kill_for_lack_of_memory_is_told_whatever_else_is_found() {
+        let symptoms = [truncated(Some(ErrorCode::BadAlloc))];
+        let own = failed(
+            PayloadExit::OutOfMemory(MemoryShortage::OfPayload),
+            &symptoms,
+        );
+        assert_eq!(code(&own), Some(ErrorCode::PayloadExceedMaxMem));
+        assert_eq!(own.exit_code, 137);
+        let slot = failed(PayloadExit::OutOfMemory(MemoryShortage::OfSlot), &symptoms);
+        assert_eq!(code(&slot), Some(ErrorCode::PayloadOutOfMemory));
     }
 
     #[test]

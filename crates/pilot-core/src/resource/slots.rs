@@ -4,7 +4,10 @@ use std::num::NonZeroU32;
 
 use ailurus_model::{ByteCount, Job};
 
-use crate::{config::Slots, resource::NodeFacts};
+use crate::{
+    config::Slots,
+    resource::{NodeFacts, hard_limits::HardLimits},
+};
 
 /// What a node has for jobs. Zero means that it is not known, and so no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,6 +68,8 @@ pub struct Allotment {
     pub cores: Vec<u32>,
     /// The GPUs that it sees, by number; none if it sees what the pilot sees.
     pub gpus: Vec<u32>,
+    /// What the kernel is asked to hold it to.
+    pub hard_limits: HardLimits,
 }
 
 /// What is not yet taken of a node.
@@ -132,7 +137,12 @@ impl<'a> Free<'a> {
         let cores = free.map(|(core, _)| core).take(wanted).collect();
         let gpus_each = self.capacity.gpus / self.slots.payloads;
         let gpus = (slot * gpus_each..(slot + 1) * gpus_each).collect();
-        Some(Allotment { slot, cores, gpus })
+        Some(Allotment {
+            slot,
+            cores,
+            gpus,
+            hard_limits: HardLimits::default(),
+        })
     }
 
     /// Returns for how many further jobs there is room, if each needs one core.

@@ -104,29 +104,30 @@ impl Shell {
         });
     }
 
-    /// One thread starts the payload and waits for it: a guard ends with the thread that made it.
+    /// One thread starts the payload and waits for it.
     fn start_payload(&self, ticket: JobTicket, plan: PayloadPlan, allotment: &Allotment) {
         let Some(job) = self.jobs.get(&ticket) else {
             return;
         };
         tracing::debug!("job {} gets {allotment:?}", job.panda_id);
         let dir = job.place.dir.clone();
+        let (starter, allotment) = (self.starter.clone(), allotment.clone());
         let known_errors = self.settings.core.profile.error_catalogue.clone();
         spawn(
             &self.sender,
             "payload",
             missed_end(ticket),
-            move |sender| match start_payload(&plan, &dir) {
+            move |sender| match start_payload(&starter, &plan, &dir, &allotment) {
                 Err(problem) => of_job(ticket, JobInput::PayloadStarted(Err(problem))),
                 Ok(payload) => {
                     let control = payload.control();
-                    let guard_pid = payload.guard_pid();
+                    let pid = payload.pid();
                     tell(
                         sender,
                         Message::PayloadRuns {
                             ticket,
                             control,
-                            guard_pid,
+                            pid,
                         },
                     );
                     let started = of_job(ticket, JobInput::PayloadStarted(Ok(())));

@@ -252,11 +252,8 @@ fn resource_limits(spec: &Spec<'_>) -> Vec<(c_int, libc::rlimit)> {
         rlim_cur: limit,
         rlim_max: limit,
     };
-    let core = if spec.allow_core_dumps {
-        hard(Resource::Core)
-    } else {
-        0
-    };
+    let core = spec.core_max_bytes.unwrap_or(libc::RLIM_INFINITY);
+    let core = core.min(hard(Resource::Core));
     let file = spec
         .confinement
         .file_max_bytes

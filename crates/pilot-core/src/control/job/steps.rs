@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ailurus_experiment::plan_payload;
-use ailurus_model::{ErrorCode, JobStatus, JobUpdate};
+use ailurus_model::{ByteCount, ErrorCode, JobStatus, JobUpdate};
 
 use super::{JobDirectory, JobLife, Phase, Standing, Turn, Wait, fetching::Fetch};
 use crate::{
@@ -25,11 +25,13 @@ use crate::{
         script::{ScriptPlan, plan_problem, plan_script},
     },
     recovery::{PayloadExit, Verdict, judge},
-    resource::slots::Allotment,
+    resource::{hard_limits::HardLimits, slots::Allotment},
 };
 
 /// The variable that tells programs which GPUs they may use.
 const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
+/// The number of the signal for a file that became too large.
+const SIGXFSZ: i32 = 25;
 /// Time for removing what a job left; a dead file system must not hold the pilot.
 const CLEANUP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -140,6 +142,11 @@ impl JobLife {
                     ending: None,
                 };
                 self.enter(turn, phase);
+                let limits = &self.desk.config.profile.limits;
+                let allotment = Allotment {
+                    hard_limits: HardLimits::of(&self.limits, limits),
+                    ..allotment
+                };
                 turn.out.push(JobEffect::StartPayload(plan, allotment));
             }
         }
@@ -211,9 +218,20 @@ impl JobLife {
         }
     }
 
-    /// Explains a failure that nothing else explains by a full disk.
+    /// Explains a failure that nothing else explains by a file that became too large, or by a full
+    /// disk.
     fn shortage(&self, end: &PayloadEnd) -> Option<EndReason> {
-        let is_unexplained = end.exit != PayloadExit::Code(0) && end.symptoms.is_empty();
+        let is_explained = matches!(end.exit, PayloadExit::Code(0) | PayloadExit::OutOfMemory(_));
+        let is_unexplained = !is_explained && end.symptoms.is_empty();
+        let file_limit = self.desk.config.profile.limits.file;
+        if is_unexplained
+            && file_limit > ByteCount::ZERO
+            && end.exit.shell_code() == PayloadExit::Signal(SIGXFSZ).shell_code()
+        {
+            let detail = format!("a file reached {file_limit}, the limit of `limits.file`");
+            let problem = Problem::new(ErrorCode::UserDirTooLarge, detail);
+            return Some(EndReason::Limit(problem));
+        }
         let free = end.free_space.filter(|_| is_unexplained)?;
         self.limits
             .check_free_space(free)

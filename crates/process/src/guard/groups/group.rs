@@ -171,12 +171,14 @@ impl Group {
         met
     }
 
-    /// Says whether it is as good as new: the payload has made no groups below it.
+    /// Says whether it is as good as new: nobody reads its totals, which would be those of all its
+    /// payloads, and the payload has made no groups below it.
     pub(super) fn is_reusable(&self) -> bool {
         const LINKS_WITHOUT_CHILDREN: u64 = 2;
-        self.dirs.iter().all(|dir| {
+        let is_bare = |dir: &Dir| {
             fs::metadata(&dir.path).is_ok_and(|meta| meta.nlink() <= LINKS_WITHOUT_CHILDREN)
-        })
+        };
+        self.version == Enforcement::Cgroup1 && self.dirs.iter().all(is_bare)
     }
 
     pub(super) fn remove(self) {
