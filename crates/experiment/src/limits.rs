@@ -57,6 +57,13 @@ pub struct Limits {
     /// Time for which a final update is tried again and again. Default 1 hour.
     #[serde(with = "duration_text")]
     pub final_update_patience: Duration,
+    /// How long the grid proxy must live still before a job is asked for. Default 1 hour.
+    #[serde(with = "duration_text")]
+    pub proxy_before: Duration,
+    /// How long the grid proxy must live still while a payload runs: the rest is for reporting that
+    /// it ends. Default 10 minutes.
+    #[serde(with = "duration_text")]
+    pub proxy_during: Duration,
 }
 
 impl Default for Limits {
@@ -81,6 +88,8 @@ impl Default for Limits {
             soft_kill_grace: Duration::from_secs(5 * MINUTE),
             stop_patience: Duration::from_secs(5),
             final_update_patience: Duration::from_secs(HOUR),
+            proxy_before: Duration::from_secs(HOUR),
+            proxy_during: Duration::from_secs(10 * MINUTE),
         }
     }
 }

@@ -77,6 +77,8 @@ pub enum Input {
     AcquireFailed(String),
     /// The worker's status was reported, or could not be.
     WorkerReported,
+    /// The grid proxy was looked at: how long it lives still, if the pilot has one.
+    ProxyLooked(Option<Duration>),
     /// Somebody sent the pilot this signal.
     StopRequested(i32),
     /// Something about a job.

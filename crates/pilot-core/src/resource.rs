@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ailurus_model::{
     ByteCount, ErrorCode, JobRequest, Moment, Queue, SourceLabel, TaskId, queue::QueueStatus,
+    units::format_duration,
 };
 
 use crate::{PilotConfig, Problem, input::Site};
@@ -23,6 +24,8 @@ pub struct NodeFacts {
     pub cores: u32,
     /// GPUs that it may use.
     pub gpus: u32,
+    /// How long the grid proxy lives still, where the pilot proves itself by one.
+    pub proxy_left: Option<Duration>,
 }
 
 /// CRIC's state of a queue that may be used.
@@ -61,8 +64,10 @@ pub fn check_queue(queue: &Queue) -> Result<(), Problem> {
 ///
 /// # Errors
 ///
-/// 1098 if less space is free than the profile demands.
+/// 1098 if less space is free than the profile demands, 1373 or 1382 if the grid proxy has ended or
+/// ends too soon.
 pub fn check_node(config: &PilotConfig, facts: NodeFacts) -> Result<(), Problem> {
+    check_proxy(facts.proxy_left, config.profile.limits.proxy_before)?;
     let wanted = config.profile.limits.free_space_before;
     if facts.free_space > wanted {
         return Ok(());
@@ -72,6 +77,29 @@ pub fn check_node(config: &PilotConfig, facts: NodeFacts) -> Result<(), Problem>
         facts.free_space
     );
     Err(Problem::new(ErrorCode::NoLocalSpace, detail))
+}
+
+/// Says whether the grid proxy, if the pilot has one, lives long enough.
+///
+/// # Errors
+///
+/// 1373 if it has ended, 1382 if it lives shorter than `wanted`.
+///
+/// Source: Pilot 3, `pilot/user/atlas/proxy.py`, whose limits are three days and one hour.
+pub fn check_proxy(left: Option<Duration>, wanted: Duration) -> Result<(), Problem> {
+    match left {
+        None => Ok(()),
+        Some(left) if left >= wanted && !left.is_zero() => Ok(()),
+        Some(left) if left.is_zero() => Err(Problem::new(
+            ErrorCode::CertificateHasExpired,
+            "the grid proxy has ended: renew it",
+        )),
+        Some(left) => {
+            let (left, wanted) = (format_duration(left), format_duration(wanted));
+            let detail = format!("the grid proxy lives {left} still, {wanted} are wanted");
+            Err(Problem::new(ErrorCode::ProxyTooShort, detail))
+        }
+    }
 }
 
 /// Makes the request for a job. `task` is that of the job before, if there was one.
@@ -210,6 +238,23 @@ mod tests {
             code("DISABLED", QueueStatus::Online),
             Some(ErrorCode::PandaQueueNotActive)
         );
+    }
+
+    #[test]
+    fn a_proxy_that_ends_soon_is_found_before_a_job_is_asked_for() {
+        let code = |left: Option<u64>| {
+            let facts = NodeFacts {
+                free_space: ByteCount::from_gib(100),
+                proxy_left: left.map(Duration::from_secs),
+                ..NodeFacts::default()
+            };
+            let problem = check_node(&config(), facts).err();
+            problem.map(|problem| problem.code)
+        };
+        assert_eq!(code(None), None);
+        assert_eq!(code(Some(3600)), None);
+        assert_eq!(code(Some(3599)), Some(ErrorCode::ProxyTooShort));
+        assert_eq!(code(Some(0)), Some(ErrorCode::CertificateHasExpired));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser as _;
 
 mod args;
+mod credentials;
 mod data;
 mod environment;
 mod journal;

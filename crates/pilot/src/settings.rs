@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) timing_file: Option<PathBuf>,
     /// Where to end the jobs of dead pilots, if nothing else is to be done.
     pub(crate) recover: Option<PathBuf>,
+    /// The grid proxy by which the pilot proves itself, if its life is looked at.
+    pub(crate) proxy_file: Option<PathBuf>,
     /// What the environment says of every job.
     pub(crate) job_overrides: JobOverrides,
     /// How the token is renewed, if it can be.
@@ -131,6 +133,7 @@ impl Settings {
         let launch_dir = std::env::current_dir().map_err(node("current directory"))?;
         let server = server_address(&args.server.url, args.server.port);
         let facts = node_facts();
+        let client = client_config(args, &environment, &server);
         Ok(Self {
             core: core_config(args, &environment, (&facts, begin), &server)?,
             log: LogSettings {
@@ -146,7 +149,6 @@ impl Settings {
                     .as_ref()
                     .map(|file| launch_dir.join(file)),
             },
-            client: client_config(args, &environment, &server),
             server_use: if args.server.no_server_update {
                 ServerUse::FileOnly
             } else {
@@ -184,6 +186,8 @@ impl Settings {
                 .as_ref()
                 .map(|file| launch_dir.join(file)),
             memory: facts.memory(),
+            proxy_file: proxy_file(args, &client),
+            client,
             job_overrides: environment.job_overrides(),
             token_renewal: token_renewal(args, &environment),
             node_report: node_report(args, &environment, facts),
@@ -352,6 +356,14 @@ fn token_renewal(args: &Args, environment: &Environment) -> Option<TokenRenewal>
         key_file: environment.token_key()?,
     })
     .filter(|_| !args.credentials.no_token_renewal)
+}
+
+/// Names the proxy whose life counts: with a token, none does.
+fn proxy_file(args: &Args, client: &ClientConfig) -> Option<PathBuf> {
+    let certificate = client.certificate.as_ref();
+    certificate
+        .filter(|_| client.token.is_none() && !args.credentials.no_proxy_verification)
+        .map(|certificate| certificate.chain_file.clone())
 }
 
 fn node_report(args: &Args, environment: &Environment, facts: NodeFacts) -> Option<NodeReport> {

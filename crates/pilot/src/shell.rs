@@ -31,6 +31,7 @@ use signal_hook::{
 };
 
 use crate::{
+    credentials,
     data::JobPlace,
     journal::FoundJournal,
     link::{self, Link},
@@ -57,6 +58,9 @@ const HEARTBEAT_FILE_PERIOD: Duration = Duration::from_secs(60);
 /// Every how many of these the log gets a line too: wrappers end a pilot whose log stays unchanged
 /// for an hour.
 const BEATS_PER_LOG_LINE: u64 = 15;
+/// Every how many of these the grid proxy is looked at: Pilot 3's ten minutes are its whole margin
+/// here.
+const BEATS_PER_PROXY_LOOK: u64 = 5;
 /// Signals that end the pilot. SIGSEGV, which Pilot 3 catches too, cannot be caught safely.
 const STOP_SIGNALS: [i32; 8] = [
     SIGINT, SIGTERM, SIGQUIT, SIGXCPU, SIGUSR1, SIGUSR2, SIGBUS, SIGHUP,
@@ -203,6 +207,9 @@ impl Shell {
             if next_beat <= Instant::now() {
                 work_dir::write_heartbeat(&self.home);
                 self.link.beat();
+                if n_beats % BEATS_PER_PROXY_LOOK == BEATS_PER_PROXY_LOOK - 1 {
+                    self.look_at_proxy();
+                }
                 if n_beats % BEATS_PER_LOG_LINE == BEATS_PER_LOG_LINE - 1 {
                     self.tell_alive();
                 }
@@ -221,6 +228,15 @@ impl Shell {
                 self.carry_out_all(effects);
             }
         }
+    }
+
+    fn look_at_proxy(&self) {
+        let Some(file) = self.settings.proxy_file.clone() else {
+            return;
+        };
+        spawn(&self.sender, "proxy", Input::ProxyLooked(None), move |_| {
+            Input::ProxyLooked(credentials::proxy_left(&file))
+        });
     }
 
     fn tell_alive(&self) {
@@ -346,6 +362,7 @@ impl Shell {
 
     fn measure_node(&self) {
         let home = self.home.clone();
+        let proxy_file = self.settings.proxy_file.clone();
         let memory = self.settings.memory;
         let unknown = Input::NodeMeasured(NodeFacts::default());
         spawn(&self.sender, "measure", unknown, move |_| {
@@ -355,6 +372,7 @@ impl Shell {
                 free_space: free_space.map(|space| space.available).unwrap_or_default(),
                 cores: usable_cores(),
                 gpus: 0,
+                proxy_left: proxy_file.as_deref().and_then(credentials::proxy_left),
             })
         });
     }

@@ -292,6 +292,7 @@ impl World {
                     free_space: ByteCount::from_gib(200),
                     cores: self.pilots[&nr].cores,
                     gpus: 0,
+                    proxy_left: None,
                 };
                 self.tell_pilot(nr, Duration::from_millis(50), Input::NodeMeasured(facts));
             }

@@ -358,6 +358,23 @@ impl JobLife {
         }
     }
 
+    /// Ends a job that still has its payload before it, or running, because a limit of the pilot is
+    /// passed. What is stored and reported already goes on.
+    pub(crate) fn on_limit(&mut self, turn: &mut Turn<'_>, problem: &Problem) {
+        match &self.phase {
+            Phase::Accepted
+            | Phase::StagingIn { .. }
+            | Phase::Starting { .. }
+            | Phase::Running(_) => self.end(turn, EndReason::Limit(problem.clone())),
+            Phase::Resuming { .. }
+            | Phase::StagingOut { .. }
+            | Phase::SavingLog { .. }
+            | Phase::Reporting { .. }
+            | Phase::CleaningUp { .. }
+            | Phase::Over => {}
+        }
+    }
+
     // --- ends ---
 
     /// Ends the job for a reason that comes from outside of it.

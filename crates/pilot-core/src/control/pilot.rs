@@ -23,7 +23,7 @@ use crate::{
     effect::WorkerPhase,
     input::Site,
     recovery::Backoff,
-    resource::{check_queue, slots::Capacity},
+    resource::{check_proxy, check_queue, slots::Capacity},
 };
 
 /// Tries to load the site's data, so that a server may be away for half a minute.
@@ -118,6 +118,12 @@ impl PilotCore {
             Input::WorkerReported => {
                 self.worker_reports = self.worker_reports.saturating_sub(1);
                 self.leave_when_told(now, &mut out);
+            }
+            Input::ProxyLooked(left) => {
+                if let Err(problem) = check_proxy(left, self.config.profile.limits.proxy_during) {
+                    let code = ErrorCode::CertificateHasExpired;
+                    self.limit_jobs(now, &Problem { code, ..problem }, &mut out);
+                }
             }
             Input::StopRequested(signal) => self.on_stop(now, signal, &mut out),
             Input::Job(ticket, input) => {

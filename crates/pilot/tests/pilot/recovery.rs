@@ -72,7 +72,11 @@ fn a_payload_whose_pilot_was_killed_is_reported_with_its_log_and_gone() {
     );
     let report = last["job_output_report"].as_str().expect("a report");
     assert!(report.contains("log.tgz"), "{report}");
-    assert_eq!(stage.leftovers(), ["child"], "what the payload put elsewhere");
+    assert_eq!(
+        stage.leftovers(),
+        ["child"],
+        "what the payload put elsewhere"
+    );
     let child = stage.read("child");
     stage.wait_until(|| !PathBuf::from(format!("/proc/{}", child.trim())).exists());
     assert_eq!(run.exit_code, Some(0));

@@ -4,7 +4,7 @@ use ailurus_model::{Job, Moment};
 
 use super::{PilotCore, State, asking::is_past_floor_or_worn_out};
 use crate::{
-    Effect, JobEffect, JobInput, JobTicket, PilotExit,
+    Effect, JobEffect, JobInput, JobTicket, PilotExit, Problem,
     control::{
         job::{JobLife, JobOutcome, NextStep, Turn},
         phase::PhaseName,
@@ -142,6 +142,17 @@ impl PilotCore {
         let tickets: Vec<JobTicket> = serving.held.keys().copied().collect();
         for ticket in tickets {
             self.with_life(now, ticket, out, |life, turn| life.on_stop(turn, signal));
+        }
+    }
+
+    /// Ends every job because a limit of the pilot itself is passed.
+    pub(super) fn limit_jobs(&mut self, now: Moment, problem: &Problem, out: &mut Vec<Effect>) {
+        let State::Serving(serving) = &self.state else {
+            return;
+        };
+        let tickets: Vec<JobTicket> = serving.held.keys().copied().collect();
+        for ticket in tickets {
+            self.with_life(now, ticket, out, |life, turn| life.on_limit(turn, problem));
         }
     }
 

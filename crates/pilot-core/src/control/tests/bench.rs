@@ -197,6 +197,7 @@ pub(super) fn roomy() -> NodeFacts {
         free_space: ByteCount::from_gib(100),
         cores: 4,
         gpus: 0,
+        proxy_left: None,
     }
 }
 

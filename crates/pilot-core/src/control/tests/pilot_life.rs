@@ -204,3 +204,28 @@ fn run_to_the_end(bench: &mut Bench) {
     bench.answer(3);
     bench.job(JobInput::CleanedUp);
 }
+
+#[test]
+fn a_proxy_that_ends_soon_ends_the_job_with_its_code() {
+    let mut bench = Bench::running(job(1001));
+    bench.words();
+    for left in [None, Some(Duration::from_secs(600))] {
+        bench.give(Input::ProxyLooked(left));
+        assert_eq!(bench.words(), [""; 0]);
+    }
+    bench.give(Input::ProxyLooked(Some(Duration::from_secs(599))));
+    assert_eq!(bench.words(), ["term"]);
+}
+
+#[test]
+fn without_a_job_an_ending_proxy_changes_nothing_until_the_next_request() {
+    let mut bench = Bench::new(config());
+    bench.give(Input::Started);
+    bench.give(Input::SiteLoaded(Ok(Box::new(site()))));
+    bench.give(Input::ProxyLooked(Some(Duration::ZERO)));
+    bench.give(Input::NodeMeasured(NodeFacts {
+        proxy_left: Some(Duration::ZERO),
+        ..roomy()
+    }));
+    assert_eq!(bench.words(), ["load-site", "measure", "exit 68"]);
+}
