@@ -27,6 +27,11 @@ pub(crate) trait Link: fmt::Debug + Send + Sync {
     /// Hands over an update.
     fn update(&self, update: &JobUpdate) -> Result<UpdateAnswer, UpdateFailure>;
 
+    /// Hands over several updates, and returns an answer for each in order.
+    fn update_all(&self, updates: &[&JobUpdate]) -> Vec<Result<UpdateAnswer, UpdateFailure>> {
+        updates.iter().map(|update| self.update(update)).collect()
+    }
+
     /// Tells that the worker starts or ends. Whether anybody hears it changes nothing.
     fn report_worker(
         &self,
@@ -52,6 +57,10 @@ impl Link for ServerLink {
 
     fn update(&self, update: &JobUpdate) -> Result<UpdateAnswer, UpdateFailure> {
         Self::update(self, update)
+    }
+
+    fn update_all(&self, updates: &[&JobUpdate]) -> Vec<Result<UpdateAnswer, UpdateFailure>> {
+        Self::update_all(self, updates)
     }
 
     fn report_worker(

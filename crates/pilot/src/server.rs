@@ -2,6 +2,7 @@
 //!
 //! How one call is made is the business of [`call`]; what follows from its answer is the core's.
 
+mod bulk;
 mod call;
 mod node_map;
 mod token;
@@ -9,7 +10,7 @@ mod token;
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -78,6 +79,8 @@ pub(crate) struct ServerLink {
     calls: Arc<Calls>,
     config: LinkConfig,
     switches: Mutex<Switches>,
+    /// Whether updates of several jobs have to go one by one.
+    refuses_bulk: AtomicBool,
     /// When the last renewal of the token began.
     last_renewal: Mutex<Option<Instant>>,
 }
@@ -88,6 +91,7 @@ impl ServerLink {
             calls: Arc::new(Calls::new(client, address)),
             config,
             switches: Mutex::default(),
+            refuses_bulk: AtomicBool::new(false),
             last_renewal: Mutex::default(),
         }
     }
@@ -172,12 +176,18 @@ impl ServerLink {
         });
     }
 
-    /// Sends an update; the report of a failed job gets the end of the log.
-    pub(crate) fn update(&self, update: &JobUpdate) -> Result<UpdateAnswer, UpdateFailure> {
+    /// Adds the end of the log to the report of a failed job.
+    fn with_log(&self, update: &JobUpdate) -> JobUpdate {
         let mut update = update.clone();
         if update.is_final() && update.pilot_error.is_some() {
             update.pilot_log = log::extract(&self.config.home);
         }
+        update
+    }
+
+    /// Sends an update; the report of a failed job gets the end of the log.
+    pub(crate) fn update(&self, update: &JobUpdate) -> Result<UpdateAnswer, UpdateFailure> {
+        let update = self.with_log(update);
         if self.config.server_use == ServerUse::FileOnly {
             let bytes = encode_json(&update_job::encode_request(Dialect::Legacy, &update));
             return fs::write(self.config.home.join(HEARTBEAT_FILE), bytes)
@@ -188,14 +198,7 @@ impl ServerLink {
         let (dialect, bytes) = self
             .calls
             .post(update_job::path, encode, LegacyBody::AsKnown)?;
-        update_job::decode_answer(dialect, &bytes).map_err(|error| {
-            let text = log::chain(&error);
-            if is_passing(&error) {
-                UpdateFailure::Unreachable(text)
-            } else {
-                UpdateFailure::Refused(text)
-            }
-        })
+        update_job::decode_answer(dialect, &bytes).map_err(|error| failure_of(&error))
     }
 
     /// Tells that the worker starts or ends. Whether the server hears it changes nothing.
@@ -242,6 +245,15 @@ impl ServerLink {
             get_job::decode_answer(Dialect::Legacy, &text).map_err(|error| log::chain(&error))
         };
         Some(read().map_err(|why| format!("`{}`: {why}", file.display())))
+    }
+}
+
+fn failure_of(error: &AnswerError) -> UpdateFailure {
+    let text = log::chain(error);
+    if is_passing(error) {
+        UpdateFailure::Unreachable(text)
+    } else {
+        UpdateFailure::Refused(text)
     }
 }
 

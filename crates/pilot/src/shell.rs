@@ -45,10 +45,12 @@ use crate::{
 };
 
 mod activity;
+mod courier;
 mod job;
 mod rescue;
 
 use activity::spawn;
+use courier::Couriers;
 use rescue::Journals;
 
 /// Messages that the channel holds.
@@ -147,6 +149,7 @@ struct Shell {
     home: PathBuf,
     sender: SyncSender<Message>,
     link: Arc<dyn Link>,
+    couriers: Couriers,
     /// Without a token, for servers that are not the PanDA server.
     public: Client,
     starter: Starter,
@@ -184,6 +187,7 @@ impl Shell {
             timing: Timing::new(settings.begin),
             settings,
             home,
+            couriers: Couriers::new(link.clone(), sender.clone()),
             sender,
             link,
             public,

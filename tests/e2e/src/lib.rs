@@ -37,13 +37,24 @@ impl World {
     ///
     /// A program does not start.
     pub fn start(scripts: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut world = Self::start_server_only(scripts)?;
+        world.deployment.start_harvester()?;
+        Ok(world)
+    }
+
+    /// As [`World::start`], without a Harvester: the test starts its pilots itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`World::start`].
+    pub fn start_server_only(scripts: &[(&str, &str)]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let transforms = folder.path().join("transforms");
         fs::create_dir(&transforms)?;
         for (name, text) in scripts {
             fs::write(transforms.join(name), text)?;
         }
-        let deployment = Deployment::start(Settings {
+        let deployment = Deployment::start_server_only(Settings {
             folder: folder.path().join("deployment"),
             profile: Profile::Dev,
             queues: vec![

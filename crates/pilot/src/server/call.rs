@@ -136,6 +136,11 @@ impl Calls {
             .map_err(|error| error.into_call_error(None))
     }
 
+    /// Says whether the server is known to take v1.
+    pub(super) fn is_known_v1(&self) -> bool {
+        *self.spoken.lock().unwrap_or_else(PoisonError::into_inner) == Some(Spoken::V1)
+    }
+
     fn in_a_dialect(
         &self,
         ask: impl Fn(Spoken) -> Result<Vec<u8>, RequestError>,

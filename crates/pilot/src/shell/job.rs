@@ -7,7 +7,7 @@ use ailurus_model::{ErrorCode, Job, JobUpdate};
 use ailurus_pilot_core::{
     Input, JobEffect, JobInput, JobTicket, Problem,
     data::{LogPlan, StageInPlan, StageOutPlan},
-    input::{UpdateFailure, UpdateNr},
+    input::UpdateNr,
     monitoring::{Sample, SampleScope},
     payload::{ending::PayloadSignal, script::ScriptPlan},
     resource::slots::Allotment,
@@ -79,12 +79,7 @@ impl Shell {
         {
             self.timing.write(path, update.panda_id);
         }
-        let link = self.link.clone();
-        let answered = move |result| of_job(ticket, JobInput::UpdateAnswered { nr, result });
-        let fallback = answered(Err(UpdateFailure::Unreachable(BAD_END.into())));
-        spawn(&self.sender, "update", fallback, move |_| {
-            answered(link.update(&update))
-        });
+        self.couriers.send(ticket, nr, update);
     }
 
     fn stage_in(&self, ticket: JobTicket, plan: StageInPlan) {
