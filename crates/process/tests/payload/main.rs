@@ -9,44 +9,30 @@
 )]
 
 use std::{
-    collections::BTreeMap,
     env,
-    ffi::OsString,
-    fs::{self, File},
-    io::{BufRead, BufReader},
+    fs::{self},
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
-    thread,
+    path::Path,
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
-use ailurus_process::{
-    Confinement, CoreDumps, PayloadCommand, PayloadEnd, PayloadEnded, PayloadExit, RunningPayload,
-    Signal, StartError, guard, start,
-};
+use ailurus_process::{PayloadEnd, PayloadEnded, RunningPayload, Signal, StartError, guard, start};
 use rustix::process::{Pid, kill_process, kill_process_group};
-use tempfile::TempDir;
 
-/// Limit of every wait in these tests.
-const LIMIT: Duration = Duration::from_secs(20);
+use fixture::{DAEMON_SCRIPT, Fixture, PLAY_PILOT, Pilot, is_alive, play_pilot, wait};
 
-/// First argument that makes this program a pilot with one payload in the given directory.
-const PLAY_PILOT: &str = "play-pilot";
-
-/// Starts two stubborn descendants, one of them a daemon in a session of its own, and waits.
-const DAEMON_SCRIPT: &str = "trap '' TERM HUP INT
-    setsid sh -c 'trap \"\" TERM HUP; echo $$ > daemon; while :; do sleep 600; done' &
-    (trap '' TERM; echo started > child; exec sleep 600) &
-    while [ ! -s daemon ] || [ ! -s child ]; do :; done
-    echo $$ > ready
-    wait";
-
+/// Lists tests by name.
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
-        const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
+        pub(crate) const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
     };
 }
+
+mod confined;
+mod fixture;
+mod hostile;
+mod shared;
 
 tests![
     exit_codes_come_back,
@@ -74,6 +60,11 @@ tests![
     a_start_takes_a_few_milliseconds,
 ];
 
+fn all_tests() -> impl Iterator<Item = &'static (&'static str, fn())> {
+    let of_modules = [hostile::TESTS, shared::TESTS, confined::TESTS];
+    TESTS.iter().chain(of_modules.into_iter().flatten())
+}
+
 fn main() -> ExitCode {
     guard::run_if_asked();
     let args: Vec<String> = env::args().skip(1).collect();
@@ -83,13 +74,13 @@ fn main() -> ExitCode {
     }
     if args.iter().any(|it| it == "--list") {
         if !args.iter().any(|it| it == "--ignored") {
-            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+            all_tests().for_each(|(name, _)| println!("{name}: test"));
         }
         return ExitCode::SUCCESS;
     }
     let is_exact = args.iter().any(|it| it == "--exact");
     let filter = args.iter().find(|it| !it.starts_with('-'));
-    for (name, test) in TESTS {
+    for (name, test) in all_tests() {
         if filter.is_none_or(|it| name == it || (!is_exact && name.contains(it.as_str()))) {
             println!("test {name}");
             test();
@@ -347,136 +338,4 @@ fn a_start_takes_a_few_milliseconds() {
         })
         .min();
     assert!(fastest < Some(Duration::from_millis(50)), "{fastest:?}");
-}
-
-/// A directory for one payload.
-struct Fixture {
-    dir: TempDir,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("space");
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, script: &str) -> PayloadCommand {
-        command_in(self.dir.path(), script)
-    }
-
-    fn start(&self, script: &str) -> RunningPayload {
-        start(self.command(script)).expect("the payload starts")
-    }
-
-    fn start_error(&self, argv: &[&str]) -> StartError {
-        let mut command = self.command("unused");
-        command.argv = argv.iter().map(OsString::from).collect();
-        start(command).expect_err("the payload cannot start")
-    }
-
-    fn run(&self, script: &str) -> PayloadExit {
-        wait(self.start(script))
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).expect("space");
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).expect("the payload wrote it")
-    }
-
-    fn wait_for(&self, name: &str) {
-        let path = self.path(name);
-        wait_until(&format!("{} is written", path.display()), || {
-            fs::metadata(&path).is_ok_and(|meta| meta.len() > 0)
-        });
-    }
-
-    /// Waits until nothing works in this directory any more.
-    fn assert_all_gone(&self) {
-        wait_until("all processes of the payload are gone", || {
-            processes_in(self.dir.path()).is_empty()
-        });
-        assert!(!is_alive(&self.read("daemon")));
-    }
-}
-
-/// Another process that starts a payload as a pilot does.
-struct Pilot {
-    child: std::process::Child,
-}
-
-impl Pilot {
-    /// Returns once the payload has its daemon.
-    fn start(fixture: &Fixture) -> Self {
-        use std::os::unix::process::CommandExt;
-        let mut child = Command::new(env::current_exe().expect("known"))
-            .arg(PLAY_PILOT)
-            .arg(fixture.dir.path())
-            .process_group(0)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("says so");
-        fixture.wait_for("ready");
-        assert!(!processes_in(fixture.dir.path()).is_empty());
-        Self { child }
-    }
-}
-
-fn play_pilot(dir: &Path) {
-    let payload = start(command_in(dir, DAEMON_SCRIPT)).expect("the payload starts");
-    println!("{}", payload.pid());
-    wait(payload);
-}
-
-fn command_in(dir: &Path, script: &str) -> PayloadCommand {
-    let file = |name| File::create(dir.join(name)).expect("space");
-    PayloadCommand {
-        argv: ["sh", "-c", script].map(OsString::from).to_vec(),
-        env: BTreeMap::from([("PATH".into(), env::var_os("PATH").expect("set"))]),
-        cwd: dir.to_owned(),
-        stdout: file("stdout"),
-        stderr: file("stderr"),
-        core_dumps: CoreDumps::Forbidden,
-        confinement: Confinement::default(),
-    }
-}
-
-/// Waits in a thread, so that a hang fails the test.
-fn wait(payload: RunningPayload) -> PayloadExit {
-    let waiter = thread::spawn(|| payload.wait());
-    wait_until("the payload has ended", || waiter.is_finished());
-    waiter.join().expect("no panic")
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-fn is_alive(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-    stat.is_ok_and(|it| !it.contains(") Z "))
-}
-
-/// Returns the processes whose work directory is `dir`.
-fn processes_in(dir: &Path) -> Vec<OsString> {
-    let entries = fs::read_dir("/proc").expect("mounted").flatten();
-    entries
-        .filter(|it| fs::read_link(it.path().join("cwd")).is_ok_and(|cwd| cwd == dir))
-        .map(|it| it.file_name())
-        .collect()
 }
