@@ -1,4 +1,4 @@
-//! Measures the processes below one process, in one pass over `/proc`.
+//! Measures the processes of one payload, in one pass over `/proc`.
 //!
 //! Everything but proportional memory is read from one short text a process. Proportional memory
 //! makes the kernel walk over the process's page tables, so it is looked at less often, the more
@@ -31,14 +31,13 @@ const GROWTH_DIVISOR: u64 = 8;
 /// An earlier look may take one part in this many of the time since the last.
 const EARLY_SHARE: u32 = 20;
 
-/// Measures all descendants of one process again and again.
+/// Measures one process and all of its descendants again and again.
 ///
-/// The process itself may be one that only starts others, such as a payload's guard, or a payload's
-/// first one. Memory of ended processes is none.
+/// The process, a payload's first, adopts every orphan of the payload, so nothing is lost. Memory of
+/// ended processes is none.
 #[derive(Debug)]
 pub struct Sampler {
     root: i32,
-    root_counts_as: Root,
     reader: ProcReader,
     /// All processes of the system by number; kept for its room.
     stats: BTreeMap<i32, StatLine>,
@@ -51,16 +50,6 @@ pub struct Sampler {
     highest: UsageSample,
     page_bytes: u64,
     ticks_per_second: u64,
-}
-
-/// What the process at the root of the tree is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Root {
-    /// One that starts payloads: it counts only for what its ended children had used. It inherits
-    /// and waits for every orphan, so nothing is lost.
-    Starter,
-    /// The payload's first one.
-    Payload,
 }
 
 /// The payload's control group.
@@ -85,22 +74,11 @@ struct Proportional {
 }
 
 impl Sampler {
-    /// Makes a sampler for the descendants of `root`.
-    #[must_use]
-    pub fn below(root: u32) -> Self {
-        Self::new(root, Root::Starter)
-    }
-
-    /// Makes a sampler for `root` and its descendants, which must adopt the orphans among them.
+    /// Makes a sampler for `root` and its descendants.
     #[must_use]
     pub fn of_tree(root: u32) -> Self {
-        Self::new(root, Root::Payload)
-    }
-
-    fn new(root: u32, root_counts_as: Root) -> Self {
         Self {
             root: i32::try_from(root).unwrap_or(i32::MAX),
-            root_counts_as,
             reader: ProcReader::new("/proc"),
             stats: BTreeMap::new(),
             pids: Vec::new(),
@@ -121,19 +99,13 @@ impl Sampler {
     /// of another account, resident memory stands for it.
     pub fn sample(&mut self) -> Option<UsageSample> {
         self.read_stats();
-        let root = *self.stats.get(&self.root)?;
-        descendants_of(self.root, &self.stats, &mut self.tree);
-        let mut tree = std::mem::take(&mut self.tree);
+        if !self.stats.contains_key(&self.root) {
+            return None;
+        }
+        collect_tree(self.root, &self.stats, &mut self.tree);
+        let tree = std::mem::take(&mut self.tree);
         let mut sample = UsageSample::default();
         let (mut user_ticks, mut system_ticks) = (0, 0);
-        match self.root_counts_as {
-            Root::Payload => tree.insert(0, self.root),
-            Root::Starter => {
-                user_ticks = root.children_user_ticks;
-                system_ticks = root.children_system_ticks;
-                self.add_io(self.root, &mut sample);
-            }
-        }
         for pid in &tree {
             let stat = self.stats[pid];
             user_ticks += stat.user_ticks + stat.children_user_ticks;
@@ -296,9 +268,10 @@ impl Proportional {
     }
 }
 
-/// Puts the descendants of `root`, without itself, into `found`.
-fn descendants_of(root: i32, stats: &BTreeMap<i32, StatLine>, found: &mut Vec<i32>) {
+/// Puts `root` and its descendants into `found`.
+fn collect_tree(root: i32, stats: &BTreeMap<i32, StatLine>, found: &mut Vec<i32>) {
     found.clear();
+    found.push(root);
     let mut children: Vec<(i32, i32)> = stats
         .iter()
         .filter(|(pid, _)| **pid != root)
@@ -308,13 +281,10 @@ fn descendants_of(root: i32, stats: &BTreeMap<i32, StatLine>, found: &mut Vec<i3
     // Each process has one parent, so no process is met twice unless there is a ring, which can
     // only be a misread; a ring does not hang below the root.
     let mut next = 0;
-    let mut parent = root;
-    loop {
+    while let Some(parent) = found.get(next).copied() {
         let begin = children.partition_point(|(of, _)| *of < parent);
         let of_parent = children[begin..].iter().take_while(|(of, _)| *of == parent);
         found.extend(of_parent.map(|(_, pid)| *pid));
-        let Some(pid) = found.get(next) else { return };
-        parent = *pid;
         next += 1;
     }
 }
@@ -344,7 +314,7 @@ mod tests {
 
         fn sample_until(&self, is_so: impl Fn(&UsageSample) -> bool) -> UsageSample {
             let begin = Instant::now();
-            let mut sampler = Sampler::below(self.0.id());
+            let mut sampler = Sampler::of_tree(self.0.id());
             loop {
                 let sample = sampler.sample().expect("the shell waits for its input");
                 if is_so(&sample) {
@@ -365,9 +335,9 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_processes_below_the_root_are_counted() {
+    fn memory_and_processes_of_the_whole_tree_are_counted() {
         let shell = Shell::start("sh -c 'read x; :' & cat <&0 | cat; wait");
-        let sample = shell.sample_until(|it| it.n_processes >= 2 && it.rss > ByteCount::ZERO);
+        let sample = shell.sample_until(|it| it.n_processes >= 3 && it.rss > ByteCount::ZERO);
         assert!(
             sample.pss > ByteCount::ZERO && sample.pss <= sample.rss,
             "{sample:?}"
@@ -389,7 +359,7 @@ mod tests {
     #[test]
     fn a_root_that_is_gone_gives_no_sample() {
         let mut shell = Shell::start("read x");
-        let mut sampler = Sampler::below(shell.0.id());
+        let mut sampler = Sampler::of_tree(shell.0.id());
         assert!(sampler.sample().is_some());
         drop(shell.0.stdin.take());
         shell.0.wait().expect("own child");
@@ -411,8 +381,8 @@ mod tests {
         };
         let stats = BTreeMap::from([(2, stat(4)), (3, stat(2)), (4, stat(3)), (9, stat(1))]);
         let mut found = vec![7];
-        descendants_of(2, &stats, &mut found);
-        assert_eq!(found, [3, 4]);
+        collect_tree(2, &stats, &mut found);
+        assert_eq!(found, [2, 3, 4]);
     }
 
     #[test]

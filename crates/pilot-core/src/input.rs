@@ -119,7 +119,7 @@ pub enum JobInput {
     /// The payload and all of its processes are gone.
     PayloadEnded(Box<PayloadEnd>),
     /// A sample was taken.
-    Sampled(Sample),
+    Sampled(Box<Sample>),
     /// Each output is stored, or not, in the order of the plan.
     StageOutEnded(Vec<Result<StoredFile, Problem>>),
     /// The log archive is packed and stored, or not.

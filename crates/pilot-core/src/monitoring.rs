@@ -1,16 +1,16 @@
 //! The monitoring room: what a payload used, and whether that is within its limits.
+//!
+//! [`Sample`] is what was seen at one moment. [`JobLimits`] judges it, [`UsageMeter`] gathers it
+//! for the updates and [`metrics`], and [`prmon`] is its form in files.
 
+pub mod leak;
 pub mod limits;
+pub mod memory;
+pub mod metrics;
+pub mod prmon;
+pub mod sample;
 pub mod usage;
 
-pub use limits::{FilesSample, JobLimits, Sample};
+pub use limits::{JobLimits, check_slot};
+pub use sample::{FilesSample, GpuUse, KillFile, Machine, Sample, SampleScope, SlotSample};
 pub use usage::UsageMeter;
-
-/// How much a sample looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SampleScope {
-    /// Memory, CPU and I/O of the payload's processes.
-    Usage,
-    /// The same, and the job's directory with all of its files.
-    UsageAndFiles,
-}

@@ -11,7 +11,7 @@ use ailurus_model::{
     units::format_duration,
 };
 
-use crate::{PilotConfig, Problem, input::Site};
+use crate::{PilotConfig, Problem, input::Site, monitoring::limits::SLOT_MARGIN};
 
 /// What a node has, measured when a job is to be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +26,8 @@ pub struct NodeFacts {
     pub gpus: u32,
     /// How long the grid proxy lives still, where the pilot proves itself by one.
     pub proxy_left: Option<Duration>,
+    /// Time until the batch system ends the slot, if it says so.
+    pub slot_left: Option<Duration>,
 }
 
 /// CRIC's state of a queue that may be used.
@@ -112,14 +114,13 @@ pub fn plan_request(
     now: Moment,
 ) -> JobRequest {
     let queue = &site.queue;
-    let limit = life_limit(config, queue);
     JobRequest {
         queue: queue.resource.clone(),
         source_label: source_label(config, queue),
         node: config.identity.node.clone(),
         memory: facts.memory,
         disk: smaller_known(facts.free_space, queue.disk),
-        remaining_time: limit.map(|limit| limit.saturating_sub(now.since(Moment::START))),
+        remaining_time: remaining_time(life_limit(config, queue), facts.slot_left, now),
         resource_type: config.resource_type.clone(),
         task_id: task,
         user: None,
@@ -140,6 +141,19 @@ pub fn life_limit(config: &PilotConfig, queue: &Queue) -> Option<Duration> {
         queue.max_time
     };
     (!limit.is_zero()).then_some(limit)
+}
+
+/// Returns how long a job may take: as the pilot may live, and as the slot lasts without the time
+/// that is kept to save what a job did; none means no limit.
+#[must_use]
+pub fn remaining_time(
+    life_limit: Option<Duration>,
+    slot_left: Option<Duration>,
+    now: Moment,
+) -> Option<Duration> {
+    let by_life = life_limit.map(|limit| limit.saturating_sub(now.since(Moment::START)));
+    let by_slot = slot_left.map(|left| left.saturating_sub(SLOT_MARGIN));
+    by_life.into_iter().chain(by_slot).min()
 }
 
 /// Chooses the label that is asked for.
@@ -202,6 +216,16 @@ mod tests {
             request(&config(), &site).remaining_time,
             Some(Duration::from_secs(3595))
         );
+    }
+
+    #[test]
+    fn the_shorter_of_life_and_slot_remains() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let remaining = |life, slot| remaining_time(life, slot, Moment::from_millis(10_000));
+        assert_eq!(remaining(seconds(1000), None), seconds(990));
+        assert_eq!(remaining(seconds(1000), seconds(500)), seconds(320));
+        assert_eq!(remaining(None, seconds(100)), seconds(0));
+        assert_eq!(remaining(None, None), None);
     }
 
     #[test]

@@ -377,6 +377,7 @@ impl Shell {
                 cores: usable_cores(),
                 gpus: 0,
                 proxy_left: proxy_file.as_deref().and_then(credentials::proxy_left),
+                slot_left: None,
             })
         });
     }

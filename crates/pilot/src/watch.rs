@@ -29,6 +29,7 @@ impl Watch {
                 SampleScope::Usage => None,
                 SampleScope::UsageAndFiles => self.look_at_files(),
             },
+            ..Sample::default()
         }
     }
 
@@ -51,6 +52,7 @@ impl Watch {
             free_space: space.available,
             stdout: size(STDOUT_FILE).max(size(STDERR_FILE)),
             idle: look.newest_change.map(|change| wall_now().since(change)),
+            ..FilesSample::default()
         })
     }
 }

@@ -293,6 +293,7 @@ impl World {
                     cores: self.pilots[&nr].cores,
                     gpus: 0,
                     proxy_left: None,
+                    slot_left: None,
                 };
                 self.tell_pilot(nr, Duration::from_millis(50), Input::NodeMeasured(facts));
             }

@@ -184,7 +184,8 @@ impl JobLife {
         timing: PilotTiming,
     ) -> Self {
         let life_limit = life_limit(&config, &site.queue);
-        let limits = JobLimits::of(&job, &site.queue, &config.profile.limits, life_limit);
+        let pilots = (life_limit, config.resource_type.as_deref());
+        let limits = JobLimits::of(&job, &site.queue, &config.profile.limits, pilots);
         let record = Record::new(&config, turn.now, timing);
         let mut life = Self {
             desk: Desk { job, config, site },
@@ -390,7 +391,7 @@ impl JobLife {
                 self.next = NextStep::Leave;
             }
             EndReason::ServerKill | EndReason::SoftKill => self.next = NextStep::Leave,
-            EndReason::Stop(_) => {}
+            EndReason::Stop(_) | EndReason::KillFile => {}
             EndReason::Superseded => {
                 self.standing = Standing::Superseded;
                 self.reporter.silence();

@@ -3,13 +3,21 @@
 use std::{sync::Arc, time::Duration};
 
 use ailurus_model::{
-    AttemptNr, FileReport, Job, JobStatus, JobUpdate, Moment, PandaId, Timestamp,
+    AttemptNr, ByteCount, FileReport, Job, JobStatus, JobUpdate, Moment, PandaId, Timestamp,
     update::{PilotTiming, ReportedError},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PilotConfig, Problem, input::Site, monitoring::UsageMeter};
+use crate::{
+    PilotConfig, Problem,
+    input::Site,
+    monitoring::{
+        UsageMeter,
+        leak::Tails,
+        metrics::{MetricsInput, job_metrics},
+    },
+};
 
 /// What does not change in a job's life.
 #[derive(Debug)]
@@ -81,6 +89,7 @@ pub(crate) fn state_update(desk: &Desk, record: &Record, status: JobStatus) -> J
         cpu_unit: identity.cpu_unit.clone(),
         usage: record.meter.summary(),
         n_events: record.n_events,
+        job_metrics: job_metrics(&record.meter, &metrics_input(job, record, status)),
         ..JobUpdate::new(job.panda_id, Some(job.attempt_nr), status)
     }
 }
@@ -102,6 +111,21 @@ pub(crate) fn final_update(desk: &Desk, record: &Record, now: Moment) -> JobUpda
         timing: Some(record.timing),
         metadata: record.metadata.clone(),
         ..state_update(desk, record, status)
+    }
+}
+
+fn metrics_input(job: &Job, record: &Record, status: JobStatus) -> MetricsInput {
+    let sizes = job.inputs.iter().filter_map(|input| input.size);
+    MetricsInput {
+        payload_time: record.timing.payload,
+        core_count: job.core_count,
+        input_size: sizes.fold(ByteCount::ZERO, ByteCount::plus),
+        n_events: record.n_events,
+        tails: if status.is_terminal() {
+            Tails::LeftOut
+        } else {
+            Tails::Kept
+        },
     }
 }
 

@@ -5,30 +5,24 @@ use std::time::Duration;
 use ailurus_experiment::Limits;
 use ailurus_model::{ByteCount, ErrorCode, Job, Queue, units::format_duration, usage::UsageSample};
 
+use super::{
+    FilesSample, SlotSample,
+    memory::{memory_limit, with_grace},
+};
 use crate::Problem;
 
-/// What was seen at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sample {
-    /// The payload's processes; none if they could not be looked at.
-    pub usage: Option<UsageSample>,
-    /// The job's directory, where it was looked at.
-    pub files: Option<FilesSample>,
-}
-
-/// What was seen of a job's directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FilesSample {
-    /// Size of all files in it, links not followed.
-    pub total: ByteCount,
-    /// Free space where it lies.
-    pub free_space: ByteCount,
-    /// Size of the larger of the payload's standard output and standard error.
-    pub stdout: ByteCount,
-    /// Time since the latest change of a file that shows progress, if there is such a file. By the
-    /// node's clock, which may be set while the pilot runs; the pilot's own never is.
-    pub idle: Option<Duration>,
-}
+/// Size of the job's directory where the queue states none.
+///
+/// Source: Pilot 3, `pilot/util/default.cfg`, `maximum_input_file_sizes`.
+const DIRECTORY_FALLBACK: ByteCount = ByteCount::from_mib(14_336);
+/// Time before a machine's shutdown at which a payload is ended, so that what it did is saved.
+///
+/// Source: Pilot 3, `pilot/control/monitor.py`, `run_shutdowntime_minute_check`.
+pub const SHUTDOWN_MARGIN: Duration = Duration::from_secs(600);
+/// Time before the end of the slot at which a payload is ended.
+///
+/// Source: Pilot 3, `pilot/control/monitor.py`, the margin before the pilot's own end.
+pub const SLOT_MARGIN: Duration = Duration::from_secs(180);
 
 /// The limits of one job, worked out once from queue, job and profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +33,10 @@ pub struct JobLimits {
     pub directory: Option<ByteCount>,
     /// Free space that must stay.
     pub free_space: ByteCount,
-    /// Size of standard output and of standard error.
+    /// Size of standard output, of standard error and of each log file.
     pub stdout: ByteCount,
+    /// Size of an output file.
+    pub output_file: ByteCount,
     /// Time without progress, if checked.
     pub looping: Option<Duration>,
     /// Time since the job was taken, if limited.
@@ -48,11 +44,17 @@ pub struct JobLimits {
 }
 
 impl JobLimits {
-    /// Works out the limits of a job. `life_limit` is the pilot's own, if it has one.
+    /// Works out the limits of a job. `life_limit` is the pilot's own, if it has one, and `class`
+    /// its memory class.
     ///
     /// Source: Pilot 3, `pilot/util/monitoring.py` and `pilot/control/monitor.py`.
     #[must_use]
-    pub fn of(job: &Job, queue: &Queue, limits: &Limits, life_limit: Option<Duration>) -> Self {
+    pub fn of(
+        job: &Job,
+        queue: &Queue,
+        limits: &Limits,
+        (life_limit, class): (Option<Duration>, Option<&str>),
+    ) -> Self {
         let walltime = if queue.job_walltime_is_limit && !job.walltime.is_zero() {
             Some(job.walltime)
         } else {
@@ -64,12 +66,18 @@ impl JobLimits {
         } else {
             1
         };
-        let directory = ByteCount::from_bytes(queue.disk.as_bytes() / share);
+        let directory = if queue.disk == ByteCount::ZERO {
+            DIRECTORY_FALLBACK
+        } else {
+            queue.disk
+        };
+        let directory = ByteCount::from_bytes(directory.as_bytes() / share);
         Self {
-            memory: with_grace(queue.memory, queue.memory_grace_percent),
+            memory: memory_limit(job, queue, class),
             directory: with_grace(directory, queue.disk_grace_percent),
             free_space: limits.free_space_during,
             stdout: limits.stdout,
+            output_file: limits.output_file,
             looping: job.looping_check.then_some(limits.looping),
             walltime: walltime.map(|limit| {
                 let percent = 100_u32.saturating_add(queue.walltime_grace_percent);
@@ -103,16 +111,26 @@ impl JobLimits {
     ///
     /// # Errors
     ///
-    /// 1098, 1104 or 1106.
+    /// 1106, 1098, 1104 or 1124, the first of them that is true.
+    ///
+    /// Source: Pilot 3, `pilot/util/monitoring.py`, `verify_disk_usage`.
     pub fn check_files(&self, files: &FilesSample) -> Result<(), Problem> {
+        if files.stdout > self.stdout {
+            let detail = format!("{} written, {} allowed", files.stdout, self.stdout);
+            return Err(Problem::new(ErrorCode::StdoutTooBig, detail));
+        }
         self.check_free_space(files.free_space)?;
         if let Some(limit) = self.directory.filter(|limit| files.total > *limit) {
             let detail = format!("{} used, {limit} allowed", files.total);
             return Err(Problem::new(ErrorCode::UserDirTooLarge, detail));
         }
-        if files.stdout > self.stdout {
-            let detail = format!("{} written, {} allowed", files.stdout, self.stdout);
-            return Err(Problem::new(ErrorCode::StdoutTooBig, detail));
+        // An output that is still empty is no error as long as the payload may write to it.
+        if files.largest_output > self.output_file {
+            let detail = format!(
+                "{} written, {} allowed",
+                files.largest_output, self.output_file
+            );
+            return Err(Problem::new(ErrorCode::OutputFileTooLarge, detail));
         }
         Ok(())
     }
@@ -146,15 +164,28 @@ impl JobLimits {
     }
 }
 
-/// Adds a grace in percent to a limit; zero means that there is no limit.
-fn with_grace(limit: ByteCount, percent: u32) -> Option<ByteCount> {
-    if limit == ByteCount::ZERO {
-        return None;
+/// Judges how long the slot lasts.
+///
+/// # Errors
+///
+/// 1213 if the machine is shut down or the batch system ends the slot soon.
+pub fn check_slot(slot: &SlotSample) -> Result<(), Problem> {
+    let ends = [
+        (
+            slot.shuts_down_in,
+            SHUTDOWN_MARGIN,
+            "the machine is shut down",
+        ),
+        (slot.ends_in, SLOT_MARGIN, "the batch system ends the slot"),
+    ];
+    for (left, margin, what) in ends {
+        if let Some(left) = left.filter(|left| *left < margin) {
+            let left = format_duration(Duration::from_secs(left.as_secs()));
+            let detail = format!("{what} in {left}");
+            return Err(Problem::new(ErrorCode::ReachedMaxTime, detail));
+        }
     }
-    let bytes = u128::from(limit.as_bytes()) * (100 + u128::from(percent)) / 100;
-    Some(ByteCount::from_bytes(
-        u64::try_from(bytes).unwrap_or(u64::MAX),
-    ))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -165,12 +196,8 @@ mod tests {
     fn limits(change: fn(&mut Job, &mut Queue)) -> JobLimits {
         let (mut job, mut queue) = (job(1), site().queue);
         change(&mut job, &mut queue);
-        JobLimits::of(
-            &job,
-            &queue,
-            &Limits::default(),
-            Some(Duration::from_secs(1000)),
-        )
+        let life = (Some(Duration::from_secs(1000)), None);
+        JobLimits::of(&job, &queue, &Limits::default(), life)
     }
 
     fn code(result: Result<(), Problem>) -> Option<ErrorCode> {
@@ -210,7 +237,7 @@ mod tests {
             free_space: ByteCount::from_gib(free),
             total: ByteCount::from_gib(total),
             stdout: ByteCount::from_gib(stdout),
-            idle: None,
+            ..FilesSample::default()
         };
         assert_eq!(code(limits.check_files(&files(2, 9, 2))), None);
         assert_eq!(
@@ -222,9 +249,45 @@ mod tests {
             Some(ErrorCode::UserDirTooLarge)
         );
         assert_eq!(
-            code(limits.check_files(&files(2, 9, 3))),
+            code(limits.check_files(&files(0, 99, 3))),
             Some(ErrorCode::StdoutTooBig)
         );
+        let output = |largest_output| FilesSample {
+            largest_output,
+            ..files(2, 9, 2)
+        };
+        assert_eq!(
+            code(limits.check_files(&output(ByteCount::from_gib(500)))),
+            None
+        );
+        assert_eq!(
+            code(limits.check_files(&output(ByteCount::from_gib(501)))),
+            Some(ErrorCode::OutputFileTooLarge)
+        );
+    }
+
+    #[test]
+    fn a_queue_without_a_size_gets_pilot_3s() {
+        let limits =
+            limits(|_, queue| (queue.disk, queue.disk_grace_percent) = (ByteCount::ZERO, 0));
+        assert_eq!(limits.directory, Some(ByteCount::from_gib(14)));
+    }
+
+    #[test]
+    fn a_slot_that_ends_soon_ends_the_payload_before() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let code = |shuts_down_in, ends_in| {
+            let slot = SlotSample {
+                ends_in,
+                shuts_down_in,
+            };
+            code(check_slot(&slot))
+        };
+        let over = Some(ErrorCode::ReachedMaxTime);
+        assert_eq!(code(None, None), None);
+        assert_eq!(code(seconds(600), seconds(180)), None);
+        assert_eq!(code(seconds(599), None), over);
+        assert_eq!(code(None, seconds(179)), over);
     }
 
     #[test]
@@ -246,8 +309,8 @@ mod tests {
             let (mut job, mut queue) = (job(1), site().queue);
             job.walltime = Duration::from_secs(60);
             (queue.job_walltime_is_limit, queue.walltime_grace_percent) = (is_limit, 10);
-            let life_limit = Some(Duration::from_secs(1000));
-            JobLimits::of(&job, &queue, &Limits::default(), life_limit).walltime
+            let life = (Some(Duration::from_secs(1000)), None);
+            JobLimits::of(&job, &queue, &Limits::default(), life).walltime
         };
         assert_eq!(limits_of(true), Some(Duration::from_secs(66)));
         assert_eq!(limits_of(false), Some(Duration::from_secs(1100)));

@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use ailurus_model::{
-    ByteCount, Moment,
+    ByteCount, Moment, Timestamp,
+    units::format_duration,
     usage::{MemoryUse, UsageSample, UsageSummary},
 };
 use serde::{Deserialize, Serialize};
+
+use super::{
+    Machine, Sample,
+    leak::{Leak, MemoryCurve, Tails},
+};
 
 /// Gathers samples of one payload.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -15,11 +21,35 @@ pub struct UsageMeter {
     summary: UsageSummary,
     sums: [u128; 4],
     first: Moment,
+    last: UsageSample,
+    curve: MemoryCurve,
+    processes_max: u32,
+    directory_max: ByteCount,
+    event_number: Option<u64>,
+    energy_joules: Option<u64>,
+    machine: Option<Box<Machine>>,
 }
 
 impl UsageMeter {
-    /// Takes one sample.
-    pub fn add(&mut self, now: Moment, sample: &UsageSample) {
+    /// Takes one sample. `time` is the wall-clock time of `now`.
+    pub fn add(&mut self, now: Moment, time: Timestamp, sample: &Sample) {
+        if let Some(usage) = &sample.usage {
+            self.add_usage(now, usage);
+            self.curve.add(time, usage.pss.plus(usage.swap));
+        }
+        if let Some(files) = &sample.files {
+            let own = files.total.as_bytes();
+            let own = own.saturating_sub(files.transferred.as_bytes());
+            self.directory_max = self.directory_max.max(ByteCount::from_bytes(own));
+            self.event_number = files.event_number.or(self.event_number);
+        }
+        self.energy_joules = sample.energy_joules.max(self.energy_joules);
+        if let Some(machine) = &sample.machine {
+            self.machine = Some(machine.clone());
+        }
+    }
+
+    fn add_usage(&mut self, now: Moment, sample: &UsageSample) {
         if self.summary.n_samples == 0 {
             self.first = now;
         }
@@ -27,6 +57,8 @@ impl UsageMeter {
         for (sum, size) in self.sums.iter_mut().zip(memory) {
             *sum += u128::from(size.as_bytes());
         }
+        self.last = *sample;
+        self.processes_max = self.processes_max.max(sample.n_processes);
         let summary = &mut self.summary;
         summary.n_samples += 1;
         let max = &mut summary.max;
@@ -54,6 +86,55 @@ impl UsageMeter {
     #[must_use]
     pub const fn cpu(&self) -> Duration {
         self.summary.cpu
+    }
+
+    /// Returns the largest size of the job's directory without inputs and outputs.
+    #[must_use]
+    pub const fn directory_max(&self) -> ByteCount {
+        self.directory_max
+    }
+
+    /// Returns the event that the payload worked on last, if it writes that down.
+    #[must_use]
+    pub const fn event_number(&self) -> Option<u64> {
+        self.event_number
+    }
+
+    /// Returns what the node's processors used since the payload's start in joules, if known.
+    #[must_use]
+    pub const fn energy_joules(&self) -> Option<u64> {
+        self.energy_joules
+    }
+
+    /// Returns what the machine is, once that was told.
+    #[must_use]
+    pub fn machine(&self) -> Option<&Machine> {
+        self.machine.as_deref()
+    }
+
+    /// Fits memory against time.
+    #[must_use]
+    pub fn leak(&self, tails: Tails) -> Option<Leak> {
+        self.curve.leak(tails)
+    }
+
+    /// Says in one line for people what the payload uses; none without any sample.
+    #[must_use]
+    pub fn line(&self) -> Option<String> {
+        if self.summary.n_samples == 0 {
+            return None;
+        }
+        let (now, max) = (&self.last, &self.summary.max);
+        Some(format!(
+            "memory {} (largest {}), CPU time {}, {} processes (most {}), read {}, written {}",
+            now.pss,
+            max.pss,
+            format_duration(Duration::from_secs(self.summary.cpu.as_secs())),
+            now.n_processes,
+            self.processes_max,
+            self.summary.read_bytes,
+            self.summary.write_bytes,
+        ))
     }
 
     /// Returns the summary; none without any sample.
@@ -86,7 +167,8 @@ impl From<UsageMeter> for UsageSummary {
     }
 }
 
-/// A meter that is read back goes on from its summary, with mean values rounded down to bytes.
+/// A meter that is read back goes on from its summary, with mean values rounded down to bytes. What
+/// only its own samples tell begins anew.
 impl From<UsageSummary> for UsageMeter {
     fn from(summary: UsageSummary) -> Self {
         let n_samples = u128::from(summary.n_samples);
@@ -100,7 +182,7 @@ impl From<UsageSummary> for UsageMeter {
         Self {
             summary,
             sums,
-            first: Moment::START,
+            ..Self::default()
         }
     }
 }
@@ -108,22 +190,31 @@ impl From<UsageSummary> for UsageMeter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitoring::FilesSample;
 
-    fn sample(rss_mib: u64, read_mib: u64) -> UsageSample {
-        UsageSample {
-            rss: ByteCount::from_mib(rss_mib),
-            read_bytes: ByteCount::from_mib(read_mib),
-            cpu_user: Duration::from_secs(rss_mib),
-            ..UsageSample::default()
+    fn sample(rss_mib: u64, read_mib: u64) -> Sample {
+        Sample {
+            usage: Some(UsageSample {
+                rss: ByteCount::from_mib(rss_mib),
+                read_bytes: ByteCount::from_mib(read_mib),
+                cpu_user: Duration::from_secs(rss_mib),
+                ..UsageSample::default()
+            }),
+            ..Sample::default()
         }
+    }
+
+    fn add(meter: &mut UsageMeter, millis: u64, sample: &Sample) {
+        let time = Timestamp::from_millis(i64::try_from(millis).expect("small"));
+        meter.add(Moment::from_millis(millis), time, sample);
     }
 
     #[test]
     fn the_summary_has_largest_mean_and_total() {
         let mut meter = UsageMeter::default();
-        meter.add(Moment::from_millis(1000), &sample(10, 1));
-        meter.add(Moment::from_millis(3000), &sample(30, 5));
-        meter.add(Moment::from_millis(4000), &sample(20, 3));
+        add(&mut meter, 1000, &sample(10, 1));
+        add(&mut meter, 3000, &sample(30, 5));
+        add(&mut meter, 4000, &sample(20, 3));
         let summary = meter.summary().expect("three samples");
         assert_eq!(summary.n_samples, 3);
         assert_eq!(summary.max.rss, ByteCount::from_mib(30));
@@ -131,13 +222,18 @@ mod tests {
         assert_eq!(summary.read_bytes, ByteCount::from_mib(5));
         assert_eq!(summary.span, Duration::from_secs(3));
         assert_eq!(summary.cpu, Duration::from_secs(30));
+        assert!(
+            meter
+                .line()
+                .is_some_and(|line| line.contains("CPU time 30s"))
+        );
     }
 
     #[test]
     fn a_meter_that_is_read_back_tells_the_same() {
         let mut meter = UsageMeter::default();
-        meter.add(Moment::from_millis(1000), &sample(10, 1));
-        meter.add(Moment::from_millis(3000), &sample(30, 5));
+        add(&mut meter, 1000, &sample(10, 1));
+        add(&mut meter, 3000, &sample(30, 5));
         let text = serde_json::to_string(&meter).expect("JSON");
         let read: UsageMeter = serde_json::from_str(&text).expect("the same");
         assert_eq!(read.summary(), meter.summary());
@@ -146,5 +242,24 @@ mod tests {
     #[test]
     fn without_a_sample_nothing_is_known() {
         assert_eq!(UsageMeter::default().summary(), None);
+        assert_eq!(UsageMeter::default().line(), None);
+    }
+
+    #[test]
+    fn inputs_and_outputs_do_not_count_as_the_directorys_size() {
+        let mut meter = UsageMeter::default();
+        for (total, transferred) in [(10, 9), (10, 2), (10, 20)] {
+            let files = FilesSample {
+                total: ByteCount::from_mib(total),
+                transferred: ByteCount::from_mib(transferred),
+                ..FilesSample::default()
+            };
+            let seen = Sample {
+                files: Some(files),
+                ..Sample::default()
+            };
+            add(&mut meter, 0, &seen);
+        }
+        assert_eq!(meter.directory_max(), ByteCount::from_mib(8));
     }
 }

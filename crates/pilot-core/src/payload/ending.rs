@@ -28,12 +28,14 @@ pub enum EndReason {
     Limit(Problem),
     /// No heartbeat was answered for too long.
     ServerLost(Duration),
+    /// A program on the node asked for it by a file. What the payload did is kept.
+    KillFile,
     /// The server has given the job to somebody else, or has its final state.
     Superseded,
 }
 
 impl EndReason {
-    /// Returns what the job fails with; none if nobody is told.
+    /// Returns what the job fails with; none if it does not fail for that, or nobody is told.
     #[must_use]
     pub fn problem(&self) -> Option<Problem> {
         match self {
@@ -46,7 +48,7 @@ impl EndReason {
                 let detail = format!("no heartbeat was answered for {minutes} minutes");
                 Some(Problem::new(ErrorCode::ExceededMaxWaitTime, detail))
             }
-            Self::Superseded => None,
+            Self::KillFile | Self::Superseded => None,
         }
     }
 }

@@ -99,6 +99,12 @@ pub fn judge(
     last_words: &str,
     report: &PayloadReport,
 ) -> Verdict {
+    // Who asked for the payload's end takes what it did until then as whole.
+    let exit = if reason == Some(&EndReason::KillFile) {
+        PayloadExit::Code(0)
+    } else {
+        exit
+    };
     let exit_code = exit.shell_code();
     let symptom = symptoms.first();
     let is_failed = exit != PayloadExit::Code(0) || report.is_fatal;

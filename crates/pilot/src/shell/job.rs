@@ -148,7 +148,7 @@ impl Shell {
     }
 
     fn take_sample(&self, ticket: JobTicket, scope: SampleScope) {
-        let sampled = move |sample| of_job(ticket, JobInput::Sampled(sample));
+        let sampled = move |sample| of_job(ticket, JobInput::Sampled(Box::new(sample)));
         let watch: Option<Arc<Mutex<Watch>>> = self
             .jobs
             .get(&ticket)

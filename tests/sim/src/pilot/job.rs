@@ -263,11 +263,13 @@ impl World {
             free_space: ByteCount::from_gib(200),
             stdout: ByteCount::from_kib(10),
             idle: payload.map(|payload| now.since(payload.last_progress(now))),
+            ..FilesSample::default()
         };
         let sample = Sample {
             usage: payload.map(|payload| payload.usage(now)),
             files: (scope == SampleScope::UsageAndFiles).then(files),
+            ..Sample::default()
         };
-        self.give_job(nr, ticket, JobInput::Sampled(sample));
+        self.give_job(nr, ticket, JobInput::Sampled(Box::new(sample)));
     }
 }

@@ -23,7 +23,7 @@ impl JobLife {
         let (opening, record, stage) = journal.into_parts();
         let limits = &config.profile.limits;
         let give_up_at = turn.now.after(limits.final_update_patience);
-        let limits = JobLimits::of(&opening.job, &opening.site.queue, limits, None);
+        let limits = JobLimits::of(&opening.job, &opening.site.queue, limits, (None, None));
         // The job belongs to the pilot, and to the worker, that took it.
         let config = PilotConfig {
             identity: opening.identity,

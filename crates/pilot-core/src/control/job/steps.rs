@@ -11,7 +11,7 @@ use crate::{
     config::Cleanup,
     control::{
         running::Running,
-        update::{Desk, final_update},
+        update::{Desk, final_update, wall_clock},
     },
     data::{
         LogPlan, StageInPlan, StageOutPlan, StoredFile, plan_log, plan_stage_in, plan_stage_out,
@@ -182,10 +182,17 @@ impl JobLife {
             return;
         };
         let limits = (&self.desk.config.profile.limits, &self.limits);
-        let judged = running.on_sample(turn.now, sample, limits, &mut self.record.meter);
+        let meter = &mut self.record.meter;
+        meter.add(turn.now, wall_clock(&self.desk.config, turn.now), sample);
+        let reason = running.on_sample(turn.now, sample, limits);
         self.record.timing.payload = turn.now.since(running.started());
-        if let Err(problem) = judged {
-            self.end(turn, EndReason::Limit(problem));
+        if let Some(line) = meter.line()
+            && running.wants_usage_line(turn.now)
+        {
+            turn.notes.push(format!("the payload uses {line}"));
+        }
+        if let Some(reason) = reason {
+            self.end(turn, reason);
         }
     }
 

@@ -142,10 +142,11 @@ impl Bench {
             ..FilesSample::default()
         };
         change(&mut files);
-        self.job(JobInput::Sampled(Sample {
-            usage: None,
+        let sample = Sample {
             files: Some(files),
-        }));
+            ..Sample::default()
+        };
+        self.job(JobInput::Sampled(Box::new(sample)));
     }
 
     fn keep(&mut self, effects: Vec<Effect>) {
@@ -198,6 +199,7 @@ pub(super) fn roomy() -> NodeFacts {
         cores: 4,
         gpus: 0,
         proxy_left: None,
+        slot_left: None,
     }
 }
 

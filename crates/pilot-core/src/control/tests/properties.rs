@@ -210,13 +210,13 @@ impl Shell {
                 JobInput::PayloadStarted(plain(ErrorCode::PayloadExecutionFailure))
             }
             JobEffect::SignalPayload(signal) => return self.signal(ticket, signal, luck),
-            JobEffect::TakeSample(_) => JobInput::Sampled(Sample {
-                usage: None,
+            JobEffect::TakeSample(_) => JobInput::Sampled(Box::new(Sample {
                 files: Some(FilesSample {
                     free_space: ByteCount::from_gib(if is_bad { 0 } else { 100 }),
                     ..FilesSample::default()
                 }),
-            }),
+                ..Sample::default()
+            })),
             JobEffect::StageOut(plan) => {
                 let one = || {
                     if is_bad {
