@@ -5,15 +5,22 @@
 //! [`plan_payload`] turns profile and job into what is to be started. Nothing here reads a file,
 //! starts a program or knows an experiment by name.
 
+pub mod container;
+pub mod hook;
 pub mod limits;
+pub mod parameters;
 pub mod pattern;
 pub mod plan;
 pub mod profile;
+pub mod step;
 pub mod template;
 pub mod words;
 
+pub use container::{ContainerCall, ContainerError, ContainerPlan, ContainerProfile, NodeView};
+pub use hook::{HookAnswer, HookError, HookJob, HookPoint, HookProfile, HookRequest};
 pub use limits::Limits;
 pub use pattern::NamePattern;
-pub use plan::{PayloadPlan, PlanError, ScriptNeed, plan_payload};
-pub use profile::{HIDDEN_VARIABLES, Profile, ProfileError};
+pub use plan::{PayloadPlan, PlanError, ScriptNeed, plan_payload, plan_step};
+pub use profile::{CoreDumpPolicy, HIDDEN_VARIABLES, Profile, ProfileError};
+pub use step::StepKind;
 pub use template::Template;

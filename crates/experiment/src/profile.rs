@@ -2,15 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use ailurus_model::PandaId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Limits, NamePattern, Template};
+use crate::{
+    ContainerProfile, HookPoint, HookProfile, Limits, NamePattern, Template,
+    container::NO_CONTAINER,
+};
 
 /// Profiles that are part of the program, by name.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 7] = [
     ("generic", include_str!("../../../profiles/generic.toml")),
     ("spd", include_str!("../../../profiles/spd.toml")),
+    ("rubin", include_str!("../../../profiles/rubin.toml")),
+    ("sphenix", include_str!("../../../profiles/sphenix.toml")),
+    ("eic", include_str!("../../../profiles/eic.toml")),
+    ("darkside", include_str!("../../../profiles/darkside.toml")),
+    ("ska", include_str!("../../../profiles/ska.toml")),
 ];
+
+/// Container programs that every profile knows.
+const CONTAINERS: &str = include_str!("../../../profiles/containers.toml");
 
 /// Variables that payloads do not see unless their profile has a list of its own.
 pub const HIDDEN_VARIABLES: [&str; 8] = [
@@ -37,6 +49,21 @@ pub struct Profile {
     pub description: String,
     /// How the payload is started.
     pub payload: PayloadProfile,
+    /// Container programs by name, over those of `profiles/containers.toml`. Default: only those.
+    #[serde(default)]
+    pub containers: BTreeMap<String, ContainerProfile>,
+    /// Executables for what a file cannot say, by when they run. Default: none.
+    #[serde(default)]
+    pub hooks: BTreeMap<HookPoint, HookProfile>,
+    /// How a job's outputs are understood.
+    #[serde(default)]
+    pub outputs: OutputProfile,
+    /// Where the payload's output is shown while it runs.
+    #[serde(default)]
+    pub log_stream: LogStreamProfile,
+    /// What the server is told besides.
+    #[serde(default)]
+    pub reporting: ReportingProfile,
     /// Which files show that a payload makes progress.
     #[serde(default)]
     pub progress: ProgressProfile,
@@ -66,16 +93,47 @@ pub struct PayloadProfile {
     /// only the pilot needs. Default: [`HIDDEN_VARIABLES`].
     #[serde(default = "hidden_variables")]
     pub hidden_variables: Vec<NamePattern>,
-    /// Words put before the command of a job that names a container image. Default: none, and
-    /// such a job is refused.
+    /// Words before everything else, for example `["srun", "-n", "1"]`. Default: none.
     #[serde(default)]
-    pub container: Vec<Template>,
+    pub launcher: Vec<Template>,
+    /// The container program for jobs with an image, if the queue names none: a name in
+    /// `[containers]`, or `none` if images are of no concern to the pilot. Default `apptainer`.
+    #[serde(default = "default_container")]
+    pub container: String,
+    /// Whether `container` is used whatever the queue names. Default: no.
+    #[serde(default)]
+    pub container_is_fixed: bool,
+    /// Images by the platform (`cmtConfig`) or short name that stands for them. Default: none.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
+    /// Whether the container program takes every platform for an image. Default: no, and a
+    /// platform that is no image and not in `images` runs without a container.
+    #[serde(default)]
+    pub platforms_are_images: bool,
+    /// Whether a crash may leave a core file. Default: none is left. In debug mode one always may.
+    #[serde(default)]
+    pub core_dumps: CoreDumpPolicy,
     /// How a command is made from transformation and parameters: the first entry whose pattern
     /// matches is taken. At least one.
     pub commands: Vec<CommandProfile>,
     /// Where scripts may be fetched, besides the PanDA server. Default: none.
     #[serde(default)]
     pub script_urls: Vec<String>,
+}
+
+fn default_container() -> String {
+    "apptainer".to_owned()
+}
+
+/// Whether a crash may leave a core file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CoreDumpPolicy {
+    /// None is left.
+    #[default]
+    Forbidden,
+    /// As large as the node allows. It stays out of the log archive unless the profile lets it in.
+    Allowed,
 }
 
 fn hidden_variables() -> Vec<NamePattern> {
@@ -91,6 +149,20 @@ pub struct CommandProfile {
     /// The command's words. `{arguments}` alone stands for the words of the parameters,
     /// `{parameters}` for their whole text, `{script}` for the script's path.
     pub command: Vec<Template>,
+    /// Who starts the job's container. Default: the pilot.
+    #[serde(default)]
+    pub container: CommandContainer,
+}
+
+/// Who starts the container of a job that names an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommandContainer {
+    /// The pilot.
+    #[default]
+    ByPilot,
+    /// The command itself, as `runcontainer` does; it gets the image as `{image}`.
+    ByCommand,
 }
 
 impl CommandProfile {
@@ -98,6 +170,48 @@ impl CommandProfile {
     #[must_use]
     pub fn needs_script(&self) -> bool {
         self.command.iter().any(|word| word.mentions("script"))
+    }
+}
+
+/// How a job's outputs are understood.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputProfile {
+    /// An output whose name begins with this is a regular expression: it stands for all files in
+    /// the job's directory whose names have a match. Default: no output is.
+    pub pattern_prefix: String,
+}
+
+/// Where the payload's output is shown while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogStreamProfile {
+    /// `type;protocol://host:port`, as in `catchall`; used where neither option nor queue says.
+    /// Default: none.
+    pub destination: String,
+}
+
+/// What the server is told besides.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportingProfile {
+    /// The number behind this text in the pilot's id is replaced by that of the job, so that each
+    /// job of a pilot has an id of its own. Default: none is.
+    pub job_mark: String,
+}
+
+impl ReportingProfile {
+    /// Returns the pilot's id as it is reported for a job.
+    #[must_use]
+    pub fn pilot_id(&self, pilot_id: &str, panda_id: PandaId) -> String {
+        let mark = &self.job_mark;
+        match pilot_id.split_once(mark.as_str()) {
+            Some((before, after)) if !mark.is_empty() => {
+                let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+                format!("{before}{mark}{panda_id}{rest}")
+            }
+            Some(_) | None => pilot_id.to_owned(),
+        }
     }
 }
 
@@ -162,10 +276,10 @@ impl Profile {
     ///
     /// [`ProfileError`] naming file, key, value and what is allowed.
     pub fn from_toml(file: &str, text: &str) -> Result<Self, ProfileError> {
-        let profile: Self = toml::from_str(text).map_err(|source| ProfileError::Text {
-            file: file.to_owned(),
-            source: Box::new(source),
-        })?;
+        let mut profile: Self = read(file, text)?;
+        for (name, container) in read::<Containers>("containers", CONTAINERS)?.containers {
+            profile.containers.entry(name).or_insert(container);
+        }
         profile.check(file)?;
         Ok(profile)
     }
@@ -198,6 +312,13 @@ impl Profile {
             .find(|command| command.transformation.matches(name))
     }
 
+    /// Finds a container program by the name that queue data or profile give it.
+    #[must_use]
+    pub fn container(&self, name: &str) -> Option<&ContainerProfile> {
+        let by_program = || self.containers.values().find(|it| it.is_called(name));
+        self.containers.get(name).or_else(by_program)
+    }
+
     fn check(&self, file: &str) -> Result<(), ProfileError> {
         let bad = |key: &str, value: String, allowed: &str| {
             Err(ProfileError::Value {
@@ -214,13 +335,26 @@ impl Profile {
             let value = format!("empty for `{}`", entry.transformation);
             return bad("payload.commands.command", value, "at least one word");
         }
-        let has_image = |words: &[Template]| words.iter().any(|word| word.mentions("image"));
-        if !self.payload.container.is_empty() && !has_image(&self.payload.container) {
-            let value = "without `{image}`".into();
+        let container = &self.payload.container;
+        if container != NO_CONTAINER && self.container(container).is_none() {
+            let value = format!("`{container}`");
             return bad(
                 "payload.container",
                 value,
-                "words with `{image}` among them",
+                "`none` or a name in `[containers]`",
+            );
+        }
+        for (name, container) in &self.containers {
+            if let Some((key, allowed)) = container.fault() {
+                let value = "another".into();
+                return bad(&format!("containers.{name}.{key}"), value, allowed);
+            }
+        }
+        if let Some((point, _)) = self.hooks.iter().find(|(_, it)| it.command.is_empty()) {
+            return bad(
+                &format!("hooks.{point}.command"),
+                "empty".into(),
+                "at least one word",
             );
         }
         for (key, period) in self.limits.periods() {
@@ -230,6 +364,20 @@ impl Profile {
         }
         Ok(())
     }
+}
+
+/// The file of container programs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Containers {
+    containers: BTreeMap<String, ContainerProfile>,
+}
+
+fn read<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, ProfileError> {
+    toml::from_str(text).map_err(|source| ProfileError::Text {
+        file: file.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 /// Returns what stands behind the last slash, without a URL's query.
@@ -285,7 +433,7 @@ mod tests {
         let error = Profile::built_in("atlas")
             .expect_err("not built in")
             .to_string();
-        assert!(error.contains("`generic`, `spd`"), "{error}");
+        assert!(error.contains("`generic`, `spd`, `rubin`"), "{error}");
     }
 
     #[test]
@@ -321,6 +469,44 @@ mod tests {
         assert_eq!(
             error,
             "profile `x.toml`: `limits.sample` is `0ns`, but must be at least `10ms`"
+        );
+    }
+
+    #[test]
+    fn a_container_program_that_nobody_knows_is_refused() {
+        let text = SMALL.replace("[payload]\n", "[payload]\ncontainer = \"shifter\"\n");
+        let error = Profile::from_toml("x.toml", &text)
+            .expect_err("unknown")
+            .to_string();
+        assert!(
+            error.contains("`payload.container` is `shifter`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_profiles_own_container_program_stands_before_the_common_one() {
+        let own = "[containers.podman]\nprograms = [\"crun\"]\narguments = [\"{image}\"]\n";
+        let profile = Profile::from_toml("x.toml", &format!("{SMALL}\n{own}")).expect("valid");
+        let programs = |name: &str| profile.container(name).map(|it| it.programs[0].clone());
+        assert_eq!(programs("podman").as_deref(), Some("crun"));
+        assert_eq!(programs("singularity").as_deref(), Some("apptainer"));
+        assert_eq!(programs("shifter"), None);
+    }
+
+    #[test]
+    fn the_number_behind_the_mark_becomes_that_of_the_job() {
+        let rubin = Profile::built_in("rubin").expect("built in").reporting;
+        let id = |text: &str| rubin.pilot_id(text, PandaId::new(42));
+        assert_eq!(
+            id("https://x/PandaJob_0/log|SLURM|PR|1"),
+            "https://x/PandaJob_42/log|SLURM|PR|1"
+        );
+        assert_eq!(id("https://x/log|SLURM"), "https://x/log|SLURM");
+        let generic = Profile::built_in("generic").expect("built in").reporting;
+        assert_eq!(
+            generic.pilot_id("PandaJob_7", PandaId::new(42)),
+            "PandaJob_7"
         );
     }
 

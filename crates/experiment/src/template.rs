@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// The placeholders that templates may have, without their braces.
-pub const PLACEHOLDERS: [&str; 9] = [
+pub const PLACEHOLDERS: [&str; 15] = [
     "script",
     "parameters",
     "arguments",
@@ -15,6 +15,12 @@ pub const PLACEHOLDERS: [&str; 9] = [
     "task_id",
     "attempt",
     "queue",
+    "directory",
+    "options",
+    "if_present",
+    "variables",
+    "name",
+    "path",
 ];
 
 /// Text with placeholders such as `{cores}`; `{{` and `}}` stand for single braces.
