@@ -252,7 +252,7 @@ fn bare_plan(
     let core_dumps = if job.options.is_debug {
         CoreDumpPolicy::Allowed
     } else {
-        profile.payload.core_dumps
+        CoreDumpPolicy::Limited
     };
     PayloadPlan {
         step,

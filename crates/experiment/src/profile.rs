@@ -110,9 +110,6 @@ pub struct PayloadProfile {
     /// platform that is no image and not in `images` runs without a container.
     #[serde(default)]
     pub platforms_are_images: bool,
-    /// Whether a crash may leave a core file. Default: none is left. In debug mode one always may.
-    #[serde(default)]
-    pub core_dumps: CoreDumpPolicy,
     /// How a command is made from transformation and parameters: the first entry whose pattern
     /// matches is taken. At least one.
     pub commands: Vec<CommandProfile>,
@@ -126,13 +123,12 @@ fn default_container() -> String {
 }
 
 /// Whether a crash may leave a core file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CoreDumpPolicy {
-    /// None is left.
+    /// As large as `limits.core_file`, which may be zero.
     #[default]
-    Forbidden,
-    /// As large as the node allows. It stays out of the log archive unless the profile lets it in.
+    Limited,
+    /// As large as the node allows: the job is in debug mode.
     Allowed,
 }
 

@@ -3,10 +3,12 @@
 //! It plans; an adapter moves. What can be reached today is storage that the node mounts
 //! (`file://`), or directories that the pilot was given.
 
+pub mod patterns;
 pub mod place;
 pub mod stage_in;
 pub mod stage_out;
 
+pub use patterns::expand_outputs;
 pub use stage_in::{StageInFile, StageInPlan, plan_stage_in};
 pub use stage_out::{
     Beginning, LogPlan, StageOutFile, StageOutPlan, StoredFile, plan_log, plan_stage_out,

@@ -65,8 +65,9 @@ pub enum JobEffect {
     StageIn(StageInPlan),
     /// Get the script: `ScriptReady`.
     FetchScript(ScriptPlan),
-    /// Start the payload: `PayloadStarted`, and later `PayloadEnded`.
-    StartPayload(PayloadPlan, Allotment),
+    /// Start the payload, or a step before or after it: `PayloadStarted`, and later
+    /// `PayloadEnded`.
+    StartPayload(Box<PayloadPlan>, Allotment),
     /// Send a signal to all of the payload's processes; nothing comes back.
     SignalPayload(PayloadSignal),
     /// Take a sample: `Sampled`.

@@ -153,6 +153,12 @@ pub struct PayloadEnd {
     pub job_report: Option<String>,
     /// The text of `payload_error_report.json`, if the payload wrote one.
     pub error_report: Option<String>,
+    /// What failed around it: its set-up, its container, or a hook that judged it.
+    pub problem: Option<Problem>,
+    /// Events that a hook counted.
+    pub n_events: Option<u64>,
+    /// Names of the files in the job's directory, if the plan asked for them.
+    pub files: Vec<String>,
 }
 
 /// Why an update got no answer.

@@ -3,3 +3,4 @@
 pub mod ending;
 pub mod report;
 pub mod script;
+pub mod steps;

@@ -7,6 +7,7 @@ use clap::Parser as _;
 
 mod args;
 mod credentials;
+mod container;
 mod data;
 mod environment;
 mod journal;

@@ -120,6 +120,9 @@ impl Payload {
             free_space: None,
             job_report: None,
             error_report: None,
+            problem: None,
+            n_events: None,
+            files: vec![],
         }
     }
 }

@@ -298,7 +298,7 @@ fn a_launcher_and_a_core_file_are_matters_of_the_profile() {
     let mut job = job("run.sh", "");
     let plan = plan_payload(&profile, &job, &queue()).expect("plan");
     assert_eq!(plan.launcher, ["srun", "-c4"]);
-    assert_eq!(plan.core_dumps, CoreDumpPolicy::Forbidden);
+    assert_eq!(plan.core_dumps, CoreDumpPolicy::Limited);
     job.options.is_debug = true;
     let plan = plan_payload(&profile, &job, &queue()).expect("plan");
     assert_eq!(plan.core_dumps, CoreDumpPolicy::Allowed);

@@ -10,7 +10,7 @@ use ailurus_model::{
     Command, ErrorCode, Job, JobStatus, JobUpdate, Moment, UpdateAnswer, update::PilotTiming,
 };
 
-use fetching::Fetch;
+use fetching::Scripts;
 
 use super::{
     phase::PhaseName,
@@ -25,12 +25,18 @@ use crate::{
     effect::KeepReason,
     input::{PayloadEnd, Site, UpdateFailure, UpdateNr},
     monitoring::JobLimits,
-    payload::ending::{EndReason, Step},
+    payload::{
+        ending::{EndReason, Step},
+        steps::Steps,
+    },
     recovery::{
         fault::is_fault_of_node,
         journal::{JobDirectory, Stage},
     },
-    resource::{life_limit, slots::Need},
+    resource::{
+        life_limit,
+        slots::{Allotment, Need},
+    },
 };
 
 /// One step: its time, chance, and what is to be done.
@@ -77,6 +83,8 @@ pub(crate) struct JobLife {
     ready_since: Option<Moment>,
     /// How long it had to wait for its part of the node, which does not count against its time.
     waited: Duration,
+    /// The parts of its work and its part of the node, from the start of the first one.
+    steps: Option<Box<(Steps, Allotment)>>,
 }
 
 #[derive(Debug)]
@@ -89,7 +97,7 @@ enum Phase {
     StagingIn {
         since: Moment,
         inputs: Wait,
-        script: Fetch,
+        script: Scripts,
     },
     Starting {
         since: Moment,
@@ -200,6 +208,7 @@ impl JobLife {
             standing: Standing::Current,
             ready_since: None,
             waited: Duration::ZERO,
+            steps: None,
         };
         life.open_journal(turn);
         life.tell(turn, JobStatus::Starting);
@@ -242,12 +251,8 @@ impl JobLife {
     /// Says whether all is there that the payload needs.
     pub(crate) fn is_ready_to_start(&self) -> bool {
         matches!(
-            self.phase,
-            Phase::StagingIn {
-                inputs: Wait::Done,
-                script: Fetch::Done,
-                ..
-            }
+            &self.phase,
+            Phase::StagingIn { inputs: Wait::Done, script, .. } if script.are_there()
         )
     }
 

@@ -79,7 +79,10 @@ pub(crate) fn state_update(desk: &Desk, record: &Record, status: JobStatus) -> J
         site: site.queue.resource.clone(),
         node: identity.node.clone(),
         scheduler_id: identity.scheduler_id.clone(),
-        pilot_id: identity.pilot_id.clone(),
+        pilot_id: config
+            .profile
+            .reporting
+            .pilot_id(&identity.pilot_id, job.panda_id),
         batch_id: identity.batch_id.clone(),
         harvester_id: identity.harvester_id.clone(),
         start_time: Some(record.began),
@@ -143,7 +146,10 @@ pub(crate) fn refusal_update(
         site: site.queue.resource.clone(),
         node: identity.node.clone(),
         scheduler_id: identity.scheduler_id.clone(),
-        pilot_id: identity.pilot_id.clone(),
+        pilot_id: config
+            .profile
+            .reporting
+            .pilot_id(&identity.pilot_id, panda_id),
         batch_id: identity.batch_id.clone(),
         harvester_id: identity.harvester_id.clone(),
         start_time: time,

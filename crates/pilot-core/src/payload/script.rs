@@ -1,8 +1,9 @@
 //! Where a job's script comes from: a URL that is allowed, a path, or the job's own directory.
 
 use ailurus_experiment::{
-    Profile, ScriptNeed,
+    Profile, ScriptNeed, StepKind,
     plan::{PlanError, script_need},
+    step::{step_of, step_script},
 };
 use ailurus_model::{ErrorCode, Job};
 
@@ -34,6 +35,26 @@ pub enum ScriptPlan {
     },
 }
 
+/// Plans how the scripts of a job and its steps are had. `allowed` are base URLs.
+///
+/// # Errors
+///
+/// As [`plan_script`].
+pub fn plan_scripts(
+    profile: &Profile,
+    job: &Job,
+    allowed: &[String],
+) -> Result<Vec<ScriptPlan>, Problem> {
+    let mut plans = vec![plan_script(profile, job, allowed)?];
+    let steps = StepKind::EXTRA
+        .into_iter()
+        .filter_map(|kind| step_of(job, kind));
+    for (url, name) in steps.filter_map(step_script) {
+        plans.push(plan_download(url, name, allowed)?);
+    }
+    Ok(plans)
+}
+
 /// Plans how a job's script is had. `allowed` are base URLs.
 ///
 /// # Errors
@@ -63,23 +84,26 @@ pub fn plan_script(
         });
     }
     if transformation.contains("://") {
-        return if allowed.iter().any(|base| is_below(transformation, base)) {
-            Ok(ScriptPlan::Download {
-                url: transformation.to_owned(),
-                name,
-            })
-        } else {
-            let detail = format!(
-                "`{transformation}` is below none of the allowed URLs: {}",
-                allowed.join(", ")
-            );
-            Err(Problem::new(ErrorCode::TrfDownloadFailure, detail))
-        };
+        return plan_download(transformation, &name, allowed);
     }
     if job.inputs.iter().any(|input| input.lfn.as_str() == name) {
         return Ok(ScriptPlan::Input { name });
     }
     let detail = format!("`{transformation}` is no URL, no absolute path and no input of the job");
+    Err(Problem::new(ErrorCode::TrfDownloadFailure, detail))
+}
+
+fn plan_download(url: &str, name: &str, allowed: &[String]) -> Result<ScriptPlan, Problem> {
+    if allowed.iter().any(|base| is_below(url, base)) {
+        return Ok(ScriptPlan::Download {
+            url: url.to_owned(),
+            name: name.to_owned(),
+        });
+    }
+    let detail = format!(
+        "`{url}` is below none of the allowed URLs: {}",
+        allowed.join(", ")
+    );
     Err(Problem::new(ErrorCode::TrfDownloadFailure, detail))
 }
 
@@ -89,7 +113,7 @@ pub fn plan_problem(error: &PlanError) -> Problem {
     let code = match error {
         PlanError::NoScriptName { .. } => ErrorCode::TrfDownloadFailure,
         PlanError::NoCommand { .. } => ErrorCode::TransformNotFound,
-        PlanError::Parameters { .. } => ErrorCode::UnknownPayloadFailure,
+        PlanError::Parameters { .. } | PlanError::Words { .. } => ErrorCode::UnknownPayloadFailure,
         PlanError::NoContainer { .. } => ErrorCode::QueueNotSetupForContainers,
         PlanError::ImageIsOption { .. } => ErrorCode::ImageNotFound,
     };
@@ -177,6 +201,31 @@ mod tests {
             })
         );
         assert!(refused("nowhere.sh"));
+    }
+
+    #[test]
+    fn scripts_of_steps_are_fetched_from_the_same_places() {
+        let profile = Profile::built_in("spd").expect("built in");
+        let allowed = ["https://trf.example.org/user/".to_owned()];
+        let mut job = job(1);
+        job.transformation = "spdroot.py".into();
+        let step = |command: &str| {
+            Some(ailurus_model::JobStep {
+                command: command.into(),
+                args: String::new(),
+            })
+        };
+        job.options.preprocess = step("https://trf.example.org/user/pre.sh");
+        job.options.postprocess = step("./post.sh");
+        let plans = plan_scripts(&profile, &job, &allowed).expect("allowed");
+        let download = ScriptPlan::Download {
+            url: "https://trf.example.org/user/pre.sh".into(),
+            name: "pre.sh".into(),
+        };
+        assert_eq!(plans, [ScriptPlan::None, download]);
+        job.options.coprocess = step("https://evil.example.org/co.sh");
+        let problem = plan_scripts(&profile, &job, &allowed).expect_err("elsewhere");
+        assert_eq!(problem.code, ErrorCode::TrfDownloadFailure);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use ailurus_process::Signal;
 use super::{JobTools, Message, Shell, activity::spawn, lock, missed_end};
 use crate::{
     data::JobPlace,
-    payload::{start_payload, wait_for},
+    payload::{end_beside, file_names, start_beside, start_payload, wait_for},
     timing::Mark,
     watch::Watch,
     work_dir,
@@ -100,14 +100,16 @@ impl Shell {
     }
 
     /// One thread starts the payload and waits for it.
-    fn start_payload(&self, ticket: JobTicket, plan: PayloadPlan, allotment: &Allotment) {
+    fn start_payload(&self, ticket: JobTicket, plan: Box<PayloadPlan>, allotment: &Allotment) {
         let Some(job) = self.jobs.get(&ticket) else {
             return;
         };
         tracing::debug!("job {} gets {allotment:?}", job.panda_id);
         let dir = job.place.dir.clone();
         let (starter, allotment) = (self.starter.clone(), allotment.clone());
-        let known_errors = self.settings.core.profile.error_catalogue.clone();
+        let profile = &self.settings.core.profile;
+        let known_errors = profile.error_catalogue.clone();
+        let has_patterns = !profile.outputs.pattern_prefix.is_empty();
         spawn(
             &self.sender,
             "payload",
@@ -127,7 +129,14 @@ impl Shell {
                     );
                     let started = of_job(ticket, JobInput::PayloadStarted(Ok(())));
                     tell(sender, Message::Input(started));
-                    let end = wait_for(payload, &dir, &known_errors);
+                    let beside = start_beside(&starter, &plan, &dir, &allotment);
+                    let mut end = wait_for(payload, (&plan, &dir), &known_errors);
+                    if let Some(beside) = beside {
+                        end_beside(beside);
+                    }
+                    if has_patterns {
+                        end.files = file_names(&dir);
+                    }
                     of_job(ticket, JobInput::PayloadEnded(Box::new(end)))
                 }
             },

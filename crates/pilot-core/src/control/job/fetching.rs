@@ -10,9 +10,74 @@ use crate::{
 /// minutes and the time of the tries themselves.
 const SCRIPT_TRIES_MAX: u32 = 8;
 
+/// The scripts of a job, fetched one after another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scripts {
+    now: Fetch,
+    /// Those that follow, the next one last.
+    rest: Vec<ScriptPlan>,
+}
+
+impl Scripts {
+    /// Begins.
+    pub(super) fn begin(mut plans: Vec<ScriptPlan>, out: &mut Vec<JobEffect>) -> Self {
+        plans.reverse();
+        let mut scripts = Self {
+            now: Fetch::Done,
+            rest: plans,
+        };
+        scripts.go_on(out);
+        scripts
+    }
+
+    /// Says whether all of them are there.
+    pub(super) const fn are_there(&self) -> bool {
+        matches!(self.now, Fetch::Done) && self.rest.is_empty()
+    }
+
+    /// Goes on once the inputs are there.
+    pub(super) fn on_inputs(&mut self, out: &mut Vec<JobEffect>) {
+        self.now.on_inputs(out);
+    }
+
+    /// Takes what a try came to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fetch::on_result`].
+    pub(super) fn on_result(
+        &mut self,
+        turn: (Moment, &mut Random, &mut Vec<JobEffect>),
+        result: Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let (now, random, out) = turn;
+        self.now.on_result(now, result, random)?;
+        self.go_on(out);
+        Ok(())
+    }
+
+    /// Tries again, if that is due.
+    pub(super) fn on_timeout(&mut self, now: Moment, out: &mut Vec<JobEffect>) {
+        self.now.on_timeout(now, out);
+    }
+
+    /// When `on_timeout` is due.
+    pub(super) const fn next_deadline(&self) -> Option<Moment> {
+        self.now.next_deadline()
+    }
+
+    fn go_on(&mut self, out: &mut Vec<JobEffect>) {
+        while self.now == Fetch::Done
+            && let Some(next) = self.rest.pop()
+        {
+            self.now = Fetch::begin(next, out);
+        }
+    }
+}
+
 /// Where a script is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fetch {
+enum Fetch {
     /// It is one of the inputs, so it is looked for once these are there.
     AfterInputs(ScriptPlan),
     /// It is being fetched.
@@ -29,7 +94,7 @@ pub(super) enum Fetch {
 
 impl Fetch {
     /// Begins.
-    pub(super) fn begin(plan: ScriptPlan, out: &mut Vec<JobEffect>) -> Self {
+    fn begin(plan: ScriptPlan, out: &mut Vec<JobEffect>) -> Self {
         match plan {
             ScriptPlan::None => Self::Done,
             ScriptPlan::Input { .. } => Self::AfterInputs(plan),
@@ -38,7 +103,7 @@ impl Fetch {
     }
 
     /// Goes on once the inputs are there.
-    pub(super) fn on_inputs(&mut self, out: &mut Vec<JobEffect>) {
+    fn on_inputs(&mut self, out: &mut Vec<JobEffect>) {
         if let Self::AfterInputs(plan) = self {
             *self = Self::send(plan.clone(), 0, out);
         }
@@ -49,7 +114,7 @@ impl Fetch {
     /// # Errors
     ///
     /// The problem of the try, if another one could not help or there were enough.
-    pub(super) fn on_result(
+    fn on_result(
         &mut self,
         now: Moment,
         result: Result<(), Problem>,
@@ -75,7 +140,7 @@ impl Fetch {
     }
 
     /// Tries again, if that is due.
-    pub(super) fn on_timeout(&mut self, now: Moment, out: &mut Vec<JobEffect>) {
+    fn on_timeout(&mut self, now: Moment, out: &mut Vec<JobEffect>) {
         if let Self::Pausing {
             plan,
             failures,
@@ -88,7 +153,7 @@ impl Fetch {
     }
 
     /// When `on_timeout` is due.
-    pub(super) const fn next_deadline(&self) -> Option<Moment> {
+    const fn next_deadline(&self) -> Option<Moment> {
         match self {
             Self::Pausing { until, .. } => Some(*until),
             Self::AfterInputs(_) | Self::UnderWay { .. } | Self::Done => None,

@@ -46,6 +46,7 @@ impl JobLife {
             standing: Standing::Current,
             ready_since: None,
             waited: Duration::ZERO,
+            steps: None,
         };
         life.take_up(turn, stage, give_up_at);
         life

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use ailurus_experiment::plan_payload;
 use ailurus_model::{ByteCount, ErrorCode, JobStatus, JobUpdate};
 
-use super::{JobDirectory, JobLife, Phase, Standing, Turn, Wait, fetching::Fetch};
+use super::{JobDirectory, JobLife, Phase, Standing, Turn, Wait, fetching::Scripts};
 use crate::{
     JobEffect, Problem,
     config::Cleanup,
@@ -14,15 +13,17 @@ use crate::{
         update::{Desk, final_update, wall_clock},
     },
     data::{
-        LogPlan, StageInPlan, StageOutPlan, StoredFile, plan_log, plan_stage_in, plan_stage_out,
+        LogPlan, StageInPlan, StageOutPlan, StoredFile, expand_outputs, plan_log, plan_stage_in,
+        plan_stage_out,
     },
     effect::KeepReason,
     input::PayloadEnd,
     monitoring::Sample,
     payload::{
-        ending::EndReason,
+        ending::{EndReason, PayloadSignal},
         report::PayloadReport,
-        script::{ScriptPlan, plan_problem, plan_script},
+        script::{ScriptPlan, plan_problem, plan_scripts},
+        steps::{EndedBy, Next, Outputs, Steps, WorkEnd},
     },
     recovery::{PayloadExit, Verdict, judge},
     resource::{hard_limits::HardLimits, slots::Allotment},
@@ -52,16 +53,16 @@ impl JobLife {
             &config.profile.payload.script_urls,
         ]
         .concat();
-        let plans = plan_script(&config.profile, job, &allowed)
-            .and_then(|script| Ok((script, plan_stage_in(job, site, config)?)));
+        let plans = plan_scripts(&config.profile, job, &allowed)
+            .and_then(|scripts| Ok((scripts, plan_stage_in(job, site, config)?)));
         match plans {
             Err(problem) => self.fail(turn, problem),
-            Ok((script, stage_in)) => self.stage_in(turn, script, stage_in),
+            Ok((scripts, stage_in)) => self.stage_in(turn, scripts, stage_in),
         }
     }
 
     /// Fetches inputs and script at the same time.
-    fn stage_in(&mut self, turn: &mut Turn<'_>, plan: ScriptPlan, stage_in: StageInPlan) {
+    fn stage_in(&mut self, turn: &mut Turn<'_>, plans: Vec<ScriptPlan>, stage_in: StageInPlan) {
         let mut first_steps = Vec::new();
         let inputs = if stage_in.files.is_empty() {
             Wait::Done
@@ -69,7 +70,7 @@ impl JobLife {
             first_steps.push(JobEffect::StageIn(stage_in));
             Wait::UnderWay
         };
-        let script = Fetch::begin(plan, &mut first_steps);
+        let script = Scripts::begin(plans, &mut first_steps);
         let since = turn.now;
         let phase = Phase::StagingIn {
             since,
@@ -106,7 +107,7 @@ impl JobLife {
         if let Err(problem) = &result {
             turn.notes.push(format!("no script yet: {problem}"));
         }
-        match script.on_result(turn.now, result, turn.random) {
+        match script.on_result((turn.now, turn.random, &mut turn.out), result) {
             Ok(()) => self.note_if_ready(turn),
             Err(problem) => {
                 turn.out.push(JobEffect::StopTransfers);
@@ -122,20 +123,19 @@ impl JobLife {
         }
     }
 
-    /// Starts the payload with its part of the node.
+    /// Starts the first part of the job's work with its part of the node.
     pub(crate) fn start(&mut self, turn: &mut Turn<'_>, allotment: Allotment) {
         if !self.is_ready_to_start() {
             return;
         }
         self.waited = turn.now.since(self.ready_since.unwrap_or(turn.now));
-        let Desk { job, config, .. } = &self.desk;
-        match plan_payload(&config.profile, job, config.queue.as_str()) {
+        let Desk { job, config, site } = &self.desk;
+        match Steps::plan(&config.profile, job, &site.queue) {
             Err(error) => self.fail(turn, plan_problem(&error)),
-            Ok(mut plan) => {
+            Ok(mut steps) => {
                 if !allotment.gpus.is_empty() {
                     let gpus: Vec<String> = allotment.gpus.iter().map(u32::to_string).collect();
-                    plan.environment
-                        .insert(VISIBLE_GPUS.to_owned(), gpus.join(","));
+                    steps.set_variable(VISIBLE_GPUS, &gpus.join(","));
                 }
                 let phase = Phase::Starting {
                     since: turn.now,
@@ -147,7 +147,9 @@ impl JobLife {
                     hard_limits: HardLimits::of(&self.limits, limits),
                     ..allotment
                 };
-                turn.out.push(JobEffect::StartPayload(plan, allotment));
+                let first = JobEffect::StartPayload(steps.begin(), allotment.clone());
+                turn.out.push(first);
+                self.steps = Some(Box::new((steps, allotment)));
             }
         }
     }
@@ -156,7 +158,7 @@ impl JobLife {
 
     pub(super) fn on_payload_started(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
         let Phase::Starting { since, ending } = &mut self.phase else {
-            return;
+            return self.on_next_part_started(turn, result);
         };
         let reason = ending.take();
         self.record.timing.setup = turn.now.since(*since);
@@ -174,6 +176,28 @@ impl JobLife {
         match reason {
             Some(reason) => self.end(turn, reason),
             None => self.tell(turn, JobStatus::Running),
+        }
+    }
+
+    /// A further part of the job's work runs, or cannot.
+    fn on_next_part_started(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
+        let Phase::Running(running) = &mut self.phase else {
+            return;
+        };
+        match result {
+            // The signal that began the ending may have come before there was anything to end.
+            Ok(()) if running.is_ending() => {
+                turn.out
+                    .push(JobEffect::SignalPayload(PayloadSignal::Terminate));
+            }
+            Ok(()) => {}
+            Err(problem) => {
+                let end = PayloadEnd {
+                    problem: Some(problem),
+                    ..PayloadEnd::default()
+                };
+                self.on_payload_ended(turn, end);
+            }
         }
     }
 
@@ -204,23 +228,59 @@ impl JobLife {
             return;
         };
         self.record.timing.payload = turn.now.since(running.started());
+        let is_ended_by_pilot = running.is_ending() || end.problem.is_some();
+        let by = if is_ended_by_pilot {
+            EndedBy::Pilot
+        } else {
+            EndedBy::Itself
+        };
+        let work = match self.steps.as_deref_mut() {
+            Some((steps, allotment)) => match steps.on_end(end, by) {
+                Next::Start(plan) => {
+                    let next = JobEffect::StartPayload(plan, allotment.clone());
+                    turn.out.push(next);
+                    return;
+                }
+                Next::Over(work) => *work,
+            },
+            None => WorkEnd {
+                end,
+                ..WorkEnd::default()
+            },
+        };
+        self.on_work_ended(turn, work);
+    }
+
+    fn on_work_ended(&mut self, turn: &mut Turn<'_>, work: WorkEnd) {
+        let Phase::Running(running) = &self.phase else {
+            return;
+        };
+        let WorkEnd {
+            end,
+            problem,
+            outputs,
+        } = work;
         if let Some(cpu) = end.cpu {
             self.record.meter.set_cpu(cpu);
         }
         let reason = running.end_reason().cloned();
         let reason = reason.or_else(|| self.shortage(&end));
         let report = PayloadReport::read(end.job_report.as_deref(), end.error_report.as_deref());
-        let verdict = judge(
+        let mut verdict = judge(
             end.exit,
             reason.as_ref(),
             &end.symptoms,
             &end.last_words,
             &report,
         );
-        self.record.n_events = report.n_events;
+        let ended_by_pilot = reason.as_ref().and_then(EndReason::problem).is_some();
+        if !ended_by_pilot && let Some(problem) = problem.or(end.problem) {
+            verdict.problem = Some(problem);
+        }
+        self.record.n_events = report.n_events.or(end.n_events);
         self.record.metadata = end.job_report;
         match self.standing {
-            Standing::Current => self.conclude(turn, verdict, &report),
+            Standing::Current => self.conclude(turn, verdict, &report, (outputs, &end.files)),
             Standing::Superseded => self.clean_up(turn),
         }
     }
@@ -246,11 +306,25 @@ impl JobLife {
             .map(EndReason::Limit)
     }
 
-    fn conclude(&mut self, turn: &mut Turn<'_>, verdict: Verdict, report: &PayloadReport) {
+    fn conclude(
+        &mut self,
+        turn: &mut Turn<'_>,
+        verdict: Verdict,
+        report: &PayloadReport,
+        (outputs, files): (Outputs, &[String]),
+    ) {
         self.record.payload_exit_code = Some(verdict.exit_code);
         self.record.payload_error = verdict.payload_error;
         if let Some(problem) = verdict.problem {
             return self.fail(turn, problem);
+        }
+        if outputs == Outputs::None {
+            self.desk.job.outputs.clear();
+        }
+        let prefix = &self.desk.config.profile.outputs.pattern_prefix;
+        match expand_outputs(&self.desk.job.outputs, prefix, files) {
+            Err(problem) => return self.fail(turn, problem),
+            Ok(outputs) => self.desk.job.outputs = outputs,
         }
         let Desk { job, config, site } = &self.desk;
         match plan_stage_out(job, site, config, &report.guids, turn.random) {
