@@ -104,8 +104,10 @@ impl Lives {
         let names = job["outFiles"].as_str().unwrap_or_default().split(',');
         let life = Life {
             attempt_nr: whole(&job["attemptNr"]).unwrap_or(0),
+            // What pilots pass over: see the reference on lists of files.
             files: names
-                .filter(|name| !name.is_empty())
+                .map(str::trim)
+                .filter(|name| !name.is_empty() && *name != "NULL")
                 .map(str::to_owned)
                 .collect(),
             ..Life::default()
