@@ -1,5 +1,8 @@
 //! From arguments and environment to what the pilot is told: read once, checked once.
 
+mod config_file;
+mod places;
+
 use std::{
     fs, io,
     num::NonZeroU32,
@@ -21,7 +24,10 @@ use crate::{
     environment::Environment,
     server::{JobOverrides, NodeReport, TokenRenewal},
     server_url::server_address,
+    site::SitePlaces,
 };
+use config_file::{ConfigFile, ConfigFileError};
+use places::site_places;
 
 /// CA certificates of grid sites.
 const GRID_CA_DIRECTORY: &str = "/etc/grid-security/certificates";
@@ -37,10 +43,8 @@ pub(crate) struct Settings {
     /// Scheme, host and port of the PanDA server.
     pub(crate) server: String,
     pub(crate) server_use: ServerUse,
-    /// URL or path, with the queue's name filled in.
-    pub(crate) queue_data: String,
-    /// URL or path.
-    pub(crate) storage_data: String,
+    /// Where queue and storage data are looked for.
+    pub(crate) places: SitePlaces,
     /// Where the pilot was started.
     pub(crate) launch_dir: PathBuf,
     /// Below which it makes its own directory; none to work where it was started.
@@ -107,6 +111,9 @@ pub(crate) enum SettingsError {
         #[source]
         source: io::Error,
     },
+    /// Pilot 3's configuration file cannot be used.
+    #[error(transparent)]
+    File(#[from] ConfigFileError),
     /// The kernel gives no random bytes, or there is no current directory.
     #[error("the node gives no {what}")]
     Node {
@@ -121,6 +128,7 @@ impl SettingsError {
     pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Profile { .. } | Self::ProfileFile { .. } => "bad-profile",
+            Self::File(_) => "bad-configuration",
             Self::Node { .. } => "bad-node",
         }
     }
@@ -131,11 +139,12 @@ impl Settings {
         let environment = Environment::read();
         let node = |what| move |source| SettingsError::Node { what, source };
         let launch_dir = std::env::current_dir().map_err(node("current directory"))?;
-        let server = server_address(&args.server.url, args.server.port);
+        let file = ConfigFile::read(&environment)?;
+        let server = server_address(server_url(args, &file), args.server.port);
         let facts = node_facts();
         let client = client_config(args, &environment, &server);
         Ok(Self {
-            core: core_config(args, &environment, (&facts, begin), &server)?,
+            core: core_config(args, (&environment, &file), (&facts, begin), &server)?,
             log: LogSettings {
                 detail: if args.directories.debug {
                     Detail::Debug
@@ -154,17 +163,7 @@ impl Settings {
             } else {
                 ServerUse::Updates
             },
-            queue_data: place_of(
-                args.server.queuedata_url.as_deref().unwrap_or_default(),
-                &format!("{server}/cache/schedconfig/{{pandaqueue}}.all.json"),
-                &launch_dir,
-            )
-            .replace("{pandaqueue}", &args.jobs.queue),
-            storage_data: place_of(
-                args.server.storagedata_url.as_deref().unwrap_or_default(),
-                &format!("{server}/cache/ddmendpoints.json"),
-                &launch_dir,
-            ),
+            places: site_places(args, (&environment, &file), &server, &launch_dir),
             server,
             base_dir: args
                 .directories
@@ -197,17 +196,6 @@ impl Settings {
     }
 }
 
-/// Returns the URL or path that was given, paths as seen from where the pilot was started.
-fn place_of(given: &str, default: &str, launch_dir: &Path) -> String {
-    if given.is_empty() {
-        default.to_owned()
-    } else if given.contains("://") {
-        given.to_owned()
-    } else {
-        launch_dir.join(given).display().to_string()
-    }
-}
-
 /// Makes a path independent of the directory that the pilot goes to later.
 fn fixed(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
@@ -215,11 +203,12 @@ fn fixed(path: PathBuf) -> PathBuf {
 
 fn core_config(
     args: &Args,
-    environment: &Environment,
+    (environment, file): (&Environment, &ConfigFile),
     (facts, begin): (&NodeFacts, Instant),
     server: &str,
 ) -> Result<PilotConfig, SettingsError> {
     let mut profile = load_profile(&args.jobs.pilot_user, &args.own.profile_path)?;
+    file.apply(&mut profile.limits)?;
     for (given, limit) in [
         (args.own.heartbeat, &mut profile.limits.heartbeat),
         (args.own.sample_interval, &mut profile.limits.sample),
@@ -373,6 +362,16 @@ fn node_report(args: &Args, environment: &Environment, facts: NodeFacts) -> Opti
         facts,
         path: environment.get("PATH").unwrap_or_default().to_owned(),
     })
+}
+
+/// The server's URL: the command line's, else the configuration file's, else none.
+fn server_url<'a>(args: &'a Args, file: &'a ConfigFile) -> &'a str {
+    let given = args.server.url.trim();
+    if given.is_empty() {
+        file.get("Pilot", "pandaserver").unwrap_or_default()
+    } else {
+        given
+    }
 }
 
 fn client_config(args: &Args, environment: &Environment, server: &str) -> ClientConfig {

@@ -345,8 +345,7 @@ impl Shell {
         let client = self.public.clone();
         let link = self.link.clone();
         let queue = self.settings.core.queue.clone();
-        let queue_url = self.settings.queue_data.clone();
-        let storage_url = self.settings.storage_data.clone();
+        let places = self.settings.places.clone();
         let home = self.home.clone();
         let bad_end = Problem::new(ErrorCode::QueueData, "loading them ended badly");
         spawn(
@@ -354,8 +353,7 @@ impl Shell {
             "site",
             Input::SiteLoaded(Err(bad_end)),
             move |_| {
-                let urls = (queue_url.as_str(), storage_url.as_str());
-                let loaded = site::load(&client, &queue, urls, &home);
+                let loaded = site::load(&client, &queue, &places, &home);
                 if let Ok(site) = &loaded {
                     link.learn(site);
                 }

@@ -1,136 +1,238 @@
-//! Loads queue and storage data, from a URL or a file, with a copy kept in the pilot's directory.
+//! Loads queue and storage data: from URLs and files, by priority, with copies in the pilot's
+//! directory.
+//!
+//! Of each kind the first place whose content makes sense counts. A copy that is young is used
+//! instead of asking; an old one if nothing else is to be had. A place that hangs is given up.
+//!
+//! Source: Pilot 3, `pilot/info/extinfo.py` and `pilot/info/dataloader.py`.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, SystemTime},
-};
+mod fetch;
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use ailurus_http::Client;
-use ailurus_model::{ErrorCode, QueueName};
+use ailurus_model::{EndpointName, ErrorCode, QueueName, StorageEndpoint};
 use ailurus_pilot_core::{Problem, input::Site};
-use ailurus_wire::{queue_data, storage_data, storage_data::StorageSet};
+use ailurus_wire::{queue_data, storage_data};
 
 use crate::log;
+use fetch::fetch;
 
-/// The copy of the queue data.
-const QUEUE_CACHE: &str = "queuedata.json";
-/// The copy of the storage data.
-const STORAGE_CACHE: &str = "cric_ddmendpoints.json";
-/// How long a copy is used instead of asking again.
-const CACHE_AGE_MAX: Duration = Duration::from_secs(3 * 3600);
-/// Largest file that is read, in bytes.
-const FILE_MAX: u64 = 64 << 20;
+/// How long a copy of what a server says is used instead of asking again.
+pub(crate) const SERVER_AGE_MAX: Duration = Duration::from_secs(3 * 3600);
+
+/// Where the data of one kind may be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// URL or path.
+    pub(crate) address: String,
+    /// Whether it was named, or is one of the usual places, which need not exist.
+    pub(crate) kind: PlaceKind,
+    /// Name of the copy in the pilot's directory; only of what comes by URL.
+    pub(crate) copy: Option<String>,
+}
+
+/// How much a place is expected to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlaceKind {
+    /// Somebody named it.
+    Named,
+    /// A file that may be there.
+    Usual,
+}
+
+/// All places, best first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SitePlaces {
+    /// Data of the queue that count most.
+    pub(crate) queue: Vec<Place>,
+    /// Further data of the queue, or of all queues: what the first do not say is taken from here.
+    pub(crate) full_queue: Vec<Place>,
+    /// Data of storages.
+    pub(crate) storages: Vec<Place>,
+    /// Copy tools in place of the queue's, as Python or JSON writes them.
+    pub(crate) copy_tools: Option<String>,
+}
 
 /// Loads the data of a queue and of all storages.
 ///
-/// Where there are no storage data at all (404) the pilot goes on: jobs that need a storage fail
-/// with its name. Where they only cannot be had now, that would fail one job after another.
+/// Without storage data the pilot goes on: jobs that need a storage fail with its name.
 pub(crate) fn load(
     client: &Client,
-    queue: &QueueName,
-    (queue_url, storage_url): (&str, &str),
+    name: &QueueName,
+    places: &SitePlaces,
     home: &Path,
 ) -> Result<Box<Site>, Problem> {
-    let (queue_cache, storage_cache) = (home.join(QUEUE_CACHE), home.join(STORAGE_CACHE));
-    let (queue_bytes, storage_bytes) = std::thread::scope(|scope| {
-        let storage = scope.spawn(|| fetch(client, storage_url, &storage_cache));
-        let queue = fetch(client, queue_url, &queue_cache);
-        (queue, storage.join())
+    let is_queue = |bytes: &[u8]| {
+        queue_data::decode(bytes, name)
+            .map(drop)
+            .map_err(|error| Problem::new(error.code(), log::chain(&error)))
+    };
+    let (queue, full, storages) = std::thread::scope(|scope| {
+        let storages = scope.spawn(|| load_storages(client, &places.storages, home));
+        let full = scope.spawn(|| first_good(client, &places.full_queue, home, is_queue));
+        let queue = first_good(client, &places.queue, home, is_queue);
+        (queue, full.join(), storages.join())
     });
-    let unavailable = |why| Problem::new(ErrorCode::QueueData, why);
-    let bytes = queue_bytes.map_err(|missing| unavailable(missing.why))?;
-    let queue = queue_data::decode(&bytes, queue).map_err(|error| {
-        forget(&queue_cache);
-        Problem::new(error.code(), log::chain(&error))
-    })?;
-    let ended_badly = || Missing {
-        why: "the activity that fetches them ended badly".into(),
-        is_for_good: false,
-    };
-    let storages = match storage_bytes.unwrap_or_else(|_| Err(ended_badly())) {
-        Ok(bytes) => storage_data::decode(&bytes).map_err(|error| {
-            forget(&storage_cache);
-            unavailable(format!("storage data: {}", log::chain(&error)))
-        })?,
-        Err(missing) if missing.is_for_good => {
-            tracing::warn!("no storage data: {}", missing.why);
-            StorageSet::default()
+    let full = full.unwrap_or_else(|_| Err(bad_end()));
+    let layers: Vec<Vec<u8>> = match (full, queue) {
+        (Ok(full), Ok(queue)) => vec![full, queue],
+        (Err(_), Ok(queue)) => vec![queue],
+        (Ok(full), Err(problem)) => {
+            tracing::warn!("only the full queue data are used: {problem}");
+            vec![full]
         }
-        Err(missing) => return Err(unavailable(format!("storage data: {}", missing.why))),
+        (Err(_), Err(problem)) => return Err(problem),
     };
-    for broken in &storages.broken {
-        tracing::warn!("storage data: {}", log::chain(broken));
-    }
-    let storages = storages.endpoints;
+    let queue = queue_data::decode_layers(&layers, name, places.copy_tools.as_deref())
+        .map_err(|error| Problem::new(error.code(), log::chain(&error)))?;
+    let storages = storages
+        .unwrap_or_else(|_| Err(bad_end()))
+        .unwrap_or_else(|problem| {
+            tracing::warn!("no storage data: {problem}");
+            BTreeMap::new()
+        });
     Ok(Box::new(Site { queue, storages }))
 }
 
-/// Removes a copy that makes no sense, so that the next try asks again.
-fn forget(cache: &Path) {
-    // There is none if the data came from a file.
-    let _ = fs::remove_file(cache);
+fn load_storages(
+    client: &Client,
+    places: &[Place],
+    home: &Path,
+) -> Result<BTreeMap<EndpointName, StorageEndpoint>, Problem> {
+    let decode = |bytes: &[u8]| {
+        storage_data::decode(bytes).map_err(|error| Problem::new(error.code(), log::chain(&error)))
+    };
+    let is_storages = |bytes: &[u8]| match decode(bytes)?.endpoints.is_empty() {
+        true => Err(Problem::new(ErrorCode::NoStorage, "no endpoint in it")),
+        false => Ok(()),
+    };
+    let set = decode(&first_good(client, places, home, is_storages)?)?;
+    for broken in set.broken {
+        tracing::warn!("storage data: {}", log::chain(&broken));
+    }
+    Ok(set.endpoints)
 }
 
-/// Why there are no data.
-struct Missing {
-    why: String,
-    /// Whether asking again is in vain.
-    is_for_good: bool,
-}
-
-impl From<String> for Missing {
-    fn from(why: String) -> Self {
-        Self {
-            why,
-            is_for_good: false,
+/// Returns the content of the first place that has any that makes sense.
+///
+/// # Errors
+///
+/// The first place's problem: it counts most.
+fn first_good(
+    client: &Client,
+    places: &[Place],
+    home: &Path,
+    check: impl Fn(&[u8]) -> Result<(), Problem>,
+) -> Result<Vec<u8>, Problem> {
+    let mut first_problem = None;
+    for place in places {
+        match fetch(client, place, home, &check) {
+            Ok(bytes) => return Ok(bytes),
+            Err(problem) if place.kind == PlaceKind::Named => {
+                let detail = format!("`{}`: {}", place.address, problem.detail);
+                let problem = Problem::new(problem.code, detail);
+                tracing::debug!("{problem}");
+                first_problem.get_or_insert(problem);
+            }
+            Err(problem) => tracing::debug!("`{}`: {problem}", place.address),
         }
     }
+    Err(first_problem.unwrap_or_else(|| Problem::new(ErrorCode::QueueData, "no place to look at")))
 }
 
-fn fetch(client: &Client, place: &str, cache: &Path) -> Result<Vec<u8>, Missing> {
-    let path = place.strip_prefix("file://").unwrap_or(place);
-    if !path.contains("://") {
-        return read(Path::new(path)).map_err(|error| Missing {
-            why: format!("`{path}` cannot be read: {error}"),
-            is_for_good: error.kind() == std::io::ErrorKind::NotFound,
-        });
-    }
-    if is_fresh(cache)
-        && let Ok(bytes) = read(cache)
-    {
-        return Ok(bytes);
-    }
-    let answer = client.get(place, &[]).map_err(|error| log::chain(&error))?;
-    if answer.status != 200 || answer.body.is_empty() {
-        let length = answer.body.len();
-        return Err(Missing {
-            why: format!(
-                "`{place}` answered HTTP status {} with {length} bytes",
-                answer.status
-            ),
-            is_for_good: answer.status == 404,
-        });
-    }
-    if let Err(error) = fs::write(cache, &answer.body) {
-        tracing::warn!("`{}` cannot be written: {error}", cache.display());
-    }
-    Ok(answer.body)
+fn bad_end() -> Problem {
+    Problem::new(
+        ErrorCode::QueueData,
+        "the activity that fetches them ended badly",
+    )
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > FILE_MAX {
-        return Err(std::io::Error::other(format!(
-            "larger than {FILE_MAX} bytes"
-        )));
-    }
-    fs::read(path)
-}
+#[cfg(test)]
+mod tests {
+    use ailurus_http::ClientConfig;
 
-fn is_fresh(cache: &Path) -> bool {
-    let modified = fs::metadata(cache).and_then(|meta| meta.modified());
-    modified.is_ok_and(|modified| {
-        let age = SystemTime::now().duration_since(modified);
-        age.is_ok_and(|age| age < CACHE_AGE_MAX)
-    })
+    use super::*;
+
+    fn place(address: &str, copy: Option<&str>) -> Place {
+        Place {
+            address: address.to_owned(),
+            kind: PlaceKind::Named,
+            copy: copy.map(str::to_owned),
+        }
+    }
+
+    fn client() -> Client {
+        Client::new(ClientConfig::default()).expect("a client")
+    }
+
+    fn load_from(home: &Path, places: &SitePlaces) -> Result<Box<Site>, Problem> {
+        load(&client(), &QueueName::new("Q"), places, home)
+    }
+
+    const QUEUE: &str = r#"{"nickname": "Q", "state": "ACTIVE", "maxrss": 2000}"#;
+    const FULL: &str = r#"{"P": {}, "Q": {"nickname": "Q", "maxrss": 1, "maxwdir": 9}}"#;
+
+    #[test]
+    fn the_first_place_that_makes_sense_counts_and_the_full_data_fill_gaps() {
+        let home = tempfile::tempdir().expect("space");
+        let file = |name: &str, text: &str| {
+            let path = home.path().join(name);
+            std::fs::write(&path, text).expect("space");
+            path.display().to_string()
+        };
+        let places = SitePlaces {
+            queue: vec![
+                place("/no/such/file", None),
+                place(&file("html", "<html>"), None),
+                place(&file("queue.json", QUEUE), None),
+            ],
+            full_queue: vec![place(&file("full.json", FULL), None)],
+            storages: vec![],
+            copy_tools: Some("{'pr': ['mv']}".to_owned()),
+        };
+        let queue = load_from(home.path(), &places).expect("a site").queue;
+        assert_eq!(queue.memory, ailurus_model::ByteCount::from_mib(2000));
+        assert_eq!(queue.disk, ailurus_model::ByteCount::from_mib(9));
+        assert_eq!(queue.copy_tools["pr"], ["mv"]);
+    }
+
+    #[test]
+    fn a_queue_that_is_nowhere_is_named_with_the_place_that_counts_most() {
+        let home = tempfile::tempdir().expect("space");
+        let path = home.path().join("full.json");
+        std::fs::write(&path, r#"{"P": {"nickname": "P"}}"#).expect("space");
+        let places = SitePlaces {
+            queue: vec![place(&path.display().to_string(), None)],
+            ..SitePlaces::default()
+        };
+        let problem = load_from(home.path(), &places).expect_err("no queue");
+        assert_eq!(problem.code, ErrorCode::QueueData);
+        assert!(
+            problem.detail.contains("full.json") && problem.detail.contains("`Q`"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn a_young_copy_is_used_without_asking_and_an_old_one_if_nobody_answers() {
+        let home = tempfile::tempdir().expect("space");
+        let copy = home.path().join("queuedata.json");
+        std::fs::write(&copy, QUEUE).expect("space");
+        // Nothing listens there.
+        let places = SitePlaces {
+            queue: vec![place("http://127.0.0.1:9/q.json", Some("queuedata.json"))],
+            ..SitePlaces::default()
+        };
+        assert!(load_from(home.path(), &places).is_ok());
+        let old = std::time::SystemTime::now() - SERVER_AGE_MAX - Duration::from_secs(60);
+        let file = std::fs::File::options()
+            .append(true)
+            .open(&copy)
+            .expect("own");
+        file.set_modified(old).expect("own");
+        assert!(load_from(home.path(), &places).is_ok());
+        std::fs::write(&copy, "").expect("own");
+        assert!(load_from(home.path(), &places).is_err());
+    }
 }

@@ -111,6 +111,41 @@ pub fn decode(bytes: &[u8], name: &QueueName) -> Result<Queue, QueueDataError> {
     decode_member(name.as_str(), value)
 }
 
+/// Reads the data of one queue from several sources, of which the last counts most. Values that say
+/// nothing leave those of the sources before. `copy_tools` takes the place of `acopytools`, as
+/// JSON or as Python writes it.
+///
+/// Source: Pilot 3, `pilot/info/extinfo.py`, `ExtInfoProvider`, and `pilot/info/infoservice.py`.
+///
+/// # Errors
+///
+/// [`QueueDataError`] if a source cannot be read, none has the queue, or the whole makes no sense.
+pub fn decode_layers(
+    layers: &[Vec<u8>],
+    name: &QueueName,
+    copy_tools: Option<&str>,
+) -> Result<Queue, QueueDataError> {
+    let mut merged: Option<Fields> = None;
+    for bytes in layers {
+        let fields = match members_of(bytes)? {
+            Content::One(fields) => fields,
+            Content::Many(mut members) => match members.remove(name.as_str()) {
+                Some(value) => object_member(name.as_str(), value)?,
+                None => continue,
+            },
+        };
+        let merged = merged.get_or_insert_default();
+        for (key, value) in fields.iter().filter(|(_, value)| !is_missing(value)) {
+            merged.put(key, value.clone());
+        }
+    }
+    let mut merged = merged.ok_or_else(|| QueueDataError::NoSuchQueue { name: name.clone() })?;
+    if let Some(text) = copy_tools {
+        merged.put("acopytools", text);
+    }
+    decode_fields(&merged)
+}
+
 /// Reads the data of all queues of a file: one object, or a map of queues.
 ///
 /// # Errors
@@ -161,11 +196,14 @@ fn members_of(bytes: &[u8]) -> Result<Content, QueueDataError> {
 }
 
 fn decode_member(name: &str, value: Value) -> Result<Queue, QueueDataError> {
-    let fields = Fields::from_value(value).map_err(|value| QueueDataError::Field {
+    decode_fields(&object_member(name, value)?)
+}
+
+fn object_member(name: &str, value: Value) -> Result<Fields, QueueDataError> {
+    Fields::from_value(value).map_err(|value| QueueDataError::Field {
         name: name.to_owned(),
         source: FieldError::new(name, Some(&value), "an object"),
-    })?;
-    decode_fields(&fields)
+    })
 }
 
 fn decode_fields(fields: &Fields) -> Result<Queue, QueueDataError> {

@@ -1,0 +1,108 @@
+//! Gets one place's content: from its copy, by URL, or from a file that may hang.
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::mpsc::sync_channel,
+    time::{Duration, SystemTime},
+};
+
+use ailurus_http::Client;
+use ailurus_model::ErrorCode;
+use ailurus_pilot_core::Problem;
+
+use super::{Place, SERVER_AGE_MAX};
+use crate::log;
+
+/// Largest file that is read, in bytes.
+const FILE_MAX: u64 = 64 << 20;
+/// Time for reading a file: shared file systems hang now and then.
+const FILE_PATIENCE: Duration = Duration::from_secs(20);
+/// Stack of the thread that reads, in bytes.
+const STACK_BYTES: usize = 256 << 10;
+
+/// Gets a content that `check` finds good.
+pub(super) fn fetch(
+    client: &Client,
+    place: &Place,
+    home: &Path,
+    check: impl Fn(&[u8]) -> Result<(), Problem>,
+) -> Result<Vec<u8>, Problem> {
+    let wrong = |why: String| Problem::new(ErrorCode::QueueData, why);
+    let path = place.address.strip_prefix("file://");
+    let path = path.unwrap_or(&place.address);
+    if !path.contains("://") {
+        let bytes = read_in_time(Path::new(path)).map_err(|error| wrong(error.to_string()))?;
+        return check(&bytes).map(|()| bytes);
+    }
+    let copy = place.copy.as_ref().map(|name| home.join(name));
+    let of_copy = |copy: &Path| {
+        let bytes = read(copy).ok()?;
+        check(&bytes).is_ok().then_some(bytes)
+    };
+    if let Some(bytes) = copy
+        .as_deref()
+        .filter(|copy| is_young(copy))
+        .and_then(of_copy)
+    {
+        return Ok(bytes);
+    }
+    let asked = ask(client, &place.address)
+        .map_err(wrong)
+        .and_then(|bytes| check(&bytes).map(|()| bytes));
+    match (asked, copy) {
+        (Ok(bytes), copy) => {
+            if let Some(copy) = copy
+                && let Err(error) = fs::write(&copy, &bytes)
+            {
+                tracing::warn!("`{}` cannot be written: {error}", copy.display());
+            }
+            Ok(bytes)
+        }
+        (Err(problem), Some(copy)) => of_copy(&copy)
+            .inspect(|_| tracing::warn!("an old copy is used: {problem}"))
+            .ok_or(problem),
+        (Err(problem), None) => Err(problem),
+    }
+}
+
+fn ask(client: &Client, url: &str) -> Result<Vec<u8>, String> {
+    let answer = client.get(url, &[]).map_err(|error| log::chain(&error))?;
+    if answer.status != 200 || answer.body.is_empty() {
+        return Err(format!(
+            "HTTP status {} with {} bytes",
+            answer.status,
+            answer.body.len()
+        ));
+    }
+    Ok(answer.body)
+}
+
+/// Reads a file on a thread of its own, which is left behind if it hangs.
+fn read_in_time(path: &Path) -> io::Result<Vec<u8>> {
+    let (sender, receiver) = sync_channel(1);
+    let path = path.to_owned();
+    let activity = move || {
+        // Nobody may be waiting any more.
+        let _ = sender.send(read(&path));
+    };
+    ailurus_process::spawn_named("read-site", STACK_BYTES, activity)?;
+    receiver
+        .recv_timeout(FILE_PATIENCE)
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.len() > FILE_MAX {
+        return Err(io::Error::other(format!("larger than {FILE_MAX} bytes")));
+    }
+    fs::read(path)
+}
+
+fn is_young(copy: &Path) -> bool {
+    let modified = fs::metadata(copy).and_then(|meta| meta.modified());
+    modified.is_ok_and(|modified| {
+        let age = SystemTime::now().duration_since(modified);
+        age.is_ok_and(|age| age < SERVER_AGE_MAX)
+    })
+}
