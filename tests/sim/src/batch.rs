@@ -210,6 +210,16 @@ impl World {
         }
     }
 
+    /// Starts another pilot in the slot of one that died.
+    pub(crate) fn restart_pilot(&mut self, id: u64) {
+        let Some(job) = self.batch.jobs.get(&id) else {
+            return;
+        };
+        let (worker, queue) = (job.worker, job.queue.clone());
+        let pilot = self.start_pilot(id, worker, queue);
+        self.set_batch_state(id, BatchState::Running(pilot));
+    }
+
     fn running_pilot(&self, id: u64) -> Option<PilotNr> {
         match self.batch.jobs.get(&id)?.state {
             BatchState::Running(pilot) => Some(pilot),

@@ -47,6 +47,8 @@ faults! {
     RecordFailed = "records failed", 100;
     /// A worker node disappears with all that is on it.
     NodeVanishes = "nodes vanished", 250;
+    /// A pilot is killed in the middle of its effects; what it wrote down stays on the node.
+    PilotKilled = "pilots killed", 15;
     /// The batch system ends a worker: a signal, and soon after the end.
     Preempted = "workers preempted", 150;
     /// The batch system refuses a worker.

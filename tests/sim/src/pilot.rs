@@ -1,8 +1,10 @@
 //! The pilot's shell: it carries out what a [`PilotCore`] wants, and tells it what came of it.
 //!
-//! What is done for a job is in `pilot/job.rs`, calls of the server in `pilot/calls.rs`.
+//! What is done for a job is in `pilot/job.rs`, calls of the server in `pilot/calls.rs`, what becomes
+//! of a killed pilot's jobs in `pilot/death.rs`.
 
 mod calls;
+mod death;
 mod job;
 
 use std::{
@@ -21,7 +23,7 @@ use ailurus_pilot_core::{
     config::{Cleanup, Identity, NextJob, Purpose, Slots},
     data::{LogPlan, StageInPlan, StageOutPlan},
     effect::WorkerPhase,
-    input::{FoundJournals, Site, UpdateNr},
+    input::{Site, UpdateNr},
     monitoring::SampleScope,
     recovery::PayloadExit,
     resource::NodeFacts,
@@ -30,6 +32,9 @@ use ailurus_wire::{
     Dialect, get_job,
     worker_status::{self, PilotPhase, PilotReport},
 };
+
+use death::Journals;
+pub(crate) use death::Place;
 
 use crate::{
     chance::Chance,
@@ -67,6 +72,7 @@ pub(crate) struct Pilot {
     /// Jobs whose transfers were given up.
     stopped: BTreeSet<JobTicket>,
     pub(crate) payloads: BTreeMap<JobTicket, Payload>,
+    journals: Journals,
     /// When the server last gave or answered something.
     pub(crate) heard: Moment,
 }
@@ -137,6 +143,7 @@ impl World {
             jobs: BTreeMap::new(),
             stopped: BTreeSet::new(),
             payloads: BTreeMap::new(),
+            journals: Journals::default(),
             heard: now,
         };
         self.say(
@@ -253,8 +260,8 @@ impl World {
 
     fn carry_out_all(&mut self, nr: PilotNr, effects: Vec<Effect>) {
         for effect in effects {
-            // Nothing is done after an exit.
-            if self.pilots.contains_key(&nr) {
+            // Nothing is done after an exit or a death.
+            if self.pilots.contains_key(&nr) && !self.dies(nr) {
                 self.carry_out_for(nr, effect);
             }
         }
@@ -280,10 +287,7 @@ impl World {
 
     fn carry_out_for(&mut self, nr: PilotNr, effect: Effect) {
         match effect {
-            Effect::FindJournals => {
-                let found = Input::JournalsFound(FoundJournals::default());
-                self.tell_pilot(nr, Duration::from_millis(20), found);
-            }
+            Effect::FindJournals => self.find_journals(nr),
             Effect::LoadSite => self.load_site(nr),
             Effect::MeasureNode => {
                 let memory = self.scenario.queues[&self.pilots[&nr].queue].memory;
@@ -341,8 +345,8 @@ impl World {
         let code = exit.code();
         self.say(who(nr), format_args!("leaves with exit code {code}"));
         self.check_exit(nr);
-        if let Some(pilot) = self.pilots.remove(&nr) {
-            self.end_worker(pilot.batch_id, code);
+        if let Some(batch_id) = self.leave_journals(nr) {
+            self.end_worker(batch_id, code);
         }
     }
 }

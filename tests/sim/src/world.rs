@@ -10,7 +10,9 @@ use std::{
 };
 
 use ailurus_diagnosis::Catalogue;
-use ailurus_model::{ByteCount, JobStatus, Moment, PandaId, Timestamp, file::Checksum};
+use ailurus_model::{
+    AttemptNr, ByteCount, JobStatus, Lfn, Moment, PandaId, QueueName, Timestamp, file::Checksum,
+};
 use ailurus_pilot_core::data::{
     StoredFile,
     place::{Direction, place_file},
@@ -25,7 +27,7 @@ use crate::{
     harvester::{Harvester, HarvesterEvent, HarvesterPurpose},
     network::{CallNr, Request},
     people::PEOPLE_PERIOD,
-    pilot::{Pilot, PilotEvent, PilotNr, PilotPurpose},
+    pilot::{Pilot, PilotEvent, PilotNr, PilotPurpose, Place},
     run::Summary,
     scenario::{Scenario, wall_clock},
     server::{Server, ServerEvent},
@@ -100,6 +102,10 @@ pub(crate) struct World {
     pub(crate) storage: Storage,
     pub(crate) pilots: BTreeMap<PilotNr, Pilot>,
     pub(crate) last_pilot: PilotNr,
+    /// What dead pilots left, by queue.
+    pub(crate) places: BTreeMap<QueueName, Place>,
+    /// What payloads wrote, by attempt and name.
+    pub(crate) outputs: BTreeMap<(PandaId, AttemptNr, Lfn), StoredFile>,
     pub(crate) open_calls: BTreeMap<CallNr, Reply>,
     pub(crate) last_call: CallNr,
     /// Jobs that people killed while they were alive.
@@ -138,6 +144,8 @@ impl World {
             storage: Storage::default(),
             pilots: BTreeMap::new(),
             last_pilot: 0,
+            places: BTreeMap::new(),
+            outputs: BTreeMap::new(),
             open_calls: BTreeMap::new(),
             last_call: 0,
             killed: BTreeSet::new(),

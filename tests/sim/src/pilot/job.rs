@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use ailurus_experiment::PayloadPlan;
-use ailurus_model::{ByteCount, ErrorCode, JobStatus, JobUpdate};
+use ailurus_model::{ByteCount, ErrorCode, JobStatus, JobUpdate, Lfn};
 use ailurus_pilot_core::{
     Input, JobEffect, JobInput, JobTicket, Problem,
-    data::{LogPlan, StageInPlan, StageOutFile, StageOutPlan, StoredFile},
+    data::{Beginning, LogPlan, StageInPlan, StageOutFile, StageOutPlan, StoredFile},
+    effect::KeepReason,
     input::UpdateNr,
     monitoring::{FilesSample, Sample, SampleScope},
     payload::ending::PayloadSignal,
@@ -41,11 +42,13 @@ const SIGKILL: i32 = 9;
 impl World {
     pub(super) fn carry_out_for_job(&mut self, nr: PilotNr, ticket: JobTicket, effect: JobEffect) {
         match effect {
-            JobEffect::Journal(_) | JobEffect::TakeOver(_) => {}
+            JobEffect::Journal(step) => self.write_journal(nr, ticket, step),
+            JobEffect::TakeOver(id) => self.take_over(nr, ticket, id),
             JobEffect::MakeWorkDir(job) => {
                 if let Some(pilot) = self.pilots.get_mut(&nr) {
                     pilot.jobs.insert(ticket, *job);
                 }
+                self.note_directory(nr, ticket);
                 let delay = self.chance.millis(1, 500);
                 self.tell_job(nr, ticket, delay, JobInput::WorkDirReady(Ok(())));
             }
@@ -82,9 +85,13 @@ impl World {
             } => {
                 self.send_update(nr, (ticket, update_nr), *update);
             }
-            JobEffect::KeepUpdate(update, _) => {
+            JobEffect::KeepUpdate(update, KeepReason::Undelivered) => self.keep_update(nr, update),
+            JobEffect::KeepUpdate(update, KeepReason::Refused) => {
                 let id = update.panda_id;
-                self.say(who(nr), format_args!("keeps the final update of job {id}"));
+                self.say(
+                    who(nr),
+                    format_args!("the final update of job {id} is refused"),
+                );
             }
             JobEffect::CleanUp => {
                 let delay = self.chance.millis(10, 5000);
@@ -150,14 +157,50 @@ impl World {
         let results = plan
             .files
             .iter()
-            .map(|file| self.store(nr, ticket, file))
+            .map(|file| match plan.beginning {
+                Beginning::Fresh => self.store_output(nr, ticket, file),
+                Beginning::Resumed => self.restore_output(nr, ticket, file),
+            })
             .collect();
         self.give_job(nr, ticket, JobInput::StageOutEnded(results));
     }
 
     pub(super) fn on_log_saved(&mut self, nr: PilotNr, ticket: JobTicket, plan: &LogPlan) {
-        let result = self.store(nr, ticket, &plan.file);
+        let result = self.store(nr, ticket, &plan.file, None);
         self.give_job(nr, ticket, JobInput::LogSaved(result));
+    }
+
+    /// Stores an output: the same content, whichever pilot does it.
+    fn store_output(
+        &mut self,
+        nr: PilotNr,
+        ticket: JobTicket,
+        file: &StageOutFile,
+    ) -> Result<StoredFile, Problem> {
+        let content = self.output(nr, ticket, &file.lfn);
+        self.store(nr, ticket, file, content)
+    }
+
+    /// Stores an output only if it is not there, whole.
+    fn restore_output(
+        &mut self,
+        nr: PilotNr,
+        ticket: JobTicket,
+        file: &StageOutFile,
+    ) -> Result<StoredFile, Problem> {
+        match self.output(nr, ticket, &file.lfn) {
+            Some(content) if self.storage.file(&file.destination) == Some(&content) => Ok(content),
+            _ => self.store_output(nr, ticket, file),
+        }
+    }
+
+    /// Returns what a job's payload wrote, drawn once for each attempt.
+    fn output(&mut self, nr: PilotNr, ticket: JobTicket, lfn: &Lfn) -> Option<StoredFile> {
+        let job = self.pilots.get(&nr)?.jobs.get(&ticket)?;
+        let key = (job.panda_id, job.attempt_nr, lfn.clone());
+        let chance = &mut self.chance;
+        let content = self.outputs.entry(key).or_insert_with(|| draw_file(chance));
+        Some(content.clone())
     }
 
     fn store(
@@ -165,6 +208,7 @@ impl World {
         nr: PilotNr,
         ticket: JobTicket,
         file: &StageOutFile,
+        content: Option<StoredFile>,
     ) -> Result<StoredFile, Problem> {
         if self.pilots[&nr].stopped.contains(&ticket) {
             return Err(Problem::new(ErrorCode::StageOutFailed, "given up"));
@@ -176,7 +220,7 @@ impl World {
             let codes = [ErrorCode::StageOutFailed, ErrorCode::StageOutTimeout];
             return Err(Problem::new(*self.chance.one_of(&codes), "as drawn"));
         }
-        let stored = draw_file(&mut self.chance);
+        let stored = content.unwrap_or_else(|| draw_file(&mut self.chance));
         self.storage.store(&file.destination, stored.clone());
         Ok(stored)
     }
