@@ -64,6 +64,12 @@ pub struct Limits {
     /// it ends. Default 10 minutes.
     #[serde(with = "duration_text")]
     pub proxy_during: Duration,
+    /// Jobs in a row that may fail on a node, each within `black_hole_within` and for causes that lie
+    /// with the node or are unknown, before the pilot takes no further one. Default 3; 0 for any.
+    pub black_hole_failures: u32,
+    /// Time from a job's acceptance within which a failure counts for that. Default 3 minutes.
+    #[serde(with = "duration_text")]
+    pub black_hole_within: Duration,
 }
 
 impl Default for Limits {
@@ -90,6 +96,8 @@ impl Default for Limits {
             final_update_patience: Duration::from_secs(HOUR),
             proxy_before: Duration::from_secs(HOUR),
             proxy_during: Duration::from_secs(10 * MINUTE),
+            black_hole_failures: 3,
+            black_hole_within: Duration::from_secs(3 * MINUTE),
         }
     }
 }

@@ -3,33 +3,33 @@
 mod fetching;
 mod resume;
 mod steps;
+mod telling;
 
 use std::{sync::Arc, time::Duration};
 
-use ailurus_model::{
-    Command, ErrorCode, Job, JobStatus, JobUpdate, Moment, UpdateAnswer, update::PilotTiming,
-};
+use ailurus_model::{Blame, ErrorCode, Job, JobStatus, JobUpdate, Moment, update::PilotTiming};
 
 use fetching::Scripts;
 
 use super::{
     phase::PhaseName,
     random::Random,
-    reporting::{Heard, Reporter},
+    reporting::Reporter,
     running::Running,
-    update::{Desk, Record, state_update},
+    update::{Desk, Record},
 };
 use crate::{
     Effect, JobEffect, JobInput, JobTicket, PilotConfig, Problem,
     data::{LogPlan, StageOutPlan},
     effect::KeepReason,
-    input::{PayloadEnd, Site, UpdateFailure, UpdateNr},
+    input::{PayloadEnd, Site},
     monitoring::JobLimits,
     payload::{
         ending::{EndReason, Step},
         steps::Steps,
     },
     recovery::{
+        black_hole::BlackHole,
         fault::is_fault_of_node,
         journal::{JobDirectory, Stage},
     },
@@ -43,6 +43,8 @@ use crate::{
 pub(crate) struct Turn<'a> {
     pub(crate) now: Moment,
     pub(crate) random: &'a mut Random,
+    /// What the pilot thinks of its node, where the job is one of its own.
+    pub(crate) black_hole: Option<&'a mut BlackHole>,
     pub(crate) out: Vec<JobEffect>,
     pub(crate) notes: Vec<String>,
 }
@@ -52,6 +54,7 @@ impl<'a> Turn<'a> {
         Self {
             now,
             random,
+            black_hole: None,
             out: Vec::new(),
             notes: Vec::new(),
         }
@@ -85,6 +88,8 @@ pub(crate) struct JobLife {
     waited: Duration,
     /// The parts of its work and its part of the node, from the start of the first one.
     steps: Option<Box<(Steps, Allotment)>>,
+    /// Whose fault the payload's failure is, by what was found in its output.
+    found_blame: Option<Blame>,
 }
 
 #[derive(Debug)]
@@ -209,6 +214,7 @@ impl JobLife {
             ready_since: None,
             waited: Duration::ZERO,
             steps: None,
+            found_blame: None,
         };
         life.open_journal(turn);
         life.tell(turn, JobStatus::Starting);
@@ -234,6 +240,17 @@ impl JobLife {
     /// Returns what became of the job, once it is over.
     pub(crate) fn outcome(&self) -> Option<JobOutcome> {
         matches!(self.phase, Phase::Over).then_some(JobOutcome {
+            pilot_error: self.pilot_error,
+            next: self.next,
+        })
+    }
+
+    /// Returns what is known of the outcome of a job that waits for the server to take its final
+    /// update, which failed at least once.
+    pub(crate) fn outcome_unheard(&self) -> Option<JobOutcome> {
+        let is_unheard =
+            matches!(self.phase, Phase::Reporting { .. }) && self.reporter.is_unheard();
+        is_unheard.then_some(JobOutcome {
             pilot_error: self.pilot_error,
             next: self.next,
         })
@@ -465,83 +482,7 @@ impl JobLife {
         }
     }
 
-    // --- the server ---
-
-    fn on_answer(
-        &mut self,
-        turn: &mut Turn<'_>,
-        nr: UpdateNr,
-        result: Result<UpdateAnswer, UpdateFailure>,
-    ) {
-        match self
-            .reporter
-            .on_answer(turn.now, nr, result, turn.random, &mut turn.out)
-        {
-            Heard::Nothing => {}
-            Heard::Failed(why) => turn.notes.push(format!("update {nr} failed: {why}")),
-            Heard::FinalDelivered => self.clean_up(turn),
-            Heard::FinalRefused(why) => {
-                turn.notes
-                    .push(format!("the final update is refused: {why}"));
-                self.abandon_report(turn, KeepReason::Refused);
-            }
-            Heard::Answer(answer) => {
-                for command in answer.commands {
-                    self.on_command(turn, command);
-                }
-                self.reporter.send_next(&mut turn.out);
-                self.go_on(turn);
-            }
-        }
-    }
-
-    fn on_command(&mut self, turn: &mut Turn<'_>, command: Command) {
-        turn.notes.push(format!("the server commands {command:?}"));
-        match command {
-            Command::ToBeKilled => self.end(turn, EndReason::ServerKill),
-            Command::SoftKill => self.end(turn, EndReason::SoftKill),
-            Command::BadAttemptNr | Command::AlreadyDone => self.end(turn, EndReason::Superseded),
-            Command::Debug(_) | Command::Other(_) => {}
-        }
-    }
-
-    fn tell(&mut self, turn: &mut Turn<'_>, status: JobStatus) {
-        if self.standing == Standing::Superseded {
-            return;
-        }
-        let update = state_update(&self.desk, &self.record, status);
-        self.reporter.queue(turn.now, update, &mut turn.out);
-    }
-
-    fn wire_status(&self) -> JobStatus {
-        match self.phase() {
-            PhaseName::Accepted | PhaseName::StagingIn | PhaseName::Starting => JobStatus::Starting,
-            PhaseName::Resuming
-            | PhaseName::Running
-            | PhaseName::StagingOut
-            | PhaseName::SavingLog
-            | PhaseName::Reporting
-            | PhaseName::CleaningUp
-            | PhaseName::Over => JobStatus::Running,
-        }
-    }
-
-    /// When the next heartbeat is due: never once the final update is on its way, and never for
-    /// an attempt that the server has given up.
-    fn heartbeat_due(&self) -> Option<Moment> {
-        let is_silent = match &self.phase {
-            Phase::Resuming { .. }
-            | Phase::Accepted
-            | Phase::StagingIn { .. }
-            | Phase::Starting { .. }
-            | Phase::Running(_)
-            | Phase::StagingOut { .. }
-            | Phase::SavingLog { .. } => self.standing == Standing::Superseded,
-            Phase::Reporting { .. } | Phase::CleaningUp { .. } | Phase::Over => true,
-        };
-        let period = self.desk.config.profile.limits.heartbeat;
-        (!is_silent).then(|| self.reporter.last_queued().after(period))
-    }
+    // --- what is due, and where it goes ---
 
     /// The next time limit of a job that still works towards its end, and what it means.
     fn next_limit(&self) -> Option<(Moment, EndReason)> {

@@ -22,7 +22,7 @@ use crate::{
     config::Purpose,
     effect::WorkerPhase,
     input::Site,
-    recovery::Backoff,
+    recovery::{Backoff, black_hole::BlackHole},
     resource::{check_proxy, check_queue, slots::Capacity},
 };
 
@@ -53,6 +53,7 @@ pub struct PilotCore {
     /// Worker reports that are under way.
     worker_reports: u32,
     beside: Beside,
+    black_hole: BlackHole,
 }
 
 #[derive(Debug)]
@@ -102,6 +103,7 @@ impl PilotCore {
             last_ticket: JobTicket::default(),
             worker_reports: 0,
             beside: Beside::default(),
+            black_hole: BlackHole::default(),
         }
     }
 
@@ -258,7 +260,7 @@ impl PilotCore {
         if let State::Finishing { exit } = self.state
             && self.beside.is_empty()
         {
-            let error = exit.error.or_else(|| self.rescue_error());
+            let error = exit.error.or_else(|| self.error_beside());
             self.leave(now, PilotExit { error }, out);
         }
     }

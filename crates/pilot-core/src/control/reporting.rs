@@ -71,6 +71,11 @@ impl Reporter {
         }
     }
 
+    /// Says whether the last try got no answer.
+    pub(crate) const fn is_unheard(&self) -> bool {
+        self.failures > 0
+    }
+
     /// When the server answered last, or the job began.
     pub(crate) const fn last_heard(&self) -> Moment {
         self.last_heard

@@ -4,3 +4,4 @@ mod bench;
 mod job_life;
 mod pilot_life;
 mod properties;
+mod rescue;

@@ -47,6 +47,7 @@ impl JobLife {
             ready_since: None,
             waited: Duration::ZERO,
             steps: None,
+            found_blame: None,
         };
         life.take_up(turn, stage, give_up_at);
         life

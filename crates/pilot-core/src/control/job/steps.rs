@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ailurus_model::{ByteCount, ErrorCode, JobStatus, JobUpdate};
+use ailurus_model::{Blame, ByteCount, ErrorCode, JobStatus};
 
 use super::{JobDirectory, JobLife, Phase, Standing, Turn, Wait, fetching::Scripts};
 use crate::{
@@ -10,13 +10,12 @@ use crate::{
     config::Cleanup,
     control::{
         running::Running,
-        update::{Desk, final_update, wall_clock},
+        update::{Desk, wall_clock},
     },
     data::{
         LogPlan, StageInPlan, StageOutPlan, StoredFile, expand_outputs, plan_log, plan_stage_in,
         plan_stage_out,
     },
-    effect::KeepReason,
     input::PayloadEnd,
     monitoring::Sample,
     payload::{
@@ -277,6 +276,8 @@ impl JobLife {
         if !ended_by_pilot && let Some(problem) = problem.or(end.problem) {
             verdict.problem = Some(problem);
         }
+        let says_why = report.error.as_ref().map(|_| Blame::Payload);
+        self.found_blame = end.symptoms.first().map(|it| it.blame).or(says_why);
         self.record.n_events = report.n_events.or(end.n_events);
         self.record.metadata = end.job_report;
         match self.standing {
@@ -408,44 +409,6 @@ impl JobLife {
             Err(problem) => self.record.problems.push(problem),
         }
         self.report(turn);
-    }
-
-    /// Sends the final update, the only place where that is done.
-    pub(super) fn report(&mut self, turn: &mut Turn<'_>) {
-        if matches!(
-            self.phase,
-            Phase::StagingOut { .. } | Phase::SavingLog { .. }
-        ) && self.stop.save_until().is_some_and(|due| due <= turn.now)
-            && self.record.problems.is_empty()
-        {
-            let detail = "the pilot had to stop before outputs and log were stored";
-            let code = self.pilot_error.unwrap_or(ErrorCode::KillSignal);
-            self.record.problems.push(Problem::new(code, detail));
-        }
-        let update = final_update(&self.desk, &self.record, turn.now);
-        self.send_final(turn, Box::new(update));
-    }
-
-    pub(super) fn send_final(&mut self, turn: &mut Turn<'_>, update: Box<JobUpdate>) {
-        let patience = self.desk.config.profile.limits.final_update_patience;
-        let give_up_at = self.stop.cut_short(turn.now.after(patience));
-        let phase = Phase::Reporting {
-            give_up_at,
-            update: update.clone(),
-        };
-        self.enter(turn, phase);
-        self.reporter.queue(turn.now, *update, &mut turn.out);
-    }
-
-    pub(super) fn abandon_report(&mut self, turn: &mut Turn<'_>, reason: KeepReason) {
-        if let Some(update) = self.reporter.give_up() {
-            turn.notes
-                .push("the final update could not be delivered and is kept on disk".into());
-            turn.out.push(JobEffect::KeepUpdate(update, reason));
-            self.pilot_error
-                .get_or_insert(ErrorCode::CommunicationFailure);
-        }
-        self.clean_up(turn);
     }
 
     pub(super) fn clean_up(&mut self, turn: &mut Turn<'_>) {

@@ -19,13 +19,19 @@ use crate::{
     recovery::journal::JournalStep,
 };
 
+/// Jobs beside, above which a pilot that cannot report takes no further one: a server that takes no
+/// reports gets no further jobs to lose.
+const HELD_MAX: usize = 16;
+
 /// The jobs beside, and whether more of them are looked for.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     held: BTreeMap<JobTicket, Other>,
     search: Search,
     /// What is wrong with the rescue, for a pilot that does nothing else.
-    pub(super) error: Option<ErrorCode>,
+    rescue_error: Option<ErrorCode>,
+    /// What is wrong with the pilot's own jobs.
+    own_error: Option<ErrorCode>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,10 +41,19 @@ enum Search {
     UnderWay,
 }
 
+/// Where a job beside comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The pilot ran it itself.
+    Own,
+    /// From a pilot that died.
+    Rescued,
+}
+
 #[derive(Debug)]
 enum Other {
-    /// The job of a pilot that died.
-    Life(Box<JobLife>),
+    /// A job.
+    Life(Box<JobLife>, Origin),
     /// Nothing is left of the job but its final update.
     Update {
         reporter: Reporter,
@@ -49,7 +64,7 @@ enum Other {
 impl Other {
     fn next_deadline(&self) -> Option<Moment> {
         match self {
-            Self::Life(life) => life.next_deadline(),
+            Self::Life(life, _) => life.next_deadline(),
             Self::Update {
                 reporter,
                 give_up_at,
@@ -62,6 +77,16 @@ impl Other {
 }
 
 impl Beside {
+    /// Says whether another job of the pilot may wait here for its final update to be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.held.len() < HELD_MAX
+    }
+
+    /// Puts a job here.
+    pub(super) fn put(&mut self, ticket: JobTicket, life: Box<JobLife>) {
+        self.held.insert(ticket, Other::Life(life, Origin::Own));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty() && self.search == Search::Over
     }
@@ -69,7 +94,7 @@ impl Beside {
     /// Returns the jobs beside that still live, and their phases.
     pub(super) fn jobs(&self) -> impl Iterator<Item = (JobTicket, &Job, PhaseName)> {
         self.held.iter().filter_map(|(ticket, other)| match other {
-            Other::Life(life) => Some((*ticket, life.job(), life.phase())),
+            Other::Life(life, _) => Some((*ticket, life.job(), life.phase())),
             Other::Update { .. } => None,
         })
     }
@@ -94,7 +119,7 @@ impl PilotCore {
         }
         self.beside.search = Search::Over;
         if found.n_left > 0 {
-            self.beside.error = Some(ErrorCode::FileHandlingFailure);
+            self.beside.rescue_error = Some(ErrorCode::FileHandlingFailure);
         }
         for (id, journal) in found.jobs {
             let ticket = self.new_ticket();
@@ -103,7 +128,9 @@ impl PilotCore {
             let life = self.turn(now, ticket, out, |turn| {
                 JobLife::resume(turn, journal, &config)
             });
-            self.beside.held.insert(ticket, Other::Life(Box::new(life)));
+            self.beside
+                .held
+                .insert(ticket, Other::Life(Box::new(life), Origin::Rescued));
             self.forget_if_over(ticket);
         }
         for (id, update) in found.updates {
@@ -134,7 +161,7 @@ impl PilotCore {
             return Some(input);
         };
         match (&mut other, input) {
-            (Other::Life(life), input) => {
+            (Other::Life(life, _), input) => {
                 self.turn(now, ticket, out, |turn| life.on_input(turn, input));
                 self.beside.held.insert(ticket, other);
                 self.forget_if_over(ticket);
@@ -174,9 +201,9 @@ impl PilotCore {
                 continue;
             };
             match &mut other {
-                Other::Life(life) => self.turn(now, ticket, out, |turn| life.on_timeout(turn)),
+                Other::Life(life, _) => self.turn(now, ticket, out, |turn| life.on_timeout(turn)),
                 Other::Update { give_up_at, .. } if *give_up_at <= now => {
-                    self.beside.error = Some(ErrorCode::CommunicationFailure);
+                    self.beside.rescue_error = Some(ErrorCode::CommunicationFailure);
                     end_update(ticket, JournalStep::Leave, out);
                     continue;
                 }
@@ -200,7 +227,7 @@ impl PilotCore {
                 continue;
             };
             match &mut other {
-                Other::Life(life) => {
+                Other::Life(life, _) => {
                     self.turn(now, ticket, out, |turn| life.on_stop(turn, signal));
                 }
                 Other::Update { give_up_at, .. } => *give_up_at = leave_at.min(*give_up_at),
@@ -225,20 +252,25 @@ impl PilotCore {
     }
 
     fn forget_if_over(&mut self, ticket: JobTicket) {
-        let Some(Other::Life(life)) = self.beside.held.get(&ticket) else {
+        let Some(Other::Life(life, origin)) = self.beside.held.get(&ticket) else {
             return;
         };
-        if let Some(outcome) = life.outcome() {
-            self.beside.held.remove(&ticket);
-            self.beside.error = self.beside.error.or(outcome.pilot_error);
-        }
+        let Some(outcome) = life.outcome() else {
+            return;
+        };
+        let error = match origin {
+            Origin::Own => &mut self.beside.own_error,
+            Origin::Rescued => &mut self.beside.rescue_error,
+        };
+        *error = error.or(outcome.pilot_error);
+        self.beside.held.remove(&ticket);
     }
 
-    /// Says what a pilot that only takes over jobs leaves with.
-    pub(super) fn rescue_error(&self) -> Option<ErrorCode> {
+    /// Returns what the jobs beside let the pilot leave with.
+    pub(super) fn error_beside(&self) -> Option<ErrorCode> {
         match self.config.purpose {
-            Purpose::Serve => None,
-            Purpose::Recover => self.beside.error,
+            Purpose::Serve => self.beside.own_error,
+            Purpose::Recover => self.beside.rescue_error,
         }
     }
 }

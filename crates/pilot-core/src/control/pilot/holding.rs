@@ -1,6 +1,6 @@
 //! The jobs that the pilot holds: some live, some only have to be refused.
 
-use ailurus_model::{Job, Moment};
+use ailurus_model::{ErrorCode, Job, Moment};
 
 use super::{PilotCore, State, asking::is_past_floor_or_worn_out};
 use crate::{
@@ -204,11 +204,19 @@ impl PilotCore {
             return;
         };
         let mut turn = Turn::new(now, &mut self.random);
+        turn.black_hole = Some(&mut self.black_hole);
         step(life, &mut turn);
-        let outcome = life.outcome();
         turn.hand_over(ticket, out);
-        if let Some(outcome) = outcome {
+        if let Some(outcome) = life.outcome() {
             serving.held.remove(&ticket);
+            self.after_job(now, outcome);
+        } else if let Some(outcome) = life.outcome_unheard()
+            && self.beside.has_room()
+        {
+            // A server that is away holds up no other job.
+            if let Some(Held::Life { life, .. }) = serving.held.remove(&ticket) {
+                self.beside.put(ticket, life);
+            }
             self.after_job(now, outcome);
         }
     }
@@ -216,6 +224,12 @@ impl PilotCore {
     fn after_job(&mut self, now: Moment, outcome: JobOutcome) {
         match outcome.next {
             NextStep::GoOn if outcome.pilot_error.is_none() => self.after_anything(now),
+            NextStep::GoOn | NextStep::Leave
+                if outcome.pilot_error == Some(ErrorCode::BlackHole) =>
+            {
+                let error = outcome.pilot_error;
+                self.say_last_word(PilotExit { error });
+            }
             // What ends one of several jobs says nothing about the others.
             NextStep::GoOn | NextStep::Leave if !self.config.slots.is_single() => {}
             NextStep::GoOn | NextStep::Leave => {

@@ -13,7 +13,10 @@ use crate::{
     input::{FoundJournals, Offer, PayloadEnd, Site, UpdateFailure, UpdateNr},
     monitoring::{FilesSample, Sample},
     payload::ending::PayloadSignal,
-    recovery::PayloadExit,
+    recovery::{
+        PayloadExit,
+        journal::{JobDirectory, Journal, JournalStep},
+    },
     resource::NodeFacts,
 };
 
@@ -25,6 +28,10 @@ pub(super) struct Bench {
     ticket: JobTicket,
     /// What dead pilots left.
     pub(super) found: FoundJournals,
+    /// The journal of the job that was taken last.
+    pub(super) journal: Option<Journal>,
+    /// Whether what is done with journals is wanted too.
+    pub(super) with_journal: bool,
 }
 
 impl Bench {
@@ -35,6 +42,8 @@ impl Bench {
             wanted: Vec::new(),
             ticket: JobTicket::default(),
             found: FoundJournals::default(),
+            journal: None,
+            with_journal: false,
         }
     }
 
@@ -73,6 +82,11 @@ impl Bench {
     pub(super) fn accept(&mut self, job: Job) {
         self.ticket = self.ticket.next();
         self.offer(vec![job]);
+    }
+
+    /// What is given from now on is for the first job.
+    pub(super) fn expect_ticket(&mut self) {
+        self.ticket = JobTicket::default().next();
     }
 
     pub(super) fn offer(&mut self, jobs: Vec<Job>) {
@@ -150,13 +164,36 @@ impl Bench {
     }
 
     fn keep(&mut self, effects: Vec<Effect>) {
+        for effect in &effects {
+            if let Effect::Job(_, JobEffect::Journal(step)) = effect {
+                self.write_journal(step);
+            }
+        }
+        let with_journal = self.with_journal;
+        let is_journal = |effect: &Effect| matches!(effect, Effect::Job(_, JobEffect::Journal(_)));
         let told = effects.into_iter().filter(|effect| {
-            !matches!(
-                effect,
-                Effect::Note(_) | Effect::FindJournals | Effect::Job(_, JobEffect::Journal(_))
-            )
+            !matches!(effect, Effect::Note(_) | Effect::FindJournals)
+                && (with_journal || !is_journal(effect))
         });
         self.wanted.extend(told);
+    }
+
+    fn write_journal(&mut self, step: &JournalStep) {
+        match step {
+            JournalStep::Open(opening) => {
+                self.journal = Some(Journal {
+                    opening: opening.clone(),
+                    last: None,
+                    directory: JobDirectory::Made,
+                });
+            }
+            JournalStep::Append(snapshot) => {
+                if let Some(journal) = &mut self.journal {
+                    journal.last = Some(snapshot.clone());
+                }
+            }
+            JournalStep::Remove | JournalStep::Leave => {}
+        }
     }
 
     /// Takes what the pilot wanted done since the last call.
@@ -234,7 +271,10 @@ fn word(effect: &Effect) -> String {
 
 fn job_word(effect: &JobEffect) -> String {
     match effect {
-        JobEffect::Journal(_) => "journal".into(),
+        JobEffect::Journal(JournalStep::Open(_)) => "journal open".into(),
+        JobEffect::Journal(JournalStep::Append(_)) => "journal".into(),
+        JobEffect::Journal(JournalStep::Remove) => "journal remove".into(),
+        JobEffect::Journal(JournalStep::Leave) => "journal leave".into(),
         JobEffect::TakeOver(_) => "take-over".into(),
         JobEffect::MakeWorkDir(_) => "make-dir".into(),
         JobEffect::StageIn(_) => "stage-in".into(),
