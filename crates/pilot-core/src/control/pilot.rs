@@ -86,6 +86,8 @@ struct Serving {
     counts: Counts,
     request: Request,
     capacity: Capacity,
+    /// When the batch system ends the slot, if it says so.
+    slot_end: Option<Moment>,
     /// By ticket, so in the order in which they came.
     held: BTreeMap<JobTicket, Held>,
     /// Set once no further job is asked for; the pilot leaves with it when it holds no job.
@@ -236,6 +238,7 @@ impl PilotCore {
                     counts: Counts::default(),
                     request: Request::None,
                     capacity: Capacity::default(),
+                    slot_end: None,
                     held: BTreeMap::new(),
                     last_word: None,
                 }));

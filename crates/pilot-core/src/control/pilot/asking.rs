@@ -10,7 +10,7 @@ use crate::{
     input::{Offer, RefusedJob},
     payload::ending::stop_problem,
     resource::{
-        NodeFacts, check_node, life_limit, plan_request,
+        NodeFacts, check_node, life_limit, plan_request, remaining_time,
         slots::{Capacity, Free},
     },
 };
@@ -185,6 +185,7 @@ impl PilotCore {
             return;
         }
         serving.capacity = Capacity::of(facts, &self.config.slots);
+        serving.slot_end = facts.slot_left.map(|left| now.after(left));
         serving.counts.first_request.get_or_insert(now);
         let task = serving
             .counts
@@ -306,9 +307,10 @@ impl PilotCore {
 /// Says whether a pilot that runs jobs side by side takes no further one.
 fn is_over(config: &PilotConfig, serving: &Serving, now: Moment) -> bool {
     let queue = &serving.site.queue;
-    let is_life_over =
-        life_limit(config, queue).is_some_and(|limit| Moment::START.after(limit) <= now);
-    is_life_over || (!queue.time_floor.is_zero() && is_past_floor_or_worn_out(config, serving, now))
+    let slot_left = serving.slot_end.map(|end| end.since(now));
+    let left = remaining_time(life_limit(config, queue), slot_left, now);
+    left.is_some_and(|left| left.is_zero())
+        || (!queue.time_floor.is_zero() && is_past_floor_or_worn_out(config, serving, now))
 }
 
 /// Says whether a pilot is to leave after a job: the queue's time floor is reached, or requests fail
