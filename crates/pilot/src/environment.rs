@@ -11,8 +11,10 @@ use ailurus_http::{BearerToken, ProxyConfig};
 use ailurus_model::{HarvesterId, Lfn, NodeName, WorkerId};
 use ailurus_node::{BatchIdentity, batch_of, condor_job_id};
 
-use crate::server::JobOverrides;
+use crate::{node_view::NodeSettings, server::JobOverrides};
 
+/// Variables by which batch systems tell when the slot ends.
+const SLOT_VARIABLES: [&str; 2] = ["SLURM_JOB_END_TIME", "PBS_WALLTIME"];
 /// Largest job ad that is read, in bytes.
 const JOB_AD_MAX: u64 = 1 << 20;
 /// Where grid tools put a user's proxy; the user's number follows.
@@ -56,6 +58,23 @@ impl Environment {
         match self.get("_CONDOR_SLOT") {
             Some(slot) => NodeName::new(format!("{slot}@{host}")),
             None => NodeName::new(host),
+        }
+    }
+
+    /// Returns what is said of node and slot.
+    pub(crate) fn node_settings(&self) -> NodeSettings {
+        let text = |name: &str| self.get(name).unwrap_or_default().to_owned();
+        let variables = SLOT_VARIABLES
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), self.get(name)?.to_owned())));
+        NodeSettings {
+            machine_features: text("MACHINEFEATURES"),
+            job_features: text("JOBFEATURES"),
+            path: text("PATH"),
+            batch: self.batch(),
+            variables: variables.collect(),
+            job_ad: self.get("_CONDOR_JOB_AD").map(PathBuf::from),
+            machine_ad: self.get("_CONDOR_MACHINE_AD").map(PathBuf::from),
         }
     }
 

@@ -22,6 +22,7 @@ use ailurus_pilot_core::{
 use crate::{
     args::Args,
     environment::Environment,
+    node_view::NodeSettings,
     server::{JobOverrides, NodeReport, TokenRenewal},
     server_url::server_address,
     site::SitePlaces,
@@ -62,6 +63,10 @@ pub(crate) struct Settings {
     pub(crate) token_renewal: Option<TokenRenewal>,
     /// What the server is told of the node, if anything.
     pub(crate) node_report: Option<NodeReport>,
+    /// What the environment says of node and slot.
+    pub(crate) node: NodeSettings,
+    /// What the node is.
+    pub(crate) node_facts: NodeFacts,
     /// Memory for jobs.
     pub(crate) memory: ByteCount,
     /// When the process began.
@@ -189,7 +194,9 @@ impl Settings {
             client,
             job_overrides: environment.job_overrides(),
             token_renewal: token_renewal(args, &environment),
-            node_report: node_report(args, &environment, facts),
+            node: environment.node_settings(),
+            node_report: node_report(args, &environment, facts.clone()),
+            node_facts: facts,
             launch_dir,
             begin,
         })

@@ -19,7 +19,6 @@ use std::{
 
 use ailurus_http::{Client, ClientConfig, ConfigError};
 use ailurus_model::{ErrorCode, Moment, PandaId};
-use ailurus_node::Sampler;
 use ailurus_pilot_core::{
     Effect, Input, JobInput, JobTicket, PilotCore, PilotExit, Problem, config::Cleanup,
     input::JournalId, resource::NodeFacts,
@@ -36,11 +35,13 @@ use crate::{
     journal::FoundJournal,
     link::{self, Link},
     log,
+    node_view::NodeView,
     payload::Starter,
+    recorder::Recorder,
     settings::{Settings, VERSION},
     site,
     timing::{Mark, Timing},
-    watch::Watch,
+    watch::{JobFiles, Watch, WatchPlace},
     work_dir,
 };
 
@@ -153,6 +154,7 @@ struct Shell {
     /// Without a token, for servers that are not the PanDA server.
     public: Client,
     starter: Starter,
+    node_view: Arc<NodeView>,
     jobs: BTreeMap<JobTicket, JobTools>,
     journals: Journals,
     timing: Timing,
@@ -164,6 +166,10 @@ struct JobTools {
     panda_id: PandaId,
     place: Arc<JobPlace>,
     payload: Option<(PayloadControl, Arc<Mutex<Watch>>)>,
+    /// What it moves.
+    files: JobFiles,
+    /// Writes down what its payload uses.
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl Shell {
@@ -182,6 +188,12 @@ impl Shell {
             })?
         };
         let link = link::make(&settings, client, &home);
+        let node_view = NodeView::new(
+            settings.node.clone(),
+            settings.node_facts.clone(),
+            settings.core.start_time,
+            &settings.client,
+        );
         Ok(Self {
             core: PilotCore::new(settings.core.clone()),
             timing: Timing::new(settings.begin),
@@ -192,6 +204,7 @@ impl Shell {
             link,
             public,
             starter: Starter::new()?,
+            node_view: Arc::new(node_view),
             jobs: BTreeMap::new(),
             journals: Journals::default(),
             has_left: None,
@@ -267,6 +280,7 @@ impl Shell {
         match message {
             Message::Input(input) => {
                 self.note_time(&input);
+                self.complete_record(&input);
                 Some(self.core.handle(self.now(), input))
             }
             Message::JournalsLocked(locked) => {
@@ -278,16 +292,29 @@ impl Shell {
                 control,
                 pid,
             } => {
-                let ignored = self.settings.core.profile.progress.ignored.clone();
                 let job = self.jobs.get_mut(&ticket)?;
-                let watch = Watch {
-                    sampler: Sampler::of_tree(pid),
+                let place = WatchPlace {
                     dir: job.place.dir.clone(),
-                    ignored,
+                    home: self.home.clone(),
+                    files: job.files.clone(),
+                    ignored: self.settings.core.profile.progress.ignored.clone(),
                 };
+                let recorder = Arc::new(Recorder::new(&place.dir));
+                job.recorder = Some(recorder.clone());
+                let watch = Watch::new(pid, place, self.node_view.clone(), recorder);
                 job.payload = Some((control, Arc::new(Mutex::new(watch))));
                 None
             }
+        }
+    }
+
+    /// Completes what was written down of a payload, before its log is packed.
+    fn complete_record(&self, input: &Input) {
+        if let Input::Job(ticket, JobInput::PayloadEnded(end)) = input
+            && let Some(job) = self.jobs.get(ticket)
+            && let Some(recorder) = &job.recorder
+        {
+            recorder.end(end.cpu);
         }
     }
 
@@ -366,6 +393,8 @@ impl Shell {
         let home = self.home.clone();
         let proxy_file = self.settings.proxy_file.clone();
         let memory = self.settings.memory;
+        let view = self.node_view.clone();
+        let is_single = self.settings.core.slots.is_single();
         let unknown = Input::NodeMeasured(NodeFacts::default());
         spawn(&self.sender, "measure", unknown, move |_| {
             let free_space = ailurus_node::free_space(&home);
@@ -373,9 +402,14 @@ impl Shell {
                 memory,
                 free_space: free_space.map(|space| space.available).unwrap_or_default(),
                 cores: usable_cores(),
-                gpus: 0,
+                // Only payloads side by side share GPUs out.
+                gpus: if is_single {
+                    0
+                } else {
+                    u32::try_from(view.gpus().cards.len()).unwrap_or(u32::MAX)
+                },
                 proxy_left: proxy_file.as_deref().and_then(credentials::proxy_left),
-                slot_left: None,
+                slot_left: view.slot_left(),
             })
         });
     }

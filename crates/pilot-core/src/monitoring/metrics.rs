@@ -74,6 +74,15 @@ pub fn job_metrics(meter: &UsageMeter, input: &MetricsInput) -> String {
     line.finish()
 }
 
+/// Finds the number of the event that a payload wrote down last.
+///
+/// Source: Pilot 3, `pilot/user/atlas/jobmetrics.py`, `get_number_in_string`.
+#[must_use]
+pub fn event_number(text: &str) -> Option<u64> {
+    let (_, rest) = text.rsplit_once(" done processing event #")?;
+    rest.split_once(',')?.0.parse().ok()
+}
+
 /// The rating of the cores of a job.
 #[expect(clippy::cast_precision_loss, reason = "ratings are small numbers")]
 fn hs06(machine: &super::Machine, core_count: u32) -> Option<f64> {
@@ -186,6 +195,14 @@ mod tests {
             ..INPUT
         };
         assert_eq!(job_metrics(&UsageMeter::default(), &input), "");
+    }
+
+    #[test]
+    fn the_last_event_that_was_written_down_is_found() {
+        let text = " done processing event #1, run #2\n done processing event #20166959, run #2\n";
+        assert_eq!(event_number(text), Some(20_166_959));
+        assert_eq!(event_number(" done processing event #x, run"), None);
+        assert_eq!(event_number(""), None);
     }
 
     #[test]

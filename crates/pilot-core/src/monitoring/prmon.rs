@@ -267,17 +267,17 @@ impl Prmon {
         line
     }
 
-    /// Takes the CPU time that the system counted at the payload's end, which no row shows, and
-    /// how long it ran in all.
-    pub fn end(&mut self, wall: Duration, cpu: Option<(Duration, Duration)>) {
+    /// Takes how long the payload ran in all, and its CPU time as the system counted it at the end,
+    /// which no row shows. What that is more than the rows say counts as user time.
+    pub fn end(&mut self, wall: Duration, cpu: Option<Duration>) {
+        let system = self.sums.get("stime").map_or(0, |(max, _)| *max);
         let mut raise = |name: &'static str, value: u64| {
             let (max, _) = self.sums.entry(name).or_default();
             *max = (*max).max(value);
         };
         raise("wtime", wall.as_secs());
-        if let Some((user, system)) = cpu {
-            raise("utime", user.as_secs());
-            raise("stime", system.as_secs());
+        if let Some(cpu) = cpu {
+            raise("utime", cpu.as_secs().saturating_sub(system));
         }
     }
 
@@ -423,8 +423,7 @@ mod tests {
         assert_eq!(prmon.summary(), None);
         prmon.add(&row(10, 100));
         prmon.add(&row(20, 401));
-        let user = Duration::from_secs(90);
-        prmon.end(Duration::from_secs(25), Some((user, Duration::ZERO)));
+        prmon.end(Duration::from_secs(25), Some(Duration::from_secs(90)));
         let text = prmon.summary().expect("two rows");
         let summary: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(summary["Max"]["pss"], 401);

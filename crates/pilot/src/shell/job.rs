@@ -19,7 +19,7 @@ use crate::{
     data::JobPlace,
     payload::{end_beside, file_names, start_beside, start_payload, wait_for},
     timing::Mark,
-    watch::Watch,
+    watch::{JobFiles, Watch},
     work_dir,
 };
 
@@ -62,6 +62,8 @@ impl Shell {
                     stop: Arc::new(AtomicBool::new(false)),
                 }),
                 payload: None,
+                files: JobFiles::of(job),
+                recorder: None,
             };
             self.jobs.insert(ticket, tools);
         });

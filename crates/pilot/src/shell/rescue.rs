@@ -18,7 +18,9 @@ use super::{JobTools, Message, Shell, activity::spawn};
 use crate::{
     data::JobPlace,
     journal::{self, Found, FoundJournal, JournalFile, Whose},
-    log, work_dir,
+    log,
+    watch::JobFiles,
+    work_dir,
 };
 
 /// The journals that the pilot holds.
@@ -93,6 +95,8 @@ impl Shell {
                 panda_id: found.panda_id,
                 place: Arc::new(place),
                 payload: None,
+                files: JobFiles::default(),
+                recorder: None,
             };
             self.jobs.insert(ticket, tools);
         }
