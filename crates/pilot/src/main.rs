@@ -6,8 +6,8 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser as _;
 
 mod args;
-mod credentials;
 mod container;
+mod credentials;
 mod data;
 mod environment;
 mod journal;

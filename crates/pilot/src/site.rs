@@ -16,7 +16,7 @@ use ailurus_pilot_core::{Problem, input::Site};
 use ailurus_wire::{queue_data, storage_data};
 
 use crate::log;
-use fetch::fetch;
+use fetch::{Missing, fetch};
 
 /// How long a copy of what a server says is used instead of asking again.
 pub(crate) const SERVER_AGE_MAX: Duration = Duration::from_secs(3 * 3600);
@@ -56,7 +56,8 @@ pub(crate) struct SitePlaces {
 
 /// Loads the data of a queue and of all storages.
 ///
-/// Without storage data the pilot goes on: jobs that need a storage fail with its name.
+/// Where there are no storage data at all (404) the pilot goes on: jobs that need a storage fail
+/// with its name. Where they only cannot be had now, that would fail one job after another.
 pub(crate) fn load(
     client: &Client,
     name: &QueueName,
@@ -66,7 +67,7 @@ pub(crate) fn load(
     let is_queue = |bytes: &[u8]| {
         queue_data::decode(bytes, name)
             .map(drop)
-            .map_err(|error| Problem::new(error.code(), log::chain(&error)))
+            .map_err(|error| Missing::now(Problem::new(error.code(), log::chain(&error))))
     };
     let (queue, full, storages) = std::thread::scope(|scope| {
         let storages = scope.spawn(|| load_storages(client, &places.storages, home));
@@ -74,24 +75,29 @@ pub(crate) fn load(
         let queue = first_good(client, &places.queue, home, is_queue);
         (queue, full.join(), storages.join())
     });
-    let full = full.unwrap_or_else(|_| Err(bad_end()));
+    let full = full.unwrap_or_else(|_| Err(Missing::now(bad_end())));
     let layers: Vec<Vec<u8>> = match (full, queue) {
         (Ok(full), Ok(queue)) => vec![full, queue],
         (Err(_), Ok(queue)) => vec![queue],
-        (Ok(full), Err(problem)) => {
-            tracing::warn!("only the full queue data are used: {problem}");
+        (Ok(full), Err(missing)) => {
+            tracing::warn!("only the full queue data are used: {}", missing.problem);
             vec![full]
         }
-        (Err(_), Err(problem)) => return Err(problem),
+        (Err(_), Err(missing)) => return Err(missing.problem),
     };
     let queue = queue_data::decode_layers(&layers, name, places.copy_tools.as_deref())
         .map_err(|error| Problem::new(error.code(), log::chain(&error)))?;
-    let storages = storages
-        .unwrap_or_else(|_| Err(bad_end()))
-        .unwrap_or_else(|problem| {
-            tracing::warn!("no storage data: {problem}");
+    let storages = match storages.unwrap_or_else(|_| Err(Missing::now(bad_end()))) {
+        Ok(storages) => storages,
+        Err(missing) if missing.is_for_good => {
+            tracing::warn!("no storage data: {}", missing.problem);
             BTreeMap::new()
-        });
+        }
+        Err(missing) => {
+            let why = format!("storage data: {}", missing.problem.detail);
+            return Err(Problem::new(ErrorCode::QueueData, why));
+        }
+    };
     Ok(Box::new(Site { queue, storages }))
 }
 
@@ -99,13 +105,17 @@ fn load_storages(
     client: &Client,
     places: &[Place],
     home: &Path,
-) -> Result<BTreeMap<EndpointName, StorageEndpoint>, Problem> {
+) -> Result<BTreeMap<EndpointName, StorageEndpoint>, Missing> {
     let decode = |bytes: &[u8]| {
-        storage_data::decode(bytes).map_err(|error| Problem::new(error.code(), log::chain(&error)))
+        storage_data::decode(bytes)
+            .map_err(|error| Missing::now(Problem::new(error.code(), log::chain(&error))))
     };
-    let is_storages = |bytes: &[u8]| match decode(bytes)?.endpoints.is_empty() {
-        true => Err(Problem::new(ErrorCode::NoStorage, "no endpoint in it")),
-        false => Ok(()),
+    let is_storages = |bytes: &[u8]| {
+        if decode(bytes)?.endpoints.is_empty() {
+            let problem = Problem::new(ErrorCode::NoStorage, "no endpoint in it");
+            return Err(Missing::for_good(problem));
+        }
+        Ok(())
     };
     let set = decode(&first_good(client, places, home, is_storages)?)?;
     for broken in set.broken {
@@ -118,27 +128,30 @@ fn load_storages(
 ///
 /// # Errors
 ///
-/// The first place's problem: it counts most.
+/// The first place's problem: it counts most. It is for good only if that of all places is.
 fn first_good(
     client: &Client,
     places: &[Place],
     home: &Path,
-    check: impl Fn(&[u8]) -> Result<(), Problem>,
-) -> Result<Vec<u8>, Problem> {
-    let mut first_problem = None;
+    check: impl Fn(&[u8]) -> Result<(), Missing>,
+) -> Result<Vec<u8>, Missing> {
+    let mut first: Option<Missing> = None;
     for place in places {
         match fetch(client, place, home, &check) {
             Ok(bytes) => return Ok(bytes),
-            Err(problem) if place.kind == PlaceKind::Named => {
-                let detail = format!("`{}`: {}", place.address, problem.detail);
-                let problem = Problem::new(problem.code, detail);
+            Err(missing) if place.kind == PlaceKind::Named => {
+                let detail = format!("`{}`: {}", place.address, missing.problem.detail);
+                let problem = Problem::new(missing.problem.code, detail);
                 tracing::debug!("{problem}");
-                first_problem.get_or_insert(problem);
+                let first = first.get_or_insert(Missing { problem, ..missing });
+                first.is_for_good &= missing.is_for_good;
             }
-            Err(problem) => tracing::debug!("`{}`: {problem}", place.address),
+            Err(missing) => tracing::debug!("`{}`: {}", place.address, missing.problem),
         }
     }
-    Err(first_problem.unwrap_or_else(|| Problem::new(ErrorCode::QueueData, "no place to look at")))
+    Err(first.unwrap_or_else(|| {
+        Missing::for_good(Problem::new(ErrorCode::QueueData, "no place to look at"))
+    }))
 }
 
 fn bad_end() -> Problem {
@@ -195,6 +208,34 @@ mod tests {
         assert_eq!(queue.memory, ailurus_model::ByteCount::from_mib(2000));
         assert_eq!(queue.disk, ailurus_model::ByteCount::from_mib(9));
         assert_eq!(queue.copy_tools["pr"], ["mv"]);
+    }
+
+    #[test]
+    fn storages_that_do_not_exist_are_done_without_and_unreadable_ones_are_not() {
+        let home = tempfile::tempdir().expect("space");
+        let file = |name: &str, text: &str| {
+            let path = home.path().join(name);
+            std::fs::write(&path, text).expect("space");
+            path.display().to_string()
+        };
+        let load_with = |storages: Vec<Place>| {
+            let places = SitePlaces {
+                queue: vec![place(&file("queue.json", QUEUE), None)],
+                storages,
+                ..SitePlaces::default()
+            };
+            load_from(home.path(), &places)
+        };
+        assert!(load_with(vec![place("/no/such/file", None)]).is_ok());
+        assert!(load_with(vec![place(&file("empty", "{}"), None)]).is_ok());
+        let problem =
+            load_with(vec![place(&file("html", "<html>"), None)]).expect_err("unreadable");
+        assert_eq!(problem.code, ErrorCode::QueueData);
+        let both = vec![
+            place(&file("html", "<html>"), None),
+            place(&file("good", r#"{"EP": {"arprotocols": {}}}"#), None),
+        ];
+        assert_eq!(load_with(both).expect("a site").storages.len(), 1);
     }
 
     #[test]

@@ -21,18 +21,46 @@ const FILE_PATIENCE: Duration = Duration::from_secs(20);
 /// Stack of the thread that reads, in bytes.
 const STACK_BYTES: usize = 256 << 10;
 
+/// Why there is no content.
+#[derive(Debug)]
+pub(super) struct Missing {
+    pub(super) problem: Problem,
+    /// Whether asking again is in vain.
+    pub(super) is_for_good: bool,
+}
+
+impl Missing {
+    /// It may be there later.
+    pub(super) const fn now(problem: Problem) -> Self {
+        Self {
+            problem,
+            is_for_good: false,
+        }
+    }
+
+    /// It will not be there later either.
+    pub(super) const fn for_good(problem: Problem) -> Self {
+        Self {
+            problem,
+            is_for_good: true,
+        }
+    }
+}
+
 /// Gets a content that `check` finds good.
 pub(super) fn fetch(
     client: &Client,
     place: &Place,
     home: &Path,
-    check: impl Fn(&[u8]) -> Result<(), Problem>,
-) -> Result<Vec<u8>, Problem> {
-    let wrong = |why: String| Problem::new(ErrorCode::QueueData, why);
+    check: impl Fn(&[u8]) -> Result<(), Missing>,
+) -> Result<Vec<u8>, Missing> {
     let path = place.address.strip_prefix("file://");
     let path = path.unwrap_or(&place.address);
     if !path.contains("://") {
-        let bytes = read_in_time(Path::new(path)).map_err(|error| wrong(error.to_string()))?;
+        let bytes = read_in_time(Path::new(path)).map_err(|error| Missing {
+            problem: Problem::new(ErrorCode::QueueData, error.to_string()),
+            is_for_good: error.kind() == io::ErrorKind::NotFound,
+        })?;
         return check(&bytes).map(|()| bytes);
     }
     let copy = place.copy.as_ref().map(|name| home.join(name));
@@ -47,9 +75,7 @@ pub(super) fn fetch(
     {
         return Ok(bytes);
     }
-    let asked = ask(client, &place.address)
-        .map_err(wrong)
-        .and_then(|bytes| check(&bytes).map(|()| bytes));
+    let asked = ask(client, &place.address).and_then(|bytes| check(&bytes).map(|()| bytes));
     match (asked, copy) {
         (Ok(bytes), copy) => {
             if let Some(copy) = copy
@@ -59,21 +85,25 @@ pub(super) fn fetch(
             }
             Ok(bytes)
         }
-        (Err(problem), Some(copy)) => of_copy(&copy)
-            .inspect(|_| tracing::warn!("an old copy is used: {problem}"))
-            .ok_or(problem),
-        (Err(problem), None) => Err(problem),
+        (Err(missing), Some(copy)) => of_copy(&copy)
+            .inspect(|_| tracing::warn!("an old copy is used: {}", missing.problem))
+            .ok_or(missing),
+        (Err(missing), None) => Err(missing),
     }
 }
 
-fn ask(client: &Client, url: &str) -> Result<Vec<u8>, String> {
-    let answer = client.get(url, &[]).map_err(|error| log::chain(&error))?;
+fn ask(client: &Client, url: &str) -> Result<Vec<u8>, Missing> {
+    let problem = |why| Problem::new(ErrorCode::QueueData, why);
+    let answer = client
+        .get(url, &[])
+        .map_err(|error| Missing::now(problem(log::chain(&error))))?;
     if answer.status != 200 || answer.body.is_empty() {
-        return Err(format!(
-            "HTTP status {} with {} bytes",
-            answer.status,
-            answer.body.len()
-        ));
+        let length = answer.body.len();
+        let why = format!("HTTP status {} with {length} bytes", answer.status);
+        return Err(Missing {
+            problem: problem(why),
+            is_for_good: answer.status == 404,
+        });
     }
     Ok(answer.body)
 }
