@@ -16,6 +16,7 @@ use ailurus_testkit::place::Profile;
 mod bench;
 mod demo;
 mod docs;
+mod machine;
 mod package;
 mod shell;
 mod test;
@@ -43,6 +44,7 @@ Commands:
             --pilot FILE    pack this pilot and build none; once for each architecture
             --tarball-only  no Debian packages
             --check         try the pilot on an old and a new Debian, and without a C library
+  machine test control groups of version 2 in an emulated machine
   docs    write the pages that are generated from the code
             --check         only compare them
 ";
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(options),
         "sim" => shell::cargo_run("ailurus-sim", Profile::Dev, options),
         "tidy" => tidy::run(options),
+        "machine" => machine::test_control_groups(),
         "package" => package::run(options),
         "docs" => docs::run(options),
         "help" | "--help" | "-h" => {

@@ -12,7 +12,7 @@ use ailurus_testkit::{
 };
 use anyhow::bail;
 
-use crate::{demo, docs, shell, tidy};
+use crate::{demo, docs, machine, shell, tidy};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
@@ -29,7 +29,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     if let Some(option) = options.first() {
         bail!("`{option}` is no option of `test`: it takes none");
     }
-    let steps: [Step; 9] = [
+    let steps: [Step; 10] = [
         ("formatting", formatting),
         ("layers, names and sizes", || tidy::run(&[])),
         ("licences and bans", licences),
@@ -37,6 +37,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
         ("lints", lints),
         ("generated pages", generated_pages),
         ("tests", tests),
+        ("control groups", machine::test_control_groups),
         ("simulated seeds", || sim(&["--seeds", "0..200"])),
         ("the production chain", production_chain),
     ];

@@ -45,7 +45,13 @@ const PLACES: &[&str] = &["etc/resolv.conf", "etc/nsswitch.conf", "etc/hosts"];
 
 /// Makes sure of the programs that trees need; says no if the machine cannot have them.
 pub(crate) fn provide_tools() -> anyhow::Result<bool> {
-    let missing: Vec<&str> = TOOLS
+    provide_packages(TOOLS)
+}
+
+/// Makes sure of programs, each with Debian's package that has it; says no if the machine cannot
+/// have them.
+pub(crate) fn provide_packages(tools: &[(&str, &'static str)]) -> anyhow::Result<bool> {
+    let missing: Vec<&str> = tools
         .iter()
         .filter(|(program, _)| !is_there(program))
         .map(|(_, package)| *package)
