@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 mod figure;
+mod monitor;
 mod pilot;
 mod server;
 
@@ -50,6 +51,7 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut figures = Vec::new();
     if which != "server" {
         figures.extend(pilot::measure(runs)?);
+        figures.push(monitor::measure()?);
     }
     if which != "pilot" {
         figures.extend(server::measure()?);
