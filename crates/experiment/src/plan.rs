@@ -51,7 +51,7 @@ pub struct PayloadPlan {
     /// Whether a crash may leave a core file.
     pub core_dumps: CoreDumpPolicy,
     /// What is started right after it, and ended with it.
-    pub beside: Option<Box<PayloadPlan>>,
+    pub beside: Option<Box<Self>>,
 }
 
 impl PayloadPlan {

@@ -118,6 +118,8 @@ pub enum JobInput {
     PayloadStarted(Result<(), Problem>),
     /// The payload and all of its processes are gone.
     PayloadEnded(Box<PayloadEnd>),
+    /// What the server asked to see.
+    Looked(Box<DebugAnswer>),
     /// A sample was taken.
     Sampled(Box<Sample>),
     /// Each output is stored, or not, in the order of the plan.
@@ -133,6 +135,15 @@ pub enum JobInput {
     },
     /// What the job left on the node is removed.
     CleanedUp,
+}
+
+/// What a look at a payload showed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DebugAnswer {
+    /// What is shown to the server.
+    pub text: String,
+    /// Whether a core file was made that had been asked for.
+    pub has_core_file: bool,
 }
 
 /// How a payload ended and what it left.

@@ -1,5 +1,6 @@
 //! The payload room: where the script comes from, how a payload is ended, what its reports say.
 
+pub mod debug;
 pub mod ending;
 pub mod report;
 pub mod script;

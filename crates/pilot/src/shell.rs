@@ -32,6 +32,7 @@ use signal_hook::{
 use crate::{
     credentials,
     data::JobPlace,
+    hooks::Hooks,
     journal::FoundJournal,
     link::{self, Link},
     log,
@@ -164,6 +165,8 @@ struct Shell {
 /// What a job needs.
 struct JobTools {
     panda_id: PandaId,
+    /// None for a job that another pilot began: its hooks have run.
+    hooks: Option<Hooks>,
     place: Arc<JobPlace>,
     payload: Option<(PayloadControl, Arc<Mutex<Watch>>)>,
     /// What it moves.

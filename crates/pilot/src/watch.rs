@@ -93,6 +93,13 @@ pub(crate) struct WatchPlace {
 }
 
 impl Watch {
+    /// Returns the payload's processes.
+    pub(crate) fn processes(&mut self) -> Vec<i32> {
+        // Only a sample knows the processes of today.
+        let _ = self.sampler.sample();
+        self.sampler.processes().to_vec()
+    }
+
     /// Begins to watch the payload whose first process is `pid`.
     pub(crate) fn new(
         pid: u32,

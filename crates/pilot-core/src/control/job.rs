@@ -1,5 +1,6 @@
 //! One job's life, from acceptance to clean-up. [`PhaseName`] has the drawing.
 
+mod debugging;
 mod fetching;
 mod resume;
 mod steps;
@@ -9,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use ailurus_model::{Blame, ErrorCode, Job, JobStatus, JobUpdate, Moment, update::PilotTiming};
 
+use debugging::Debugging;
 use fetching::Scripts;
 
 use super::{
@@ -90,6 +92,7 @@ pub(crate) struct JobLife {
     steps: Option<Box<(Steps, Allotment)>>,
     /// Whose fault the payload's failure is, by what was found in its output.
     found_blame: Option<Blame>,
+    debugging: Debugging,
 }
 
 #[derive(Debug)]
@@ -215,8 +218,13 @@ impl JobLife {
             waited: Duration::ZERO,
             steps: None,
             found_blame: None,
+            debugging: Debugging::default(),
         };
         life.open_journal(turn);
+        if life.desk.job.options.is_debug {
+            let command = life.desk.job.options.debug_command.clone();
+            life.debug(turn, Some(&command));
+        }
         life.tell(turn, JobStatus::Starting);
         turn.out.push(JobEffect::MakeWorkDir(life.desk.job.clone()));
         life
@@ -284,6 +292,7 @@ impl JobLife {
             JobInput::Sampled(sample) => self.on_sample(turn, &sample),
             JobInput::StageOutEnded(results) => self.on_stage_out(turn, results),
             JobInput::LogSaved(result) => self.on_log_saved(turn, result),
+            JobInput::Looked(answer) => self.on_looked(turn, &answer),
             JobInput::UpdateAnswered { nr, result } => self.on_answer(turn, nr, result),
             JobInput::CleanedUp => {
                 if matches!(self.phase, Phase::CleaningUp { .. }) {
@@ -297,7 +306,7 @@ impl JobLife {
     pub(crate) fn on_timeout(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
         self.reporter.on_timeout(now, &mut turn.out);
-        if self.heartbeat_due().is_some_and(|due| due <= now) {
+        if self.heartbeat_due().is_some_and(|due| due <= now) && !self.look(turn) {
             self.tell(turn, self.wire_status());
         }
         if let Some((due, reason)) = self.next_limit()

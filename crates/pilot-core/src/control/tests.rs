@@ -2,6 +2,7 @@
 
 mod bench;
 mod job_life;
+mod parts;
 mod pilot_life;
 mod properties;
 mod rescue;

@@ -45,6 +45,8 @@ pub(crate) struct Record {
     pub(crate) metadata: Option<String>,
     pub(crate) payload_exit_code: Option<i64>,
     pub(crate) payload_error: Option<ReportedError>,
+    /// What the server asked to see, empty if nothing.
+    pub(crate) stdout: String,
 }
 
 impl Record {
@@ -60,6 +62,7 @@ impl Record {
             metadata: None,
             payload_exit_code: None,
             payload_error: None,
+            stdout: String::new(),
         }
     }
 }
@@ -92,6 +95,7 @@ pub(crate) fn state_update(desk: &Desk, record: &Record, status: JobStatus) -> J
         cpu_unit: identity.cpu_unit.clone(),
         usage: record.meter.summary(),
         n_events: record.n_events,
+        stdout: record.stdout.clone(),
         job_metrics: job_metrics(&record.meter, &metrics_input(job, record, status)),
         ..JobUpdate::new(job.panda_id, Some(job.attempt_nr), status)
     }

@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc::SyncSender};
 
-use ailurus_experiment::PayloadPlan;
+use ailurus_experiment::{HookPoint, PayloadPlan};
 use ailurus_model::{ErrorCode, Job, JobUpdate};
 use ailurus_pilot_core::{
     Input, JobEffect, JobInput, JobTicket, Problem,
     data::{LogPlan, StageInPlan, StageOutPlan},
-    input::UpdateNr,
+    input::{DebugAnswer, UpdateNr},
     monitoring::{Sample, SampleScope},
-    payload::{ending::PayloadSignal, script::ScriptPlan},
+    payload::{debug::DebugRequest, ending::PayloadSignal, script::ScriptPlan},
     resource::slots::Allotment,
 };
 use ailurus_process::Signal;
@@ -17,6 +17,8 @@ use ailurus_process::Signal;
 use super::{JobTools, Message, Shell, activity::spawn, lock, missed_end};
 use crate::{
     data::JobPlace,
+    debug,
+    hooks::Hooks,
     payload::{end_beside, file_names, start_beside, start_payload, wait_for},
     timing::Mark,
     watch::{JobFiles, Watch},
@@ -41,6 +43,7 @@ impl Shell {
             JobEffect::StartPayload(plan, allotment) => {
                 self.start_payload(ticket, plan, &allotment)
             }
+            JobEffect::Look(request) => self.look(ticket, request),
             JobEffect::SignalPayload(signal) => self.signal_payload(ticket, signal),
             JobEffect::TakeSample(scope) => self.take_sample(ticket, scope),
             JobEffect::StageOut(plan) => self.stage_out(ticket, plan),
@@ -55,8 +58,10 @@ impl Shell {
         let made = work_dir::make_job_dir(&self.home, &self.settings.source_dir, job.panda_id);
         let result = made.map(|dir| {
             self.note_directory(ticket, &dir);
+            let core = &self.settings.core;
             let tools = JobTools {
                 panda_id: job.panda_id,
+                hooks: Hooks::of(&core.profile, core.queue.as_str(), job, dir.clone()),
                 place: Arc::new(JobPlace {
                     dir,
                     stop: Arc::new(AtomicBool::new(false)),
@@ -67,9 +72,17 @@ impl Shell {
             };
             self.jobs.insert(ticket, tools);
         });
-        let effects = self
-            .core
-            .handle(self.now(), of_job(ticket, JobInput::WorkDirReady(result)));
+        let ready = move |result| of_job(ticket, JobInput::WorkDirReady(result));
+        let hooks = self.jobs.get(&ticket).and_then(|job| job.hooks.clone());
+        if let (Ok(()), Some(hooks)) = (&result, hooks)
+            && hooks.has(HookPoint::BeforeJob)
+        {
+            let fallback = ready(bad_end(ErrorCode::SetupFailure));
+            return spawn(&self.sender, "hook", fallback, move |_| {
+                ready(hooks.before_job())
+            });
+        }
+        let effects = self.core.handle(self.now(), ready(result));
         self.carry_out_all(effects);
     }
 
@@ -102,7 +115,7 @@ impl Shell {
     }
 
     /// One thread starts the payload and waits for it.
-    fn start_payload(&self, ticket: JobTicket, plan: Box<PayloadPlan>, allotment: &Allotment) {
+    fn start_payload(&self, ticket: JobTicket, mut plan: Box<PayloadPlan>, allotment: &Allotment) {
         let Some(job) = self.jobs.get(&ticket) else {
             return;
         };
@@ -111,12 +124,17 @@ impl Shell {
         let (starter, allotment) = (self.starter.clone(), allotment.clone());
         let profile = &self.settings.core.profile;
         let known_errors = profile.error_catalogue.clone();
+        let hooks = job.hooks.clone();
         let has_patterns = !profile.outputs.pattern_prefix.is_empty();
         spawn(
             &self.sender,
             "payload",
             missed_end(ticket),
-            move |sender| match start_payload(&starter, &plan, &dir, &allotment) {
+            move |sender| match hooks
+                .as_ref()
+                .map_or(Ok(()), |hooks| hooks.payload_command(&mut plan))
+                .and_then(|()| start_payload(&starter, &plan, &dir, &allotment))
+            {
                 Err(problem) => of_job(ticket, JobInput::PayloadStarted(Err(problem))),
                 Ok(payload) => {
                     let control = payload.control();
@@ -135,6 +153,9 @@ impl Shell {
                     let mut end = wait_for(payload, (&plan, &dir), &known_errors);
                     if let Some(beside) = beside {
                         end_beside(beside);
+                    }
+                    if let Some(hooks) = &hooks {
+                        hooks.after_payload(plan.step, &mut end);
                     }
                     if has_patterns {
                         end.files = file_names(&dir);
@@ -156,6 +177,27 @@ impl Shell {
         if let Err(error) = sent {
             tracing::debug!("{signal:?}: {error}");
         }
+    }
+
+    fn look(&self, ticket: JobTicket, request: DebugRequest) {
+        let looked = move |answer| of_job(ticket, JobInput::Looked(Box::new(answer)));
+        let job = self.jobs.get(&ticket);
+        let seen = job.and_then(|job| {
+            let (_, watch) = job.payload.as_ref()?;
+            Some((job.place.dir.clone(), watch.clone()))
+        });
+        spawn(
+            &self.sender,
+            "look",
+            looked(DebugAnswer::default()),
+            move |_| {
+                let Some((dir, watch)) = seen else {
+                    return looked(DebugAnswer::default());
+                };
+                let pids = lock(&watch).processes();
+                looked(debug::look(&request, &dir, &pids))
+            },
+        );
     }
 
     fn take_sample(&self, ticket: JobTicket, scope: SampleScope) {
@@ -219,6 +261,9 @@ impl Shell {
         spawn(&self.sender, "clean-up", done.clone(), move |_| {
             if let Some(job) = job {
                 tracing::debug!("removing the directory of job {}", job.panda_id);
+                if let Some(hooks) = &job.hooks {
+                    hooks.after_job();
+                }
                 work_dir::remove(&job.place.dir);
             }
             done

@@ -92,6 +92,7 @@ impl Shell {
                 stop: Arc::new(AtomicBool::new(false)),
             };
             let tools = JobTools {
+                hooks: None,
                 panda_id: found.panda_id,
                 place: Arc::new(place),
                 payload: None,

@@ -60,6 +60,10 @@ impl World {
                 let delay = self.chance.millis(10, 5000);
                 self.tell_job(nr, ticket, delay, JobInput::ScriptReady(Ok(())));
             }
+            JobEffect::Look(_) => {
+                let delay = self.chance.millis(5, 2000);
+                self.tell_job(nr, ticket, delay, JobInput::Looked(Box::default()));
+            }
             JobEffect::StartPayload(plan, _) => self.spawn_payload(nr, ticket, &plan),
             JobEffect::SignalPayload(signal) => self.signal_payload(nr, ticket, signal),
             JobEffect::TakeSample(scope) => {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use ailurus_model::{ErrorCode, JobStatus, Moment};
 
-use super::{JobLife, NextStep, Phase, Standing, Stop, Turn};
+use super::{Debugging, JobLife, NextStep, Phase, Standing, Stop, Turn};
 use crate::{
     JobEffect, PilotConfig, Problem,
     control::{reporting::Reporter, update::Desk},
@@ -48,6 +48,7 @@ impl JobLife {
             waited: Duration::ZERO,
             steps: None,
             found_blame: None,
+            debugging: Debugging::default(),
         };
         life.take_up(turn, stage, give_up_at);
         life

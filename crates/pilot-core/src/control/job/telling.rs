@@ -16,6 +16,9 @@ use crate::{
     recovery::black_hole::{Cause, JobEnd},
 };
 
+/// What a server says to end debug mode. Pilot 3 takes it for `debug`.
+const DEBUG_OFF: &str = "debugoff";
+
 impl JobLife {
     pub(super) fn on_answer(
         &mut self,
@@ -51,7 +54,9 @@ impl JobLife {
             Command::ToBeKilled => self.end(turn, EndReason::ServerKill),
             Command::SoftKill => self.end(turn, EndReason::SoftKill),
             Command::BadAttemptNr | Command::AlreadyDone => self.end(turn, EndReason::Superseded),
-            Command::Debug(_) | Command::Other(_) => {}
+            Command::Debug(line) => self.debug(turn, line.as_deref()),
+            Command::Other(text) if text == DEBUG_OFF => self.stop_debugging(),
+            Command::Other(_) => {}
         }
     }
 
@@ -89,8 +94,11 @@ impl JobLife {
             | Phase::SavingLog { .. } => self.standing == Standing::Superseded,
             Phase::Reporting { .. } | Phase::CleaningUp { .. } | Phase::Over => true,
         };
-        let period = self.desk.config.profile.limits.heartbeat;
-        (!is_silent).then(|| self.reporter.last_queued().after(period))
+        let usual = self.desk.config.profile.limits.heartbeat;
+        let period = self.debugging.heartbeat();
+        let period = period.map_or(usual, |period| period.min(usual));
+        let due = self.reporter.last_queued().after(period);
+        (!is_silent).then(|| self.debugging.delay(due))
     }
 
     // --- the end ---
