@@ -2,6 +2,7 @@
 
 pub mod cpus;
 pub mod hard_limits;
+pub mod allocation;
 pub mod slots;
 
 use std::time::Duration;

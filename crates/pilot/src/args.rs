@@ -7,6 +7,7 @@
 //! Source: Pilot 3, `arguments.py`.
 
 mod accepted;
+mod harvester;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -17,6 +18,7 @@ use ailurus_model::units::parse_duration;
 use clap::{ArgAction, Parser, builder::ArgPredicate};
 
 use accepted::Accepted;
+pub(crate) use harvester::HarvesterArgs;
 use values::{bool_text, count, period, resource_type};
 
 /// What follows the list of options.
@@ -58,6 +60,8 @@ pub(crate) struct Args {
     pub(crate) server: ServerArgs,
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
+    #[command(flatten)]
+    pub(crate) harvester: HarvesterArgs,
     #[command(flatten)]
     pub(crate) own: OwnArgs,
     #[command(flatten)]
@@ -235,9 +239,9 @@ pub(crate) struct OwnArgs {
         help_heading = "Options that Pilot 3 does not have"
     )]
     pub(crate) slots_cores: Option<u32>,
-    /// Pause after a request that brought no job
-    #[arg(long, default_value = "60s", value_parser = parse_duration, value_name = "DURATION")]
-    pub(crate) job_request_pause: Duration,
+    /// Pause after a request that brought no job [default: 60s, with Harvester's files 10s]
+    #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
+    pub(crate) job_request_pause: Option<Duration>,
     /// Longest time until a server has answered; files may take longer
     #[arg(long, default_value = "120s", value_parser = period, value_name = "DURATION")]
     pub(crate) request_timeout: Duration,

@@ -1,8 +1,13 @@
 //! Who gives jobs and takes updates: the PanDA server, or something in its place.
 //!
-//! The shell knows only [`Link`]. All calls may block; each comes from a thread of its own.
+//! The shell knows only [`Link`]. Calls that may block come from a thread of their own.
 
-use std::{fmt, path::Path, sync::Arc};
+mod access_point;
+pub(crate) mod given;
+pub(crate) mod harvester;
+pub(crate) mod job_file;
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use ailurus_http::Client;
 use ailurus_model::{
@@ -17,7 +22,9 @@ use ailurus_pilot_core::{
 use crate::{
     server::{JOB_FILE, LinkConfig, ServerLink},
     settings::Settings,
+    work_from::WorkFrom,
 };
+use harvester::HarvesterLink;
 
 /// Gives jobs and takes updates.
 pub(crate) trait Link: fmt::Debug + Send + Sync {
@@ -40,11 +47,29 @@ pub(crate) trait Link: fmt::Debug + Send + Sync {
         place: (QueueName, NodeName),
     );
 
+    /// Changes what is known of the site, before anybody uses it.
+    fn complete(&self, _site: &mut Site) {}
+
     /// Hears what queue and storages are, once they are known: quick.
     fn learn(&self, _site: &Site) {}
 
     /// Shows that the pilot is alive. Called about once a minute by the loop: quick.
     fn beat(&self) {}
+
+    /// How often [`Link::look`] is called, none for never.
+    fn look_period(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Looks whether the pilot is to end, and returns as which signal that counts: quick.
+    fn look(&self) -> Option<i32> {
+        None
+    }
+
+    /// Says whether a pilot without work is still needed, by other pilots of its worker.
+    fn must_stay(&self) -> bool {
+        false
+    }
 
     /// Says that the pilot is over.
     fn close(&self, _exit: PilotExit) {}
@@ -91,7 +116,7 @@ pub(crate) fn make(settings: &Settings, client: Client, home: &Path) -> Arc<dyn 
         .flatten()
         .map(|dir| dir.join(JOB_FILE))
         .collect();
-    Arc::new(ServerLink::new(
+    let server = ServerLink::new(
         client,
         settings.server.clone(),
         LinkConfig {
@@ -102,5 +127,13 @@ pub(crate) fn make(settings: &Settings, client: Client, home: &Path) -> Arc<dyn 
             renewal: settings.token_renewal.clone(),
             node: settings.node_report.clone(),
         },
-    ))
+    );
+    match settings.work_from.clone() {
+        WorkFrom::Server => Arc::new(server),
+        WorkFrom::Given(job) => Arc::new(job),
+        WorkFrom::Harvester(harvester) => {
+            let node = &settings.core.identity.node;
+            Arc::new(HarvesterLink::new(harvester, server, home.to_owned(), node))
+        }
+    }
 }

@@ -19,7 +19,7 @@ use tracing_subscriber::{
 
 use crate::{
     journal,
-    settings::{Detail, LogSettings, wall_now},
+    settings::{Detail, LogOut, LogSettings, wall_now},
 };
 
 /// The log's name in the pilot's directory.
@@ -34,10 +34,14 @@ const EXTRACT_MAX: u64 = 900;
 /// The operating system's, if a file cannot be made.
 pub(crate) fn start(settings: &LogSettings, home: &Path) -> io::Result<()> {
     let file = settings.has_file.then(|| open_log(home)).transpose()?;
-    let stdout = settings.stdout.as_ref().map(File::create).transpose()?;
+    let out = match &settings.out {
+        LogOut::Stdout => Out::Stdout,
+        LogOut::Stderr => Out::Stderr,
+        LogOut::File(path) => Out::File(Arc::new(File::create(path)?)),
+    };
     let sinks = Sinks {
         file: file.map(Arc::new),
-        instead_of_stdout: stdout.map(Arc::new),
+        out,
     };
     let level = match settings.detail {
         Detail::Info => Level::INFO,
@@ -142,7 +146,15 @@ impl field::Visit for EventText {
 #[derive(Clone)]
 struct Sinks {
     file: Option<Arc<File>>,
-    instead_of_stdout: Option<Arc<File>>,
+    out: Out,
+}
+
+/// Where lines go besides the file.
+#[derive(Clone)]
+enum Out {
+    Stdout,
+    Stderr,
+    File(Arc<File>),
 }
 
 impl Write for Sinks {
@@ -150,9 +162,10 @@ impl Write for Sinks {
         if let Some(file) = &self.file {
             let _ = file.as_ref().write_all(line);
         }
-        let _ = match &self.instead_of_stdout {
-            Some(file) => file.as_ref().write_all(line),
-            None => io::stdout().write_all(line),
+        let _ = match &self.out {
+            Out::File(file) => file.as_ref().write_all(line),
+            Out::Stdout => io::stdout().write_all(line),
+            Out::Stderr => io::stderr().write_all(line),
         };
         Ok(line.len())
     }

@@ -12,10 +12,12 @@ mod data;
 mod debug;
 mod environment;
 mod hooks;
+mod function;
 mod journal;
 mod link;
 mod log;
 mod node_view;
+mod once;
 mod payload;
 mod recorder;
 mod server;
@@ -26,18 +28,24 @@ mod site;
 mod timing;
 mod watch;
 mod work_dir;
+mod work_from;
 
 use args::Args;
 use settings::Settings;
 
 /// Exit code for what is wrong with arguments, as option parsers give it.
-const USAGE_ERROR: u8 = 2;
+pub(crate) const USAGE_ERROR: u8 = 2;
 /// Exit code of a pilot that could not make its own directory, as Pilot 3's.
-const NO_DIRECTORY: u8 = 66;
+pub(crate) const NO_DIRECTORY: u8 = 66;
 
 fn main() -> ExitCode {
     ailurus_process::guard::run_if_asked();
     let begin = Instant::now();
+    match std::env::args_os().nth(1) {
+        Some(word) if word == once::COMMAND => return once::main(begin),
+        Some(word) if word == function::COMMAND => return function::main(),
+        Some(_) | None => {}
+    }
     let args = Args::parse();
     let settings = match Settings::gather(&args, begin) {
         Ok(settings) => settings,
@@ -57,6 +65,6 @@ fn main() -> ExitCode {
 
 /// Says on standard error what went wrong before there was a log, with all causes.
 #[expect(clippy::print_stderr, reason = "there is no log yet")]
-fn complain(code: &str, error: &dyn std::error::Error) {
+pub(crate) fn complain(code: &str, error: &dyn std::error::Error) {
     eprintln!("error[{code}]: {}", log::chain(error));
 }

@@ -34,7 +34,7 @@ use ailurus_wire::{
     worker_status::{PilotPhase, PilotReport},
 };
 
-use crate::{log, settings::ServerUse};
+use crate::{link::job_file, log, settings::ServerUse};
 use call::{CallError, Calls, LegacyBody};
 pub(crate) use token::TokenRenewal;
 
@@ -137,15 +137,24 @@ impl ServerLink {
             Some(offered) => offered,
             None => self.ask_for_jobs(request),
         };
-        match offered.and_then(offer_of) {
+        match offered.and_then(|offered| self.offer(offered)) {
             Err(why) => Input::AcquireFailed(why),
-            Ok(mut offer) => {
-                for job in &mut offer.jobs {
-                    self.config.overrides.apply(job);
-                }
-                Input::JobsOffered(offer)
-            }
+            Ok(offer) => Input::JobsOffered(offer),
         }
+    }
+
+    /// Tells jobs that can be run from those that must be refused, and applies what the pilot's
+    /// environment says of every job.
+    ///
+    /// # Errors
+    ///
+    /// Nothing in the answer says which job it is about.
+    pub(crate) fn offer(&self, offered: OfferedJobs) -> Result<Offer, String> {
+        let mut offer = offer_of(offered)?;
+        for job in &mut offer.jobs {
+            self.config.overrides.apply(job);
+        }
+        Ok(offer)
     }
 
     fn ask_for_jobs(&self, request: &JobRequest) -> Result<OfferedJobs, String> {
@@ -240,11 +249,15 @@ impl ServerLink {
         let file = self.config.job_files.iter().find(|file| file.is_file())?;
         tracing::info!("job definition from `{}`", file.display());
         let read = || -> Result<OfferedJobs, String> {
-            let text = fs::read(file).map_err(|error| error.to_string())?;
-            fs::remove_file(file).map_err(|error| error.to_string())?;
-            get_job::decode_answer(Dialect::Legacy, &text).map_err(|error| log::chain(&error))
+            let (offered, _) = job_file::read(file).map_err(|error| {
+                job_file::put_aside(file);
+                log::chain(&error)
+            })?;
+            let removed = fs::remove_file(file);
+            removed.map_err(|error| format!("`{}`: {error}", file.display()))?;
+            Ok(offered)
         };
-        Some(read().map_err(|why| format!("`{}`: {why}", file.display())))
+        Some(read())
     }
 }
 
@@ -274,7 +287,7 @@ const fn is_passing(error: &AnswerError) -> bool {
 /// # Errors
 ///
 /// Nothing in the answer says which job it is about.
-fn offer_of(offered: OfferedJobs) -> Result<Offer, String> {
+pub(crate) fn offer_of(offered: OfferedJobs) -> Result<Offer, String> {
     let mut offer = Offer {
         jobs: offered.jobs,
         refused: Vec::new(),

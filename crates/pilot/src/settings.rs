@@ -26,10 +26,13 @@ use crate::{
     server::{JobOverrides, NodeReport, TokenRenewal},
     server_url::server_address,
     site::SitePlaces,
+    work_from::{self, WorkFrom},
 };
 use config_file::{ConfigFile, ConfigFileError};
 use places::site_places;
 
+/// Pause after a request that brought no job, unless options say another one.
+const JOB_REQUEST_PAUSE: Duration = Duration::from_secs(60);
 /// CA certificates of grid sites.
 const GRID_CA_DIRECTORY: &str = "/etc/grid-security/certificates";
 /// The pilot's version as it is reported.
@@ -44,6 +47,8 @@ pub(crate) struct Settings {
     /// Scheme, host and port of the PanDA server.
     pub(crate) server: String,
     pub(crate) server_use: ServerUse,
+    /// Who gives jobs.
+    pub(crate) work_from: WorkFrom,
     /// Where queue and storage data are looked for.
     pub(crate) places: SitePlaces,
     /// Where the pilot was started.
@@ -78,8 +83,17 @@ pub(crate) struct Settings {
 pub(crate) struct LogSettings {
     pub(crate) detail: Detail,
     pub(crate) has_file: bool,
-    /// Takes the place of standard output.
-    pub(crate) stdout: Option<PathBuf>,
+    /// Where lines go besides the file.
+    pub(crate) out: LogOut,
+}
+
+/// Where log lines go besides `pilotlog.txt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LogOut {
+    Stdout,
+    /// Standard output is for something else.
+    Stderr,
+    File(PathBuf),
 }
 
 /// How much is logged.
@@ -142,14 +156,25 @@ impl SettingsError {
 impl Settings {
     pub(crate) fn gather(args: &Args, begin: Instant) -> Result<Self, SettingsError> {
         let environment = Environment::read();
+        let mut settings = Self::without_work(args, &environment, begin)?;
+        work_from::apply(&mut settings, args, &environment);
+        Ok(settings)
+    }
+
+    /// Gathers all but who gives jobs.
+    fn without_work(
+        args: &Args,
+        environment: &Environment,
+        begin: Instant,
+    ) -> Result<Self, SettingsError> {
         let node = |what| move |source| SettingsError::Node { what, source };
         let launch_dir = std::env::current_dir().map_err(node("current directory"))?;
-        let file = ConfigFile::read(&environment)?;
+        let file = ConfigFile::read(environment)?;
         let server = server_address(server_url(args, &file), args.server.port);
         let facts = node_facts();
-        let client = client_config(args, &environment, &server);
+        let client = client_config(args, environment, &server);
         Ok(Self {
-            core: core_config(args, (&environment, &file), (&facts, begin), &server)?,
+            core: core_config(args, (environment, &file), (&facts, begin), &server)?,
             log: LogSettings {
                 detail: if args.directories.debug {
                     Detail::Debug
@@ -157,18 +182,19 @@ impl Settings {
                     Detail::Info
                 },
                 has_file: !args.directories.no_pilot_log && args.own.recover.is_none(),
-                stdout: args
+                out: args
                     .directories
                     .redirect_stdout
                     .as_ref()
-                    .map(|file| launch_dir.join(file)),
+                    .map_or(LogOut::Stdout, |file| LogOut::File(launch_dir.join(file))),
             },
             server_use: if args.server.no_server_update {
                 ServerUse::FileOnly
             } else {
                 ServerUse::Updates
             },
-            places: site_places(args, (&environment, &file), &server, &launch_dir),
+            work_from: WorkFrom::Server,
+            places: site_places(args, (environment, &file), &server, &launch_dir),
             server,
             base_dir: args
                 .directories
@@ -193,9 +219,9 @@ impl Settings {
             proxy_file: proxy_file(args, &client),
             client,
             job_overrides: environment.job_overrides(),
-            token_renewal: token_renewal(args, &environment),
+            token_renewal: token_renewal(args, environment),
             node: environment.node_settings(),
-            node_report: node_report(args, &environment, facts.clone()),
+            node_report: node_report(args, environment, facts.clone()),
             node_facts: facts,
             launch_dir,
             begin,
@@ -242,7 +268,7 @@ fn core_config(
         job_requests_max: args.jobs.job_requests,
         job_failures_max: args.jobs.job_failures,
         slots: slots(args),
-        job_request_pause: args.own.job_request_pause,
+        job_request_pause: args.own.job_request_pause.unwrap_or(JOB_REQUEST_PAUSE),
         lifetime: lifetime(args, environment),
         resource_type: some_text(args.jobs.resource_type.as_ref()),
         request: RequestDetails {

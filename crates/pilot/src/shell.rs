@@ -65,6 +65,8 @@ const BEATS_PER_LOG_LINE: u64 = 15;
 /// Every how many of these the grid proxy is looked at: Pilot 3's ten minutes are its whole margin
 /// here.
 const BEATS_PER_PROXY_LOOK: u64 = 5;
+/// Time between two looks whether a pilot without work is still needed.
+const STAY_PERIOD: Duration = Duration::from_secs(1);
 /// Signals that end the pilot. SIGSEGV, which Pilot 3 catches too, cannot be caught safely.
 const STOP_SIGNALS: [i32; 8] = [
     SIGINT, SIGTERM, SIGQUIT, SIGXCPU, SIGUSR1, SIGUSR2, SIGBUS, SIGHUP,
@@ -122,6 +124,9 @@ pub(crate) fn run(settings: Settings) -> Result<u8, ShellError> {
     watch_signals(sender.clone())?;
     let mut shell = Shell::new(settings, home, sender)?;
     let exit = shell.live(&receiver);
+    if !exit.is_by_signal() {
+        shell.stay(&receiver);
+    }
     Ok(shell.leave(exit))
 }
 
@@ -219,6 +224,7 @@ impl Shell {
         let effects = self.core.handle(self.now(), Input::Started);
         self.carry_out_all(effects);
         let mut next_beat = Instant::now();
+        let mut next_look = self.link.look_period().map(|_| Instant::now());
         let mut n_beats = 0;
         loop {
             if let Some(exit) = self.has_left {
@@ -236,7 +242,9 @@ impl Shell {
                 n_beats += 1;
                 next_beat = Instant::now() + HEARTBEAT_FILE_PERIOD;
             }
-            let message = self.wait(receiver, next_beat);
+            self.look_if_due(&mut next_look);
+            let wake = next_look.map_or(next_beat, |look| look.min(next_beat));
+            let message = self.wait(receiver, wake);
             let effects = message.and_then(|message| self.take(message));
             self.carry_out_all(effects.unwrap_or_default());
             if self
@@ -259,6 +267,34 @@ impl Shell {
         });
     }
 
+    /// Looks whether somebody ends the pilot in another way than by a signal.
+    fn look_if_due(&mut self, next: &mut Option<Instant>) {
+        if next.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
+        *next = self
+            .link
+            .look_period()
+            .map(|period| Instant::now() + period);
+        if let Some(signal) = self.link.look() {
+            let effects = self.core.handle(self.now(), Input::StopRequested(signal));
+            self.carry_out_all(effects);
+        }
+    }
+
+    /// Stays without work as long as other pilots need this one, unless a signal comes.
+    fn stay(&self, receiver: &Receiver<Message>) {
+        while self.link.must_stay() {
+            if self.link.look().is_some() {
+                return;
+            }
+            let message = receiver.recv_timeout(STAY_PERIOD);
+            if let Ok(Message::Input(Input::StopRequested(_))) = message {
+                return;
+            }
+        }
+    }
+
     fn tell_alive(&self) {
         let jobs = self.core.jobs();
         let jobs = jobs.map(|(_, job, phase)| format!("job {} is {phase}", job.panda_id));
@@ -270,9 +306,9 @@ impl Shell {
         }
     }
 
-    /// Waits for a message, the core's next deadline or `next_beat`. Nothing else here blocks.
-    fn wait(&self, receiver: &Receiver<Message>, next_beat: Instant) -> Option<Message> {
-        let until_beat = next_beat.saturating_duration_since(Instant::now());
+    /// Waits for a message, the core's next deadline or `wake`. Nothing else here blocks.
+    fn wait(&self, receiver: &Receiver<Message>, wake: Instant) -> Option<Message> {
+        let until_beat = wake.saturating_duration_since(Instant::now());
         let until_deadline = self.core.next_deadline().map(|due| due.since(self.now()));
         let limit = until_deadline.map_or(until_beat, |due| due.min(until_beat));
         // The shell itself has a sender, so the only error is that the time is over.
@@ -383,8 +419,9 @@ impl Shell {
             "site",
             Input::SiteLoaded(Err(bad_end)),
             move |_| {
-                let loaded = site::load(&client, &queue, &places, &home);
-                if let Ok(site) = &loaded {
+                let mut loaded = site::load(&client, &queue, &places, &home);
+                if let Ok(site) = &mut loaded {
+                    link.complete(site);
                     link.learn(site);
                 }
                 Input::SiteLoaded(loaded)

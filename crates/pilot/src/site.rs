@@ -21,6 +21,9 @@ use fetch::{Missing, fetch};
 /// How long a copy of what a server says is used instead of asking again.
 pub(crate) const SERVER_AGE_MAX: Duration = Duration::from_secs(3 * 3600);
 
+/// What begins an address that is itself the data.
+pub(crate) const INLINE_DATA: &str = "data:,";
+
 /// Where the data of one kind may be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {

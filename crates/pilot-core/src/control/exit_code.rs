@@ -13,6 +13,8 @@ pub struct PilotExit {
     pub error: Option<ErrorCode>,
 }
 
+/// Least exit code of a program that a signal ended.
+const BY_SIGNAL_MIN: u8 = 129;
 /// Exit code of an error that has none of its own.
 const OTHER_ERROR: u8 = 1;
 
@@ -59,6 +61,12 @@ impl PilotExit {
         Self {
             error: Some(problem.code),
         }
+    }
+
+    /// Says whether somebody sent the pilot away.
+    #[must_use]
+    pub fn is_by_signal(self) -> bool {
+        self.code() >= BY_SIGNAL_MIN
     }
 
     /// Returns the process's exit code.

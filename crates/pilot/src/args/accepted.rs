@@ -2,27 +2,10 @@
 
 use super::values::{bool_text, count};
 
-/// Pilot 3's workflows. Those with `production` and `analysis` are other names of the generic ones.
-const WORKFLOWS: [&str; 9] = [
-    "generic",
-    "generic_hpc",
-    "production",
-    "production_hpc",
-    "analysis",
-    "analysis_hpc",
-    "eventservice_hpc",
-    "stager",
-    "payload_stageout",
-];
-
 /// Options of Pilot 3 that change nothing here.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Accepted without effect, because wrappers and Harvester give them")]
 pub(super) struct Accepted {
-    /// Workflow: there is one
-    #[arg(short = 'w', long, default_value = "generic", hide_default_value = true, value_name = "X",
-        value_parser = WORKFLOWS, hide_possible_values = true)]
-    workflow: String,
     /// Obsolete in Pilot 3 too
     #[arg(short = 'r', long, value_name = "X")]
     resource: Option<String>,
@@ -62,21 +45,6 @@ pub(super) struct Accepted {
     /// Rucio is not asked
     #[arg(long, value_name = "X")]
     rucio_host: Option<String>,
-    /// There is no file mode: the server is asked
-    #[arg(long, value_name = "X")]
-    harvester_workdir: Option<String>,
-    /// There is no file mode: the server is asked
-    #[arg(long, value_name = "X")]
-    harvester_datadir: Option<String>,
-    /// There is no file mode: the server is asked
-    #[arg(long, value_name = "X")]
-    harvester_eventstatusdump: Option<String>,
-    /// There is no file mode: the server is asked
-    #[arg(long, value_name = "X")]
-    harvester_workerattributes: Option<String>,
-    /// There is no file mode: the server is asked
-    #[arg(long, value_name = "X")]
-    harvester_submit_mode: Option<String>,
     /// Inputs always go to the job's directory
     #[arg(long, value_name = "X")]
     input_destination_dir: Option<String>,

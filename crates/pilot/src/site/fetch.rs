@@ -11,7 +11,7 @@ use ailurus_http::Client;
 use ailurus_model::ErrorCode;
 use ailurus_pilot_core::Problem;
 
-use super::{Place, SERVER_AGE_MAX};
+use super::{INLINE_DATA, Place, SERVER_AGE_MAX};
 use crate::log;
 
 /// Largest file that is read, in bytes.
@@ -54,6 +54,9 @@ pub(super) fn fetch(
     home: &Path,
     check: impl Fn(&[u8]) -> Result<(), Missing>,
 ) -> Result<Vec<u8>, Missing> {
+    if let Some(text) = place.address.strip_prefix(INLINE_DATA) {
+        return check(text.as_bytes()).map(|()| text.into());
+    }
     let path = place.address.strip_prefix("file://");
     let path = path.unwrap_or(&place.address);
     if !path.contains("://") {
