@@ -15,6 +15,10 @@ use crate::Problem;
 /// kernel, for example in a dead network file system.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
+/// Time after a signal within which a further one says the same thing: a batch system signals the
+/// whole process group, and the wrapper in it passes on to the pilot what it got.
+const ECHO_WINDOW: Duration = Duration::from_secs(2);
+
 /// Why a payload is ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndReason {
@@ -77,6 +81,8 @@ pub struct Ending {
     /// The first reason; later ones change nothing.
     reason: EndReason,
     stage: Stage,
+    /// From when on a second request hurries.
+    hurry_from: Moment,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +107,18 @@ impl Ending {
     /// Begins: SIGTERM is to be sent at once.
     #[must_use]
     pub fn begin(now: Moment, reason: EndReason, grace: Duration) -> Self {
+        let hurry_from = match reason {
+            EndReason::Stop(_) => now.after(ECHO_WINDOW),
+            EndReason::ServerKill
+            | EndReason::SoftKill
+            | EndReason::Limit(_)
+            | EndReason::ServerLost(_)
+            | EndReason::KillFile
+            | EndReason::Superseded => now,
+        };
         Self {
             reason,
+            hurry_from,
             stage: Stage::Asked {
                 kill_at: now.after(grace),
             },
@@ -115,9 +131,11 @@ impl Ending {
         &self.reason
     }
 
-    /// Takes a second request during the grace period: SIGKILL at once.
+    /// Takes a second request during the grace period: SIGKILL at once, unless it is the echo of
+    /// the first signal.
     pub fn hurry(&mut self, now: Moment) -> Step {
         match self.stage {
+            Stage::Asked { .. } if now < self.hurry_from => Step::Wait,
             Stage::Asked { .. } => self.kill(now),
             Stage::Killed { .. } | Stage::GivenUp => Step::Wait,
         }
@@ -179,9 +197,18 @@ mod tests {
     #[test]
     fn second_request_skips_the_grace_period_once() {
         let mut ending = Ending::begin(at(1), EndReason::Stop(15), GRACE);
-        assert_eq!(ending.hurry(at(2)), Step::Signal(PayloadSignal::Kill));
-        assert_eq!(ending.hurry(at(3)), Step::Wait);
-        assert_eq!(ending.next_deadline(), Some(at(12)));
+        assert_eq!(ending.hurry(at(3)), Step::Signal(PayloadSignal::Kill));
+        assert_eq!(ending.hurry(at(4)), Step::Wait);
+        assert_eq!(ending.next_deadline(), Some(at(13)));
+    }
+
+    #[test]
+    fn the_echo_of_a_signal_hurries_nobody() {
+        let mut ending = Ending::begin(at(1), EndReason::Stop(15), GRACE);
+        assert_eq!(ending.hurry(at(2)), Step::Wait);
+        assert_eq!(ending.next_deadline(), Some(at(11)));
+        let mut ending = Ending::begin(at(1), EndReason::ServerKill, GRACE);
+        assert_eq!(ending.hurry(at(1)), Step::Signal(PayloadSignal::Kill));
     }
 
     #[test]
