@@ -48,25 +48,38 @@ impl World {
     ///
     /// As [`World::start`].
     pub fn start_server_only(scripts: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::with_queues(scripts, &["NORTH", "SOUTH"])
+    }
+
+    /// As [`World::start_server_only`], with these queues.
+    ///
+    /// # Errors
+    ///
+    /// As [`World::start`].
+    pub fn with_queues(scripts: &[(&str, &str)], queues: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let transforms = folder.path().join("transforms");
         fs::create_dir(&transforms)?;
         for (name, text) in scripts {
             fs::write(transforms.join(name), text)?;
         }
+        let queues = queues.iter().map(|name| QueueSettings::new(name, name, 1));
         let deployment = Deployment::start_server_only(Settings {
             folder: folder.path().join("deployment"),
             profile: Profile::Dev,
-            queues: vec![
-                QueueSettings::new("NORTH", "NORTH", 1),
-                QueueSettings::new("SOUTH", "SOUTH", 1),
-            ],
+            queues: queues.collect(),
             transforms,
             programs_first: None,
             heartbeat_timeout: "20s".to_owned(),
             heartbeat_interval: "2s".to_owned(),
         })?;
         Ok(Self { deployment, folder })
+    }
+
+    /// Returns the folder in which everything of this world lies.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Writes a task file; `{server}` in it becomes the address of the payload scripts.
