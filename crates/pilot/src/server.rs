@@ -380,7 +380,7 @@ mod tests {
     fn a_job_definition_in_place_that_cannot_be_read_is_named() {
         let place = tempfile::tempdir().expect("space");
         let file = place.path().join(JOB_FILE);
-        fs::write(&file, "{\"Pan").expect("space");
+        fs::write(&file, "<html>").expect("space");
         let link = ServerLink::new(
             Client::new(ClientConfig::default()).expect("a client"),
             String::new(),
@@ -394,7 +394,10 @@ mod tests {
             },
         );
         let why = link.job_from_file().expect("a file").expect_err("no job");
-        assert!(why.starts_with(&format!("`{}`: ", file.display())), "{why}");
+        assert!(
+            why.starts_with(&format!("`{}` cannot be used: ", file.display())),
+            "{why}"
+        );
         assert!(link.job_from_file().is_none());
     }
 }
