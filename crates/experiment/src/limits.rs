@@ -36,8 +36,8 @@ pub struct Limits {
     /// Largest size of any file that the payload writes; 0 for no limit, the default. Whoever
     /// writes on gets `SIGXFSZ`.
     pub file: ByteCount,
-    /// Largest core file that a crash leaves, which then goes into the log archive; 0 for none,
-    /// the default.
+    /// Largest core file that a crash leaves in the job's directory, and so in the log archive unless
+    /// `log.left_out` names it; 0 for none, the default.
     pub core_file: ByteCount,
     /// Space that must be free before a job is asked for. Default 2 GiB.
     pub free_space_before: ByteCount,

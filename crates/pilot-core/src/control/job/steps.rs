@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ailurus_model::{Blame, ByteCount, ErrorCode, JobStatus};
+use ailurus_model::{Blame, ErrorCode, JobStatus};
 
 use super::{JobDirectory, JobLife, Phase, Standing, Turn, Wait, fetching::Scripts};
 use crate::{
@@ -30,8 +30,6 @@ use crate::{
 
 /// The variable that tells programs which GPUs they may use.
 const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
-/// The number of the signal for a file that became too large.
-const SIGXFSZ: i32 = 25;
 /// Time for removing what a job left; a dead file system must not hold the pilot.
 const CLEANUP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -286,20 +284,10 @@ impl JobLife {
         }
     }
 
-    /// Explains a failure that nothing else explains by a file that became too large, or by a full
-    /// disk.
+    /// Explains a failure that nothing else explains by a full disk.
     fn shortage(&self, end: &PayloadEnd) -> Option<EndReason> {
         let is_explained = matches!(end.exit, PayloadExit::Code(0) | PayloadExit::OutOfMemory(_));
         let is_unexplained = !is_explained && end.symptoms.is_empty();
-        let file_limit = self.desk.config.profile.limits.file;
-        if is_unexplained
-            && file_limit > ByteCount::ZERO
-            && end.exit.shell_code() == PayloadExit::Signal(SIGXFSZ).shell_code()
-        {
-            let detail = format!("a file reached {file_limit}, the limit of `limits.file`");
-            let problem = Problem::new(ErrorCode::UserDirTooLarge, detail);
-            return Some(EndReason::Limit(problem));
-        }
         let free = end.free_space.filter(|_| is_unexplained)?;
         self.limits
             .check_free_space(free)
