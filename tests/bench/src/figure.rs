@@ -16,7 +16,7 @@ pub(crate) enum Better {
 pub(crate) struct Figure {
     name: &'static str,
     unit: &'static str,
-    goal: f64,
+    goal: Option<f64>,
     better: Better,
     runs: Vec<f64>,
 }
@@ -33,8 +33,19 @@ impl Figure {
         Self {
             name,
             unit,
-            goal,
+            goal: Some(goal),
             better,
+            runs,
+        }
+    }
+
+    /// Makes a figure that is only looked at.
+    pub(crate) fn without_goal(name: &'static str, unit: &'static str, runs: Vec<f64>) -> Self {
+        Self {
+            name,
+            unit,
+            goal: None,
+            better: Better::Larger,
             runs,
         }
     }
@@ -44,10 +55,10 @@ impl Figure {
     }
 
     fn is_reached(&self) -> bool {
-        match self.better {
-            Better::Smaller => self.value() <= self.goal,
-            Better::Larger => self.value() >= self.goal,
-        }
+        self.goal.is_none_or(|goal| match self.better {
+            Better::Smaller => self.value() <= goal,
+            Better::Larger => self.value() >= goal,
+        })
     }
 
     /// Returns the line for programs.
@@ -77,12 +88,13 @@ pub(crate) fn table(figures: &[Figure]) -> String {
             Better::Larger => "≥",
         };
         let mark = if figure.is_reached() { "" } else { "  MISSED" };
+        let goal = figure.goal.map(|goal| format!("{sign} {goal}"));
         text.push_str(&format!(
-            "{:<28}{:>12.2}{least:>12.2}{most:>12.2}  {:<10}{sign} {}{mark}\n",
+            "{:<28}{:>12.2}{least:>12.2}{most:>12.2}  {:<10}{}{mark}\n",
             figure.name,
             figure.value(),
             figure.unit,
-            figure.goal,
+            goal.unwrap_or_default(),
         ));
     }
     text

@@ -1,22 +1,35 @@
-//! The pilot's own cost for a trivial job against a server on loopback.
+//! The pilot's own cost for trivial jobs against a server on loopback, as sites run it: over
+//! HTTPS, with certificate, token, Harvester and all checks.
+
+mod ends;
+mod node;
+mod site;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Child,
     time::Instant,
 };
 
-use ailurus_testkit::{Deployment, QueueSettings, Settings, place, place::Profile};
+use ailurus_testkit::{
+    Deployment, QueueSettings, Settings, front, place, place::Profile, stand_in::HttpStandIn,
+};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use self::{
+    node::Rates,
+    site::{Addresses, Site},
+};
 use crate::figure::{Better, Figure};
 
 const SITE: &str = "BENCH";
 const MIB: f64 = 1_048_576.0;
 /// Runs in which memory and threads are watched; their payload takes a third of a second.
 const WATCHED_RUNS: usize = 5;
+/// Runs of a pilot that fills the node.
+const RATE_RUNS: usize = 3;
 
 /// Measures the pilot: `runs` jobs without and `runs` jobs with a small input and output.
 ///
@@ -36,6 +49,10 @@ pub(crate) fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
     for index in 0..runs {
         with_files.add(&bench.run_pilot("FILES", index)?);
     }
+    let mut failing = Runs::default();
+    for index in 0..runs {
+        failing.add(&bench.run_pilot("FAILING", index)?);
+    }
     let mut memory = Vec::new();
     let mut threads = Vec::new();
     for index in 0..WATCHED_RUNS {
@@ -45,7 +62,22 @@ pub(crate) fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
     }
     let size = fs::metadata(place::program("ailurus-pilot", Profile::Release))?.len();
     let size_mib = f64::from(u32::try_from(size)?) / MIB;
+    let mut sigterm = Vec::new();
+    for index in 0..WATCHED_RUNS {
+        sigterm.push(ends::sigterm_to_update_ms(
+            &bench.site,
+            &bench.folder,
+            index,
+        )?);
+    }
+    let per_payload = node::rss_per_payload_mib(&bench.site, &bench.folder)?;
+    let mut rates = Vec::new();
+    for index in 0..RATE_RUNS {
+        rates.push(node::rates(&bench.site, &bench.folder, index)?);
+    }
     bench.stop()?;
+    let of_rates = |rate: fn(&Rates) -> f64| rates.iter().map(rate).collect::<Vec<_>>();
+    let ratio = of_rates(|rates| rates.jobs_per_s / rates.spawns_per_s);
     let smaller = |name, unit, goal, values| Figure::new(name, unit, Better::Smaller, goal, values);
     Ok(vec![
         smaller("pilot.overhead_ms", "ms", 50.0, plain.overhead),
@@ -57,9 +89,18 @@ pub(crate) fn measure(runs: usize) -> anyhow::Result<Vec<Figure>> {
             plain.request_to_start,
         ),
         smaller("pilot.end_to_update_ms", "ms", 25.0, plain.end_to_update),
+        smaller("pilot.failed_report_ms", "ms", 25.0, failing.end_to_update),
+        smaller("pilot.sigterm_to_update_ms", "ms", 5000.0, sigterm),
         smaller("pilot.rss_mib", "MiB", 15.0, memory),
+        smaller("pilot.rss_per_payload_mib", "MiB", 1.0, vec![per_payload]),
         smaller("pilot.binary_mib", "MiB", 6.0, vec![size_mib]),
         smaller("pilot.threads", "threads", 12.0, threads),
+        Figure::new("pilot.node_rate_ratio", "", Better::Larger, 0.5, ratio),
+        Figure::without_goal(
+            "pilot.node_jobs_per_s",
+            "1/s",
+            of_rates(|rates| rates.jobs_per_s),
+        ),
     ])
 }
 
@@ -97,9 +138,13 @@ impl Run {
     }
 }
 
-/// A server with a task for each kind of job, and a folder for the pilots.
+/// A server with a task for each kind of job, HTTPS before it, and a folder for the pilots.
 struct Bench {
     deployment: Deployment,
+    // It serves until it is dropped.
+    _front: HttpStandIn,
+    site: Site,
+    addresses: Addresses,
     folder: PathBuf,
 }
 
@@ -120,21 +165,38 @@ impl Bench {
             transforms.join("copy.sh"),
             "#!/bin/sh\ncat \"$1\" > \"$2\"\n",
         )?;
+        fs::write(transforms.join("fail.sh"), "#!/bin/sh\nexit 1\n")?;
         fs::write(transforms.join("rest.sh"), "#!/bin/sh\nexec sleep 0.3\n")?;
         let queue = |name: &str| QueueSettings::new(name, SITE, 1).with_one_job_a_pilot();
         let deployment = Deployment::start_server_only(Settings {
             folder: folder.join("deployment"),
             profile: Profile::Release,
-            queues: ["PLAIN", "WRITER", "FILES", "WATCHED"].map(queue).to_vec(),
+            queues: ["PLAIN", "WRITER", "FILES", "FAILING", "WATCHED"]
+                .map(queue)
+                .to_vec(),
             transforms,
             programs_first: None,
             heartbeat_timeout: "2h".into(),
             heartbeat_interval: "30m".into(),
         })?;
+        let site = Site::new(&folder.join("site"))?;
+        let host = deployment.url().trim_start_matches("http://").to_owned();
+        let front = front::start(&host, site.door()?)?;
+        let server = front.url();
         let chain = folder.join("chain.toml");
-        fs::write(&chain, task_file(&deployment.url(), runs))?;
+        fs::write(&chain, task_file(&server, runs))?;
         deployment.command_line(&["task", "submit", chain.to_str().context("a plain path")?])?;
-        Ok(Self { deployment, folder })
+        Ok(Self {
+            deployment,
+            addresses: Addresses {
+                queue_data: format!("{server}/cache/schedconfig/{{pandaqueue}}.all.json"),
+                storage_data: format!("{server}/ddmendpoints.json"),
+                server,
+            },
+            _front: front,
+            site,
+            folder,
+        })
     }
 
     fn stop(self) -> anyhow::Result<()> {
@@ -177,42 +239,11 @@ impl Bench {
     }
 
     fn start_pilot(&self, queue: &str, place: &Path) -> anyhow::Result<Child> {
-        fs::create_dir_all(place)?;
-        let url = self.deployment.url();
-        let out = fs::File::create(place.join("pilot.out"))?;
-        Command::new(place::program("ailurus-pilot", Profile::Release))
-            .current_dir(place)
-            .args([
-                "-q",
-                queue,
-                "-j",
-                "managed",
-                "--pilot-user",
-                "generic",
-                "-b",
-                "-t",
-                "-v",
-                "1",
-            ])
-            .args(["--url", &url, "--baseurls", &format!("{url}/trf/user")])
-            .args([
-                "--queuedata-url",
-                &format!("{url}/cache/schedconfig/{{pandaqueue}}.all.json"),
-            ])
-            .args(["--storagedata-url", &format!("{url}/ddmendpoints.json")])
-            .args(["--timing-file"])
-            .arg(place.join("timing.json"))
-            .arg("-a")
-            .arg(place)
-            .stdin(Stdio::null())
-            .stdout(out.try_clone()?)
-            .stderr(out)
-            .spawn()
-            .context("`ailurus-pilot` cannot be started: is it built?")
+        self.site.start_pilot(queue, place, &self.addresses, &[])
     }
 }
 
-/// Four tasks, each on a queue of its own so that a pilot gets the kind of job it is to measure.
+/// Five tasks, each on a queue of its own so that a pilot gets the kind of job it is to measure.
 fn task_file(url: &str, runs: usize) -> String {
     let task = |name: &str, script: &str, parameters: &str, queue: &str, jobs: usize| {
         format!(
@@ -252,6 +283,7 @@ fn task_file(url: &str, runs: usize) -> String {
         ),
         input.to_owned(),
         output("bench.second"),
+        task("failing", "fail.sh", "", "FAILING", runs),
         task("watched", "rest.sh", "", "WATCHED", WATCHED_RUNS),
     ]
     .concat()

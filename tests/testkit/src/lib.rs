@@ -11,6 +11,7 @@
 pub mod child;
 pub mod connection;
 pub mod deployment;
+pub mod front;
 pub mod http;
 #[cfg(feature = "panda")]
 pub mod panda;
