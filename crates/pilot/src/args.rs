@@ -260,8 +260,8 @@ pub(crate) struct OwnArgs {
     /// Write a line of JSON with the times of each job to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) timing_file: Option<PathBuf>,
-    /// Take no jobs, but end those that dead pilots left in this directory (of a pilot, or of
-    /// several): store outputs, send final states. Only where no other pilot will do it
+    /// Take no jobs: end those that dead pilots left below this directory, outputs and final
+    /// states included
     #[arg(long, value_name = "DIR")]
     pub(crate) recover: Option<PathBuf>,
     /// Believe any server certificate: for test stands only

@@ -256,6 +256,44 @@ fn names_of_outputs_and_logs_lead_nowhere_else() {
 }
 
 #[test]
+fn files_of_others_are_not_given_away_as_outputs() {
+    let stage = stage();
+    let trap = stage.path("trap/file").display().to_string();
+    let names = [
+        "../../../trap/file",
+        trap.as_str(),
+        "../pilotlog.txt",
+        "../../../home",
+    ];
+    let mut jobs = Vec::new();
+    for (panda_id, name) in (1001..).step_by(2).zip(names) {
+        let mut job = stage.job(panda_id, NOTHING);
+        sample::add_outputs(&mut job, &[name]);
+        jobs.push(job);
+        let mut job = stage.job(panda_id + 1, NOTHING);
+        for list in ["outFiles", "logFile"] {
+            job[list] = json!(name);
+        }
+        jobs.push(job);
+    }
+    for end in ends_of(&stage, jobs) {
+        assert_eq!(end.status, "failed", "{end:?}");
+        let report = end.report();
+        assert!(
+            report.as_object().is_none_or(|files| files.len() <= 1),
+            "{report}"
+        );
+    }
+    let mut search = Command::new("grep");
+    let found = search
+        .args(["-rl", "untouched"])
+        .arg(stage.path("store"))
+        .output();
+    let found = found.unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+#[test]
 fn names_of_inputs_lead_nowhere_else() {
     let stage = stage();
     fs::write(stage.path("store/secret"), "s").unwrap();
