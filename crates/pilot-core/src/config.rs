@@ -1,7 +1,7 @@
 //! What a pilot is told at its start. Plain data; the binary makes it from arguments and
 //! environment.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use ailurus_experiment::Profile;
 use ailurus_model::{
@@ -50,6 +50,8 @@ pub struct PilotConfig {
     pub output_dir: Option<String>,
     /// Whether work directories are removed (`--cleanup`).
     pub cleanup: Cleanup,
+    /// Variables for the environment of every payload.
+    pub variables: BTreeMap<String, String>,
     /// Who the pilot is.
     pub identity: Identity,
     /// Wall-clock time at [`ailurus_model::Moment::START`].
@@ -132,6 +134,15 @@ pub struct Identity {
     pub worker_id: Option<WorkerId>,
     /// `s+` and the CPU model, empty if unknown.
     pub cpu_unit: String,
+    /// Level of the processor's architecture, for example `x86_64-v3`, empty if unknown.
+    #[serde(default)]
+    pub cpu_level: String,
+    /// The access point from which the batch job came, empty if unknown.
+    #[serde(default)]
+    pub source_site: String,
+    /// The grid site at which it runs, empty if unknown.
+    #[serde(default)]
+    pub destination_site: String,
 }
 
 impl Identity {

@@ -89,6 +89,24 @@ impl Environment {
         })
     }
 
+    /// Tells whence and where a pilot of a glidein factory runs, if its machine ad says both.
+    ///
+    /// Source: Pilot 3, `pilot/util/condor.py`, `get_globaljobid` and its callers.
+    pub(crate) fn grid_sites(&self) -> Option<(String, String)> {
+        let path = Path::new(self.get("_CONDOR_MACHINE_AD")?);
+        let length = std::fs::metadata(path).ok()?.len();
+        let text = (length <= JOB_AD_MAX)
+            .then(|| std::fs::read_to_string(path).ok())
+            .flatten()?;
+        let value = |name: &str| {
+            text.lines()
+                .filter_map(|line| line.split_once('='))
+                .find(|(key, _)| key.trim() == name)
+                .map(|(_, value)| value.trim().trim_matches('"').to_owned())
+        };
+        Some((value("RemoteScheddName")?, value("GLIDEIN_Site")?))
+    }
+
     /// Finds the bearer token, if both its file and its origin are named.
     ///
     /// Source: Pilot 3, `pilot/util/https.py`, `get_local_oidc_token_info`.
@@ -244,6 +262,19 @@ mod tests {
         assert_eq!(environment.certificate(Some(&missing)), Some(file("proxy")));
         let given = file("key");
         assert_eq!(environment.certificate(Some(&given)), Some(given));
+    }
+
+    #[test]
+    fn the_machine_ad_of_a_glidein_tells_both_sites_or_none() {
+        let place = tempfile::tempdir().expect("space");
+        let path = place.path().join("ad");
+        let sites = |text: &str| {
+            std::fs::write(&path, text).expect("space");
+            environment(&[("_CONDOR_MACHINE_AD", path.to_str().expect("text"))]).grid_sites()
+        };
+        let both = "GLIDEIN_Site = \"JINR\"\nRemoteScheddName=\"ap1\"\n";
+        assert_eq!(sites(both), Some(("ap1".into(), "JINR".into())));
+        assert_eq!(sites("GLIDEIN_Site = \"JINR\"\n"), None);
     }
 
     #[test]

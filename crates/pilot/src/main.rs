@@ -35,8 +35,6 @@ use settings::Settings;
 
 /// Exit code for what is wrong with arguments, as option parsers give it.
 pub(crate) const USAGE_ERROR: u8 = 2;
-/// Exit code of a pilot that could not make its own directory, as Pilot 3's.
-pub(crate) const NO_DIRECTORY: u8 = 66;
 
 fn main() -> ExitCode {
     ailurus_process::guard::run_if_asked();
@@ -57,8 +55,9 @@ fn main() -> ExitCode {
     match shell::run(settings) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            complain("no-directory", &error);
-            ExitCode::from(NO_DIRECTORY)
+            let (word, code) = error.code();
+            complain(word, &error);
+            ExitCode::from(code)
         }
     }
 }

@@ -21,7 +21,7 @@ use ailurus_wire::{
 use clap::Parser;
 
 use crate::{
-    NO_DIRECTORY, USAGE_ERROR,
+    USAGE_ERROR,
     args::Args,
     complain,
     link::given::GivenJob,
@@ -120,8 +120,9 @@ pub(crate) fn main(begin: Instant) -> ExitCode {
     match shell::run(settings) {
         Ok(code) => ExitCode::from(report(&job, code)),
         Err(error) => {
-            complain("no-directory", &error);
-            ExitCode::from(NO_DIRECTORY)
+            let (word, code) = error.code();
+            complain(word, &error);
+            ExitCode::from(code)
         }
     }
 }

@@ -5,6 +5,8 @@
 mod bulk;
 mod call;
 mod node_map;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::{
@@ -368,36 +370,4 @@ fn in_background(name: &str, activity: impl FnOnce() + Send + 'static) {
 /// Locks what only ever holds plain data, which a panic cannot have left half-written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use ailurus_http::ClientConfig;
-
-    use super::*;
-
-    #[test]
-    fn a_job_definition_in_place_that_cannot_be_read_is_named() {
-        let place = tempfile::tempdir().expect("space");
-        let file = place.path().join(JOB_FILE);
-        fs::write(&file, "<html>").expect("space");
-        let link = ServerLink::new(
-            Client::new(ClientConfig::default()).expect("a client"),
-            String::new(),
-            LinkConfig {
-                server_use: ServerUse::FileOnly,
-                home: place.path().to_owned(),
-                job_files: vec![file.clone()],
-                overrides: JobOverrides::default(),
-                renewal: None,
-                node: None,
-            },
-        );
-        let why = link.job_from_file().expect("a file").expect_err("no job");
-        assert!(
-            why.starts_with(&format!("`{}` cannot be used: ", file.display())),
-            "{why}"
-        );
-        assert!(link.job_from_file().is_none());
-    }
 }

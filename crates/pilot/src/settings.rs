@@ -1,6 +1,7 @@
 //! From arguments and environment to what the pilot is told: read once, checked once.
 
 mod config_file;
+mod identity;
 mod places;
 
 use std::{
@@ -16,7 +17,7 @@ use ailurus_model::{ByteCount, QueueName, RequestDetails, SourceLabel, Timestamp
 use ailurus_node::{NodeFacts, node_facts};
 use ailurus_pilot_core::{
     PilotConfig,
-    config::{Cleanup, Identity, NextJob, Purpose, Slots},
+    config::{Cleanup, NextJob, Purpose, Slots},
 };
 
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     work_from::{self, WorkFrom},
 };
 use config_file::{ConfigFile, ConfigFileError};
+use identity::{identity, variables};
 use places::site_places;
 
 /// Pause after a request that brought no job, unless options say another one.
@@ -174,7 +176,12 @@ impl Settings {
         let facts = node_facts();
         let client = client_config(args, environment, &server);
         Ok(Self {
-            core: core_config(args, (environment, &file), (&facts, begin), &server)?,
+            core: core_config(
+                args,
+                (environment, &file),
+                (&facts, begin),
+                (&server, &launch_dir),
+            )?,
             log: LogSettings {
                 detail: if args.directories.debug {
                     Detail::Debug
@@ -238,7 +245,7 @@ fn core_config(
     args: &Args,
     (environment, file): (&Environment, &ConfigFile),
     (facts, begin): (&NodeFacts, Instant),
-    server: &str,
+    (server, launch_dir): (&str, &Path),
 ) -> Result<PilotConfig, SettingsError> {
     let mut profile = load_profile(&args.jobs.pilot_user, &args.own.profile_path)?;
     file.apply(&mut profile.limits)?;
@@ -294,6 +301,7 @@ fn core_config(
         } else {
             Cleanup::Keep
         },
+        variables: variables(args, environment, server, launch_dir),
         identity: identity(args, environment, facts),
         // The core's clock began with the process.
         start_time: wall_now().before(begin.elapsed()),
@@ -329,45 +337,6 @@ fn some_text(text: Option<&String>) -> Option<String> {
 
 fn some_directory(text: Option<&String>) -> Option<String> {
     some_text(text).map(|text| fixed(text.into()).display().to_string())
-}
-
-fn identity(args: &Args, environment: &Environment, facts: &NodeFacts) -> Identity {
-    let batch = environment.batch();
-    let log_url = environment.get("GTAG").unwrap_or("unknown");
-    let batch_type = batch.as_ref().map(|batch| batch.system.as_str());
-    let parts = [
-        Some(log_url),
-        batch_type,
-        Some(&args.jobs.version_tag),
-        Some(VERSION),
-    ];
-    let is_worker = !args.server.no_worker_status && !args.server.no_server_update;
-    Identity {
-        node: environment.node_name(&facts.host_name),
-        scheduler_id: environment
-            .get("PANDA_JSID")
-            .unwrap_or("unknown")
-            .to_owned(),
-        pilot_id: parts.into_iter().flatten().collect::<Vec<_>>().join("|"),
-        batch_id: batch.map(|batch| batch.id).unwrap_or_default(),
-        harvester_id: environment.harvester_id(),
-        worker_id: environment.worker_id().filter(|_| is_worker),
-        cpu_unit: cpu_unit(facts),
-    }
-}
-
-/// Describes the processors as Pilot 3 does, for example
-/// `s+Intel(R) Xeon(R) Gold 6248 28160 KB 20-Core Processor 2-Socket`.
-fn cpu_unit(facts: &NodeFacts) -> String {
-    let cpu = &facts.cpu;
-    if cpu.model.is_empty() {
-        return String::new();
-    }
-    let (cores, sockets) = (cpu.cores_per_socket.max(1), cpu.n_sockets);
-    format!(
-        "s+{} {} {cores}-Core Processor {sockets}-Socket",
-        cpu.model, cpu.cache
-    )
 }
 
 /// Tells how the token is renewed: only if there is one, and a key to it.

@@ -96,6 +96,17 @@ pub(crate) enum ShellError {
     Client(#[from] ConfigError),
 }
 
+impl ShellError {
+    /// Returns a word that scripts can rely on, and the exit code.
+    pub(crate) const fn code(&self) -> (&'static str, u8) {
+        match self {
+            Self::Home(_) | Self::Log(_) => ("no-directory", 66),
+            Self::Node { .. } | Self::Guard(_) => ("bad-node", 65),
+            Self::Client(_) => ("bad-credentials", 68),
+        }
+    }
+}
+
 /// What reaches the loop.
 #[derive(Debug)]
 enum Message {
@@ -112,8 +123,13 @@ enum Message {
 }
 
 /// Runs a pilot to its end, and returns its exit code.
-pub(crate) fn run(settings: Settings) -> Result<u8, ShellError> {
+pub(crate) fn run(mut settings: Settings) -> Result<u8, ShellError> {
     let home = work_dir::make_home(&settings)?;
+    let home_text = home.display().to_string();
+    settings
+        .core
+        .variables
+        .insert("PILOT_HOME".to_owned(), home_text);
     log::start(&settings.log, &home).map_err(ShellError::Log)?;
     tracing::info!(
         "{VERSION} on queue {}, in {}",
@@ -459,6 +475,9 @@ impl Shell {
         let code = exit.code();
         let error = exit.error.map_or(0, ErrorCode::number);
         self.link.close(exit);
+        if exit.error.is_some() && code == 1 {
+            tracing::warn!("no translation to shell exit code for error code {error}");
+        }
         tracing::info!("pilot has finished (exit code={error}, shell exit code={code})");
         if self.home != self.settings.launch_dir && self.settings.core.cleanup == Cleanup::Remove {
             if let Err(error) = std::env::set_current_dir(&self.settings.launch_dir) {

@@ -186,6 +186,7 @@ impl World {
             input_places: Vec::new(),
             output_dir: None,
             cleanup: *chance.one_of(&[Cleanup::Remove, Cleanup::Keep]),
+            variables: BTreeMap::new(),
             identity: Identity {
                 node: report.node.clone(),
                 scheduler_id: "sim-harvester".to_owned(),
@@ -194,6 +195,9 @@ impl World {
                 harvester_id,
                 worker_id,
                 cpu_unit: String::new(),
+                cpu_level: String::new(),
+                source_site: String::new(),
+                destination_site: String::new(),
             },
             start_time,
             seed: chance.bytes(),

@@ -35,6 +35,7 @@ pub(crate) fn config() -> PilotConfig {
         input_places: Vec::new(),
         output_dir: None,
         cleanup: Cleanup::Remove,
+        variables: BTreeMap::new(),
         identity: Identity::default(),
         start_time: Timestamp::from_millis(1_800_000_000_000),
         seed: [5; 16],

@@ -130,6 +130,10 @@ impl JobLife {
         match Steps::plan(&config.profile, job, &site.queue) {
             Err(error) => self.fail(turn, plan_problem(&error)),
             Ok(mut steps) => {
+                for (name, value) in &config.variables {
+                    steps.set_variable(name, value);
+                }
+                steps.set_variable("PILOT_SITENAME", site.queue.resource.as_str());
                 if !allotment.gpus.is_empty() {
                     let gpus: Vec<String> = allotment.gpus.iter().map(u32::to_string).collect();
                     steps.set_variable(VISIBLE_GPUS, &gpus.join(","));
