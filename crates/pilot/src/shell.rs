@@ -51,7 +51,7 @@ mod courier;
 mod job;
 mod rescue;
 
-use activity::spawn;
+use activity::Activities;
 use courier::Couriers;
 use rescue::Journals;
 
@@ -170,7 +170,7 @@ struct Shell {
     core: PilotCore,
     settings: Settings,
     home: PathBuf,
-    sender: SyncSender<Message>,
+    activities: Activities,
     link: Arc<dyn Link>,
     couriers: Couriers,
     /// Without a token, for servers that are not the PanDA server.
@@ -218,13 +218,14 @@ impl Shell {
             settings.core.start_time,
             &settings.client,
         );
+        let activities = Activities::new(sender.clone());
         Ok(Self {
             core: PilotCore::new(settings.core.clone()),
             timing: Timing::new(settings.begin),
             settings,
             home,
-            couriers: Couriers::new(link.clone(), sender.clone()),
-            sender,
+            couriers: Couriers::new(link.clone(), sender.clone(), activities.clone()),
+            activities,
             link,
             public,
             starter: Starter::new()?,
@@ -278,9 +279,10 @@ impl Shell {
         let Some(file) = self.settings.proxy_file.clone() else {
             return;
         };
-        spawn(&self.sender, "proxy", Input::ProxyLooked(None), move |_| {
-            Input::ProxyLooked(credentials::proxy_left(&file))
-        });
+        self.activities
+            .start("proxy", Input::ProxyLooked(None), move |_| {
+                Input::ProxyLooked(credentials::proxy_left(&file))
+            });
     }
 
     /// Looks whether somebody ends the pilot in another way than by a signal.
@@ -403,9 +405,8 @@ impl Shell {
                 self.timing.set(Mark::RequestSent);
                 let link = self.link.clone();
                 let fallback = Input::AcquireFailed("the request ended badly".into());
-                spawn(&self.sender, "ask", fallback, move |_| {
-                    link.acquire(&request)
-                });
+                self.activities
+                    .start("ask", fallback, move |_| link.acquire(&request));
             }
             Effect::ReportWorker(phase) => {
                 let identity = &self.settings.core.identity;
@@ -414,10 +415,11 @@ impl Shell {
                 };
                 let link = self.link.clone();
                 let place = (self.settings.core.queue.clone(), identity.node.clone());
-                spawn(&self.sender, "worker", Input::WorkerReported, move |_| {
-                    link.report_worker(phase, ids, place);
-                    Input::WorkerReported
-                });
+                self.activities
+                    .start("worker", Input::WorkerReported, move |_| {
+                        link.report_worker(phase, ids, place);
+                        Input::WorkerReported
+                    });
             }
             Effect::Job(ticket, effect) => self.carry_out_for_job(ticket, effect),
         }
@@ -430,19 +432,15 @@ impl Shell {
         let places = self.settings.places.clone();
         let home = self.home.clone();
         let bad_end = Problem::new(ErrorCode::QueueData, "loading them ended badly");
-        spawn(
-            &self.sender,
-            "site",
-            Input::SiteLoaded(Err(bad_end)),
-            move |_| {
+        self.activities
+            .start("site", Input::SiteLoaded(Err(bad_end)), move |_| {
                 let mut loaded = site::load(&client, &queue, &places, &home);
                 if let Ok(site) = &mut loaded {
                     link.complete(site);
                     link.learn(site);
                 }
                 Input::SiteLoaded(loaded)
-            },
-        );
+            });
     }
 
     fn measure_node(&self) {
@@ -452,7 +450,7 @@ impl Shell {
         let view = self.node_view.clone();
         let is_single = self.settings.core.slots.is_single();
         let unknown = Input::NodeMeasured(NodeFacts::default());
-        spawn(&self.sender, "measure", unknown, move |_| {
+        self.activities.start("measure", unknown, move |_| {
             let free_space = ailurus_node::free_space(&home);
             Input::NodeMeasured(NodeFacts {
                 memory,

@@ -14,9 +14,8 @@ use ailurus_pilot_core::{
     Input, JobInput, JobTicket,
     input::{UpdateFailure, UpdateNr},
 };
-use ailurus_process::spawn_named;
 
-use super::{Message, activity::STACK_BYTES, lock};
+use super::{Message, activity::Activities, lock};
 use crate::link::Link;
 
 /// Most couriers at once. The second goes on while the first waits for a server that hangs.
@@ -31,6 +30,7 @@ const BAD_END: &str = "this activity of the pilot ended badly: see its log";
 pub(super) struct Couriers {
     link: Arc<dyn Link>,
     sender: SyncSender<Message>,
+    activities: Activities,
     desk: Arc<Mutex<Desk>>,
 }
 
@@ -48,10 +48,15 @@ struct Letter {
 }
 
 impl Couriers {
-    pub(super) fn new(link: Arc<dyn Link>, sender: SyncSender<Message>) -> Self {
+    pub(super) fn new(
+        link: Arc<dyn Link>,
+        sender: SyncSender<Message>,
+        activities: Activities,
+    ) -> Self {
         Self {
             link,
             sender,
+            activities,
             desk: Arc::default(),
         }
     }
@@ -66,7 +71,7 @@ impl Couriers {
         desk.n_couriers += 1;
         drop(desk);
         let own = self.clone();
-        if let Err(error) = spawn_named("update", STACK_BYTES, move || own.carry_all()) {
+        if let Err(error) = self.activities.run("update", move || own.carry_all()) {
             tracing::error!("no room for thread `update`: {error}");
             let letters = {
                 let mut desk = lock(&self.desk);

@@ -14,7 +14,7 @@ use ailurus_pilot_core::{
 };
 use ailurus_process::Signal;
 
-use super::{JobTools, Message, Shell, activity::spawn, lock, missed_end};
+use super::{JobTools, Message, Shell, lock, missed_end};
 use crate::{
     data::JobPlace,
     debug,
@@ -78,9 +78,9 @@ impl Shell {
             && hooks.has(HookPoint::BeforeJob)
         {
             let fallback = ready(bad_end(ErrorCode::SetupFailure));
-            return spawn(&self.sender, "hook", fallback, move |_| {
-                ready(hooks.before_job())
-            });
+            return self
+                .activities
+                .start("hook", fallback, move |_| ready(hooks.before_job()));
         }
         let effects = self.core.handle(self.now(), ready(result));
         self.carry_out_all(effects);
@@ -126,44 +126,42 @@ impl Shell {
         let known_errors = profile.error_catalogue.clone();
         let hooks = job.hooks.clone();
         let has_patterns = !profile.outputs.pattern_prefix.is_empty();
-        spawn(
-            &self.sender,
-            "payload",
-            missed_end(ticket),
-            move |sender| match hooks
-                .as_ref()
-                .map_or(Ok(()), |hooks| hooks.payload_command(&mut plan))
-                .and_then(|()| start_payload(&starter, &plan, &dir, &allotment))
-            {
-                Err(problem) => of_job(ticket, JobInput::PayloadStarted(Err(problem))),
-                Ok(payload) => {
-                    let control = payload.control();
-                    let pid = payload.pid();
-                    tell(
-                        sender,
-                        Message::PayloadRuns {
-                            ticket,
-                            control,
-                            pid,
-                        },
-                    );
-                    let started = of_job(ticket, JobInput::PayloadStarted(Ok(())));
-                    tell(sender, Message::Input(started));
-                    let beside = start_beside(&starter, &plan, &dir, &allotment);
-                    let mut end = wait_for(payload, (&plan, &dir), &known_errors);
-                    if let Some(beside) = beside {
-                        end_beside(beside);
+        self.activities
+            .start("payload", missed_end(ticket), move |sender| {
+                match hooks
+                    .as_ref()
+                    .map_or(Ok(()), |hooks| hooks.payload_command(&mut plan))
+                    .and_then(|()| start_payload(&starter, &plan, &dir, &allotment))
+                {
+                    Err(problem) => of_job(ticket, JobInput::PayloadStarted(Err(problem))),
+                    Ok(payload) => {
+                        let control = payload.control();
+                        let pid = payload.pid();
+                        tell(
+                            sender,
+                            Message::PayloadRuns {
+                                ticket,
+                                control,
+                                pid,
+                            },
+                        );
+                        let started = of_job(ticket, JobInput::PayloadStarted(Ok(())));
+                        tell(sender, Message::Input(started));
+                        let beside = start_beside(&starter, &plan, &dir, &allotment);
+                        let mut end = wait_for(payload, (&plan, &dir), &known_errors);
+                        if let Some(beside) = beside {
+                            end_beside(beside);
+                        }
+                        if let Some(hooks) = &hooks {
+                            hooks.after_payload(plan.step, &mut end);
+                        }
+                        if has_patterns {
+                            end.files = file_names(&dir);
+                        }
+                        of_job(ticket, JobInput::PayloadEnded(Box::new(end)))
                     }
-                    if let Some(hooks) = &hooks {
-                        hooks.after_payload(plan.step, &mut end);
-                    }
-                    if has_patterns {
-                        end.files = file_names(&dir);
-                    }
-                    of_job(ticket, JobInput::PayloadEnded(Box::new(end)))
                 }
-            },
-        );
+            });
     }
 
     fn signal_payload(&self, ticket: JobTicket, signal: PayloadSignal) {
@@ -186,18 +184,14 @@ impl Shell {
             let (_, watch) = job.payload.as_ref()?;
             Some((job.place.dir.clone(), watch.clone()))
         });
-        spawn(
-            &self.sender,
-            "look",
-            looked(DebugAnswer::default()),
-            move |_| {
+        self.activities
+            .start("look", looked(DebugAnswer::default()), move |_| {
                 let Some((dir, watch)) = seen else {
                     return looked(DebugAnswer::default());
                 };
                 let pids = lock(&watch).processes();
                 looked(debug::look(&request, &dir, &pids))
-            },
-        );
+            });
     }
 
     fn take_sample(&self, ticket: JobTicket, scope: SampleScope) {
@@ -207,18 +201,14 @@ impl Shell {
             .get(&ticket)
             .and_then(|job| job.payload.as_ref())
             .map(|(_, watch)| watch.clone());
-        spawn(
-            &self.sender,
-            "sample",
-            sampled(Sample::default()),
-            move |_| {
+        self.activities
+            .start("sample", sampled(Sample::default()), move |_| {
                 sampled(
                     watch
                         .map(|watch| lock(&watch).sample(scope))
                         .unwrap_or_default(),
                 )
-            },
-        );
+            });
     }
 
     fn stage_out(&self, ticket: JobTicket, plan: StageOutPlan) {
@@ -258,7 +248,7 @@ impl Shell {
     fn clean_up(&mut self, ticket: JobTicket) {
         let job = self.jobs.remove(&ticket);
         let done = of_job(ticket, JobInput::CleanedUp);
-        spawn(&self.sender, "clean-up", done.clone(), move |_| {
+        self.activities.start("clean-up", done.clone(), move |_| {
             if let Some(job) = job {
                 tracing::debug!("removing the directory of job {}", job.panda_id);
                 if let Some(hooks) = &job.hooks {
@@ -280,7 +270,7 @@ impl Shell {
     ) {
         let place = self.jobs.get(&ticket).map(|job| job.place.clone());
         let without_place = fallback.clone();
-        spawn(&self.sender, name, fallback, move |_| match place {
+        self.activities.start(name, fallback, move |_| match place {
             Some(place) => activity(&place),
             None => without_place,
         });

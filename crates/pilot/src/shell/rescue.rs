@@ -14,7 +14,7 @@ use ailurus_pilot_core::{
     recovery::journal::JournalStep,
 };
 
-use super::{JobTools, Message, Shell, activity::spawn};
+use super::{JobTools, Message, Shell};
 use crate::{
     data::JobPlace,
     journal::{self, Found, FoundJournal, JournalFile, Whose},
@@ -46,33 +46,34 @@ impl Shell {
             }
         };
         let nothing = Input::JournalsFound(FoundJournals::default());
-        spawn(&self.sender, "find-journals", nothing, move |sender| {
-            let (mut locked, mut told) = (Vec::new(), FoundJournals::default());
-            for root in roots {
-                let Found {
-                    jobs,
-                    updates,
-                    left,
-                } = journal::find(&root, whose);
-                for reason in &left {
-                    tracing::warn!("left as it is: {}", log::chain(reason));
+        self.activities
+            .start("find-journals", nothing, move |sender| {
+                let (mut locked, mut told) = (Vec::new(), FoundJournals::default());
+                for root in roots {
+                    let Found {
+                        jobs,
+                        updates,
+                        left,
+                    } = journal::find(&root, whose);
+                    for reason in &left {
+                        tracing::warn!("left as it is: {}", log::chain(reason));
+                    }
+                    told.n_left += u32::try_from(left.len()).unwrap_or(u32::MAX);
+                    for (journal, found) in jobs {
+                        let id = next_id(&locked);
+                        told.jobs.push((id, journal));
+                        locked.push((id, found));
+                    }
+                    for (update, found) in updates {
+                        let id = next_id(&locked);
+                        told.updates.push((id, Box::new(update)));
+                        locked.push((id, found));
+                    }
                 }
-                told.n_left += u32::try_from(left.len()).unwrap_or(u32::MAX);
-                for (journal, found) in jobs {
-                    let id = next_id(&locked);
-                    told.jobs.push((id, journal));
-                    locked.push((id, found));
-                }
-                for (update, found) in updates {
-                    let id = next_id(&locked);
-                    told.updates.push((id, Box::new(update)));
-                    locked.push((id, found));
-                }
-            }
-            // The loop may have ended meanwhile; then the locks are given back.
-            let _ = sender.send(Message::JournalsLocked(locked));
-            Input::JournalsFound(told)
-        });
+                // The loop may have ended meanwhile; then the locks are given back.
+                let _ = sender.send(Message::JournalsLocked(locked));
+                Input::JournalsFound(told)
+            });
     }
 
     /// Keeps what was found and locked, until the core takes it over.
