@@ -26,6 +26,9 @@ const AFTER_HELP: &str = "\
 A batch job typically runs
   ailurus-pilot -q QUEUE -j managed --pilot-user spd --url https://SERVER -a \"$TMPDIR\"
 
+Without a server: `ailurus-pilot once --help` runs one job that is given to it,
+`ailurus-pilot function --help` takes jobs over HTTP.
+
 Durations are written like `30s`, `45m` or `2h 30m`. BOOL is yes, true, t, y, 1 or no, false, f, n,
 0. Relative paths start where the pilot does. Limits and periods are the profile's, or those of the
 file that HARVESTER_PILOT_CONFIG names; the page for site admins lists them all.

@@ -9,12 +9,13 @@ mod http;
 mod run;
 
 use std::{
+    collections::VecDeque,
     ffi::OsString,
     io,
     net::{SocketAddr, TcpListener, TcpStream},
     process::ExitCode,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -39,6 +40,8 @@ pub(crate) const COMMAND: &str = "function";
 const HEALTH_PATHS: [&str; 4] = ["/healthz", "/health", "/_/health", "/_/ready"];
 /// Most connections at once. Only one of them runs a job.
 const CONNECTIONS_MAX: usize = 16;
+/// Reports that are kept for events that come again.
+const REPORTS_KEPT: usize = 16;
 /// Stack of a connection's thread, in bytes. Only what is used of it becomes memory.
 const STACK_BYTES: usize = 1 << 20;
 /// When to come again while a job runs.
@@ -52,7 +55,7 @@ const AFTER_HELP: &str = "\
 POST a job as JSON to any path: as a CloudEvent in binary or structured mode, or just so. The forms
 are those of `ailurus-pilot once --help`. The answer is a CloudEvent, `ailurus.job.finished` or
 `ailurus.job.failed`, whose data is the final report. While a job runs, others get 429 and
-Retry-After. GET /healthz says whether the service lives. SIGTERM ends it, after the report of the
+Retry-After. An event that is delivered again gets the report of its first run. GET /healthz says whether the service lives. SIGTERM ends it, after the report of the
 job that runs.
 
 Options behind `--` are handed to `ailurus-pilot once`, for example `-- --pilot-user spd`.
@@ -97,6 +100,8 @@ struct Service {
     runner: Runner,
     is_ending: AtomicBool,
     n_connections: AtomicUsize,
+    /// The latest reports: platforms deliver an event again whose answer they missed.
+    reports: Mutex<VecDeque<(EventKey, Value)>>,
 }
 
 /// Runs the command, and returns the process's exit code.
@@ -123,6 +128,7 @@ fn serve(args: FunctionArgs) -> Result<(), FunctionError> {
         runner: Runner::new(args.options).map_err(node("path of this program"))?,
         is_ending: AtomicBool::new(false),
         n_connections: AtomicUsize::new(0),
+        reports: Mutex::default(),
     });
     end_on_signals(service.clone(), address).map_err(node("signals"))?;
     say(&format!("listening on {address}"));
@@ -221,8 +227,15 @@ impl Service {
         if self.is_ending.load(Ordering::SeqCst) {
             return busy(503, "the service ends");
         }
+        let key = posted.event.as_ref().map(|(_, event)| event_key(event));
+        if let Some(report) = key.as_ref().and_then(|key| self.remembered(key)) {
+            return result(posted.event, &report);
+        }
         match self.runner.run(&posted.data) {
-            Ok(report) => self.result(posted.event, &report),
+            Ok(report) => {
+                self.remember(key, &report);
+                result(posted.event, &report)
+            }
             Err(RunnerError::Busy) => busy(429, "a job runs: one at a time"),
             Err(RunnerError::BadJob(why)) => refusal(400, &why),
             Err(error @ RunnerError::NoReport { .. }) => refusal(500, &log::chain(&error)),
@@ -230,28 +243,56 @@ impl Service {
         }
     }
 
-    fn result(&self, event: Option<(EventMode, EventAttributes)>, report: &Value) -> Answer {
-        let id = report["job_id"].to_string();
-        let status = report["job_status"].as_str().unwrap_or("failed");
-        let (mode, cause) = match event {
-            Some((mode, event)) => (mode, event.id),
-            None => (EventMode::Binary, format!("{id}.{}", report["attempt_nr"])),
+    /// Returns the report of an event that was delivered before.
+    fn remembered(&self, key: &EventKey) -> Option<Value> {
+        let reports = self.lock_reports();
+        let found = reports.iter().find(|(known, _)| known == key);
+        found.map(|(_, report)| report.clone())
+    }
+
+    fn remember(&self, key: Option<EventKey>, report: &Value) {
+        let Some(key) = key else {
+            return;
         };
-        let answer = EventAttributes {
-            id: format!("{cause}.result"),
-            source: format!(
-                "/ailurus-pilot/{}",
-                report["node"].as_str().unwrap_or("node")
-            ),
-            kind: format!("ailurus.job.{status}"),
-            subject: Some(id),
-        };
-        let (headers, body) = cloud_event::encode(mode, &answer, report);
-        Answer {
-            status: 200,
-            headers,
-            body,
-        }
+        let mut reports = self.lock_reports();
+        reports.truncate(REPORTS_KEPT - 1);
+        reports.push_front((key, report.clone()));
+    }
+
+    fn lock_reports(&self) -> MutexGuard<'_, VecDeque<(EventKey, Value)>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells an event from all others: its source and its id.
+type EventKey = (String, String);
+
+fn event_key(event: &EventAttributes) -> EventKey {
+    (event.source.clone(), event.id.clone())
+}
+
+/// Makes the answer to a job that was run.
+fn result(event: Option<(EventMode, EventAttributes)>, report: &Value) -> Answer {
+    let id = report["job_id"].to_string();
+    let status = report["job_status"].as_str().unwrap_or("failed");
+    let (mode, cause) = match event {
+        Some((mode, event)) => (mode, event.id),
+        None => (EventMode::Binary, format!("{id}.{}", report["attempt_nr"])),
+    };
+    let answer = EventAttributes {
+        id: format!("{cause}.result"),
+        source: format!(
+            "/ailurus-pilot/{}",
+            report["node"].as_str().unwrap_or("node")
+        ),
+        kind: format!("ailurus.job.{status}"),
+        subject: Some(id),
+    };
+    let (headers, body) = cloud_event::encode(mode, &answer, report);
+    Answer {
+        status: 200,
+        headers,
+        body,
     }
 }
 

@@ -34,6 +34,8 @@ const RANK_VARIABLES: [&str; 6] = [
 const FILE_LOOKS_MAX: u32 = 60;
 /// Its pause between two of them.
 const FILE_LOOK_PAUSE: Duration = Duration::from_secs(10);
+/// Pause between two looks into a list, by a pilot that has free slots beside its payloads.
+const LIST_LOOK_PAUSE: Duration = Duration::from_secs(5);
 /// Its numbers of failed requests, by default and in push mode: Harvester looks for requests only
 /// once in some minutes.
 const FAILURES_DEFAULT: u32 = 5;
@@ -140,7 +142,10 @@ fn fit(settings: &mut Settings, args: &Args, harvester: &HarvesterSettings) {
     core.input_places = vec![job_dir.clone(), point.to_string()];
     match harvester.supply {
         // One look tells that the list is at its end.
-        Supply::List => core.job_requests_max = 1,
+        Supply::List => {
+            core.job_requests_max = 1;
+            core.job_request_pause = args.own.job_request_pause.unwrap_or(LIST_LOOK_PAUSE);
+        }
         Supply::OnRequest => {
             core.job_requests_max = FILE_LOOKS_MAX;
             let pause = args.own.job_request_pause;

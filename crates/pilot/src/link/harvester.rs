@@ -8,7 +8,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -97,6 +97,18 @@ struct OwnJob {
     log: Option<Lfn>,
 }
 
+/// When a file was changed, and its size in bytes.
+type Stamp = (SystemTime, u64);
+
+fn stamp_of(path: &Path) -> Option<Stamp> {
+    let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some((meta.modified().ok()?, meta.len()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Jobs from files, reports to files or to the server.
 #[derive(Debug)]
 pub(crate) struct HarvesterLink {
@@ -105,6 +117,9 @@ pub(crate) struct HarvesterLink {
     server: ServerLink,
     home: PathBuf,
     jobs: Mutex<BTreeMap<PandaId, OwnJob>>,
+    /// Files all of whose jobs are claimed, as they were then: a list may be long, and is looked
+    /// into again and again.
+    exhausted: Mutex<BTreeMap<PathBuf, Stamp>>,
     begin: Instant,
     /// When the pilot began by the file server's clock, to tell old kill files.
     begin_time: SystemTime,
@@ -128,6 +143,7 @@ impl HarvesterLink {
             server,
             home,
             jobs: Mutex::default(),
+            exhausted: Mutex::default(),
             begin: Instant::now(),
             begin_time: SystemTime::now(),
             last_beat: AtomicI64::new(-1),
@@ -145,7 +161,12 @@ impl HarvesterLink {
             }
             match job_file::read(&path) {
                 Ok((offered, bytes)) => {
-                    self.take_from(&path, &dir, (offered, &bytes), (&mut taken, n_jobs));
+                    let stamp = stamp_of(&path);
+                    let n_taken =
+                        self.take_from(&path, &dir, (offered, &bytes), (&mut taken, n_jobs));
+                    if let Some(stamp) = stamp.filter(|_| n_taken == 0) {
+                        lock(&self.exhausted).insert(path, stamp);
+                    }
                 }
                 // Another pilot of this worker may have taken it meanwhile.
                 Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -181,7 +202,11 @@ impl HarvesterLink {
                 files.push((dir.join(name), dir.clone()));
             }
         }
-        files.retain(|(file, _)| file.is_file());
+        let exhausted = lock(&self.exhausted);
+        files.retain(|(file, _)| {
+            let stamp = stamp_of(file);
+            stamp.is_some() && exhausted.get(file) != stamp.as_ref()
+        });
         files
     }
 
@@ -197,13 +222,14 @@ impl HarvesterLink {
         })
     }
 
+    /// Takes jobs of one file, and returns how many.
     fn take_from(
         &self,
         path: &Path,
         dir: &Path,
         (offered, bytes): (OfferedJobs, &[u8]),
         (taken, n_jobs): (&mut OfferedJobs, usize),
-    ) {
+    ) -> usize {
         let n_in_file = offered.jobs.len() + offered.broken.len();
         let n_before = taken.jobs.len() + taken.broken.len();
         for job in offered.jobs {
@@ -225,6 +251,7 @@ impl HarvesterLink {
         if n_taken == 1 && n_in_file == 1 {
             self.consume(path, bytes);
         }
+        n_taken
     }
 
     /// Removes a file whose only job is taken, as Pilot 3 does: the next one comes to its place.
@@ -278,8 +305,8 @@ impl HarvesterLink {
         self.lock_jobs().insert(job.panda_id, own);
     }
 
-    fn lock_jobs(&self) -> std::sync::MutexGuard<'_, BTreeMap<PandaId, OwnJob>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_jobs(&self) -> MutexGuard<'_, BTreeMap<PandaId, OwnJob>> {
+        lock(&self.jobs)
     }
 
     /// Asks Harvester for jobs, unless it is asked already.
@@ -330,11 +357,7 @@ impl HarvesterLink {
 
     fn write_report(&self, update: &JobUpdate) -> io::Result<()> {
         let own = self.lock_jobs().get(&update.panda_id).cloned();
-        let own = own.unwrap_or_else(|| OwnJob {
-            dir: self.point.dir().to_owned(),
-            attempt_nr: update.attempt_nr.unwrap_or_default(),
-            log: None,
-        });
+        let own = own.unwrap_or_else(|| self.continued(update));
         let mut outputs = OutputsBy::Harvester;
         if update.is_final() {
             let is_local = |file| harvester_files::local_path(file).is_some();
@@ -359,6 +382,23 @@ impl HarvesterLink {
         let attributes = harvester_files::encode_attributes(update, wall_now(), outputs);
         self.point
             .write(&own.dir.join(harvester_files::ATTRIBUTES), &attributes)
+    }
+
+    /// What is known of a job that an earlier pilot took and this one ends.
+    fn continued(&self, update: &JobUpdate) -> OwnJob {
+        let point = self.point.dir();
+        let own_dir = point.join(update.panda_id.to_string());
+        let has_spec = own_dir.join(harvester_files::JOB_SPEC).exists();
+        let is_one_of_many = has_spec || point.join(harvester_files::JOB_SPEC).exists();
+        OwnJob {
+            dir: if is_one_of_many {
+                own_dir
+            } else {
+                point.to_owned()
+            },
+            attempt_nr: update.attempt_nr.unwrap_or_default(),
+            log: None,
+        }
     }
 
     fn note_end(&self, update: &JobUpdate) {

@@ -148,6 +148,24 @@ fn a_job_is_answered_in_the_mode_in_which_it_came() {
 }
 
 #[test]
+fn an_event_that_is_delivered_again_gets_the_report_of_its_first_run() {
+    let bench = Workbench::new("#!/bin/sh\n");
+    let runs = bench.path("runs").display().to_string();
+    bench.write("here/run.sh", &format!("#!/bin/sh\necho run >> {runs}\n"));
+    let service = Service::start(&bench);
+    let headers = |id: &str| {
+        format!("ce-specversion: 1.0\r\nce-id: {id}\r\nce-source: /x\r\nce-type: job\r\n")
+    };
+    let job = r#"{"transformation": "run.sh"}"#;
+    let first = service.post(&headers("e1"), job);
+    let again = service.post(&headers("e1"), job);
+    assert_eq!((first.status, &first.body), (again.status, &again.body));
+    assert_eq!(bench.read("runs"), "run\n");
+    assert_eq!(service.post(&headers("e2"), job).status, 200);
+    assert_eq!(bench.read("runs"), "run\nrun\n");
+}
+
+#[test]
 fn a_body_in_chunks_and_one_that_waits_for_a_word_are_taken() {
     let bench = Workbench::new("#!/bin/sh\n");
     let service = Service::start(&bench);

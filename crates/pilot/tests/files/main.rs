@@ -4,4 +4,5 @@ mod function;
 mod harvester;
 mod nodes;
 mod once;
+mod server;
 mod workbench;

@@ -111,3 +111,82 @@ fn a_job_that_another_pilot_claimed_is_left_to_it() {
         "{ended:?}"
     );
 }
+
+#[test]
+fn a_pilot_with_several_slots_runs_jobs_of_the_list_side_by_side() {
+    let bench = Workbench::new(COUNT);
+    // Each payload goes on only when both run.
+    let here = bench.path("here").display().to_string();
+    let script = format!(
+        "#!/bin/sh\ntouch {here}/on.$PANDAID\n\
+         while [ ! -e {here}/on.5 ] || [ ! -e {here}/on.6 ]; do sleep 0.02; done\n\
+         echo \"$PANDAID\" >> $COUNTER\necho x > out.dat\n"
+    );
+    bench.write("here/run.sh", &script);
+    let jobs = json!({"5": bench.job(5), "6": bench.job(6)});
+    bench.write("point/HPCJobs.json", &jobs.to_string());
+    let point = bench.path("point").display().to_string();
+    let scratch = bench.path("scratch").display().to_string();
+    let words = [
+        "-q",
+        "Q",
+        "-w",
+        "generic_hpc",
+        "-a",
+        &scratch,
+        "--harvester-workdir",
+        &point,
+        "--slots",
+        "2",
+        "--slots-cores",
+        "2",
+    ];
+    let mut command = bench.command(&words);
+    command.env("COUNTER", bench.path("counter"));
+    let ended = finish(start(&mut command));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(runs(&bench).len(), 2);
+}
+
+#[test]
+fn the_profiles_launcher_starts_the_payload() {
+    let bench = Workbench::new(COUNT);
+    let srun = bench.path("here/srun").display().to_string();
+    let used = bench.path("used").display().to_string();
+    bench.write(
+        "here/srun",
+        &format!("#!/bin/sh\necho \"$@\" > {used}\nshift 2\nexec \"$@\"\n"),
+    );
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(bench.path("here/srun"), mode).expect("own file");
+    bench.write(
+        "here/cluster.toml",
+        &format!(
+            "name = \"cluster\"\ndescription = \"By a launcher.\"\n[payload]\n\
+             launcher = [\"{srun}\", \"--ntasks\", \"{{cores}}\"]\n\
+             [[payload.commands]]\ntransformation = \"*\"\n\
+             command = [\"./{{script}}\", \"{{arguments}}\"]\n"
+        ),
+    );
+    let mut job = bench.job(5);
+    job["coreCount"] = json!(4);
+    bench.write("here/job.json", &job.to_string());
+    let words = [
+        "once",
+        "--job",
+        "job.json",
+        "--pilot-user",
+        "cluster",
+        "--profile-path",
+        ".",
+    ];
+    let mut command = bench.command(&words);
+    command.env("COUNTER", bench.path("counter"));
+    let ended = finish(start(&mut command));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        bench.read("used").starts_with("--ntasks 4 ./run.sh -x 1"),
+        "{}",
+        bench.read("used")
+    );
+}
