@@ -186,7 +186,6 @@ pub fn pack(request: &PackRequest) -> Result<PackReport, PackError> {
             limit: request.limits.time_limit,
         });
     };
-    partial.sync().map_err(writing)?;
     partial.commit().map_err(writing)?;
     Ok(PackReport {
         duration: begin.elapsed(),
