@@ -12,7 +12,10 @@ use ailurus_testkit::{
 };
 use anyhow::bail;
 
-use crate::{demo, docs, machine, shell, tidy};
+use crate::{
+    demo, docs, machine, package, shell, tidy,
+    trees::{self, Tree},
+};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
@@ -29,14 +32,16 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     if let Some(option) = options.first() {
         bail!("`{option}` is no option of `test`: it takes none");
     }
-    let steps: [Step; 10] = [
+    let steps: [Step; 12] = [
         ("formatting", formatting),
         ("layers, names and sizes", || tidy::run(&[])),
         ("licences and bans", licences),
         ("payload environment", || python::prepare().map(drop)),
         ("lints", lints),
         ("generated pages", generated_pages),
+        ("other systems", other_systems),
         ("tests", tests),
+        ("the release's pilot", released_pilot),
         ("control groups", machine::test_control_groups),
         ("simulated seeds", || sim(&["--seeds", "0..200"])),
         ("the production chain", production_chain),
@@ -106,6 +111,21 @@ fn cargo_deny() -> anyhow::Result<PathBuf> {
         )?;
     }
     Ok(program)
+}
+
+/// Makes what tests with containers need. Without it they say so and go without.
+fn other_systems() -> anyhow::Result<()> {
+    if trees::provide_tools()?
+        && let Err(error) = Tree::New.provide()
+    {
+        eprintln!("   no {}: {error:#}", Tree::New.name());
+    }
+    Ok(())
+}
+
+/// The static binary as it is released, in other systems.
+fn released_pilot() -> anyhow::Result<()> {
+    package::run(&["--tarball-only", "--check"].map(str::to_owned))
 }
 
 fn tests() -> anyhow::Result<()> {

@@ -40,8 +40,14 @@ const APPLETS: &[&str] = &["sh", "cat", "echo", "ls", "mkdir", "sleep", "true"];
 /// The file that says by which recipe a tree was made.
 const RECIPE: &str = "etc/ailurus-recipe";
 
-/// A file system that stays read-only gets other files in these places.
-const PLACES: &[&str] = &["etc/resolv.conf", "etc/nsswitch.conf", "etc/hosts"];
+/// Files that every node has. A file system that stays read-only can only get others in their
+/// places if they are there, and Apptainer takes each of them into its containers.
+const PLACES: &[&str] = &[
+    "etc/resolv.conf",
+    "etc/nsswitch.conf",
+    "etc/hosts",
+    "etc/localtime",
+];
 
 /// Makes sure of the programs that trees need; says no if the machine cannot have them.
 pub(crate) fn provide_tools() -> anyhow::Result<bool> {
@@ -141,10 +147,11 @@ impl Tree {
     }
 
     fn recipe(self) -> String {
-        match self {
-            Self::Bare => APPLETS.join(" "),
-            Self::Old | Self::New => self.bootstrap_options().join(" "),
-        }
+        let own = match self {
+            Self::Bare => APPLETS.to_vec(),
+            Self::Old | Self::New => self.bootstrap_options(),
+        };
+        [own.as_slice(), PLACES].concat().join(" ")
     }
 
     fn bootstrap_options(self) -> Vec<&'static str> {
@@ -157,7 +164,7 @@ impl Tree {
             ],
             Self::New => vec![
                 "--variant=apt",
-                "--include=python3-minimal,util-linux,apptainer/sid",
+                "--include=python3-minimal,util-linux,mount,apptainer/sid",
                 "--aptopt=APT::Default-Release \"trixie\"",
                 // A mirror that stands still has lists past their date.
                 "--aptopt=Acquire::Check-Valid-Until \"false\"",

@@ -226,3 +226,24 @@ pub fn path_text(path: &Path) -> anyhow::Result<&str> {
     path.to_str()
         .context("the temporary folder has a plain path")
 }
+
+/// Returns the command lines of all processes of this machine, word by word.
+///
+/// # Errors
+///
+/// The system's list of processes cannot be read.
+pub fn all_command_lines() -> anyhow::Result<Vec<Vec<String>>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let line = fs::read(entry?.path().join("cmdline")).unwrap_or_default();
+        if !line.is_empty() {
+            let words = line.split(|byte| *byte == 0);
+            found.push(
+                words
+                    .map(|word| String::from_utf8_lossy(word).into_owned())
+                    .collect(),
+            );
+        }
+    }
+    Ok(found)
+}

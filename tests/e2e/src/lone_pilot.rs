@@ -51,6 +51,8 @@ pub struct Stage {
     pub options: Vec<String>,
     /// More variables of its environment.
     pub environment: Vec<(String, String)>,
+    /// Words before the pilot's command line: a program that becomes the pilot elsewhere.
+    pub launcher: Vec<String>,
     before: BTreeMap<PathBuf, Vec<u8>>,
     // Dropped last.
     place: TempDir,
@@ -103,6 +105,7 @@ impl Stage {
             panda,
             options: Vec::new(),
             environment: Vec::new(),
+            launcher: Vec::new(),
             before: tree(place.path())?,
             place,
         })
@@ -179,7 +182,15 @@ impl Stage {
     pub fn start(&self) -> anyhow::Result<Pilot> {
         let url = self.panda.url();
         let log = self.path("pilot.out");
-        let mut command = Command::new(place::program("ailurus-pilot", Profile::Dev));
+        let program = place::program("ailurus-pilot", Profile::Dev);
+        let mut command = match self.launcher.split_first() {
+            Some((launcher, words)) => {
+                let mut command = Command::new(launcher);
+                command.args(words).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command
             .current_dir(self.path("launch"))
             .args(["-q", sample::QUEUE, "-j", "user", "-v", "1"])
@@ -263,6 +274,24 @@ impl Stage {
         let mut strays: Vec<PathBuf> = gone.chain(new.map(|(path, _)| path)).cloned().collect();
         strays.retain(|path| !is_open(path));
         Ok(strays)
+    }
+
+    /// Takes what the test has put on the stage by itself for nothing that the pilot did.
+    ///
+    /// # Errors
+    ///
+    /// The stage cannot be read.
+    pub fn forget_changes(&mut self) -> io::Result<()> {
+        self.before = tree(self.place.path())?;
+        Ok(())
+    }
+
+    /// Returns where an output lies in the storage.
+    #[must_use]
+    pub fn stored(&self, lfn: &str) -> Option<PathBuf> {
+        let (scope, name) = (Scope::new(sample::SCOPE), Lfn::new(lfn));
+        let path = self.path("store").join(deterministic_path(&scope, &name));
+        path.exists().then_some(path)
     }
 
     /// Returns what is left where the pilot worked.

@@ -56,7 +56,16 @@ pub(super) fn run(pilot: &Path, tarball: &Path) -> anyhow::Result<()> {
         (Tree::Old, Some("python2")),
         (Tree::New, Some("python3")),
     ] {
-        let path = tree.provide()?;
+        let path = match tree.provide() {
+            Ok(path) => path,
+            Err(error) => {
+                eprintln!(
+                    "   {}: not tried, for it cannot be made: {error:#}",
+                    tree.name()
+                );
+                continue;
+            }
+        };
         let scratch = path.with_extension("work");
         prepare(&scratch, tarball)?;
         let launched = match launcher {
