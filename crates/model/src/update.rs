@@ -96,7 +96,7 @@ pub struct JobUpdate {
     /// Input files that were read, if known.
     #[serde(default)]
     pub n_input_files: Option<u32>,
-    /// Level of the processor's architecture, for example `x86_64-v3`, empty if unknown.
+    /// Level of the processor's architecture, for example `x86-64-v3`, empty if unknown.
     #[serde(default)]
     pub cpu_level: String,
     /// Kind of grid, empty if unknown.

@@ -32,19 +32,19 @@ pub struct CpuInfo {
 /// Source: x86-64 psABI, table "Micro-Architecture Levels"; the kernel calls SSE3 `pni`, LZCNT `abm`.
 const LEVELS: [(&str, &[&str]); 3] = [
     (
-        "x86_64-v2",
+        "x86-64-v2",
         &[
             "cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3",
         ],
     ),
     (
-        "x86_64-v3",
+        "x86-64-v3",
         &[
             "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave",
         ],
     ),
     (
-        "x86_64-v4",
+        "x86-64-v4",
         &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"],
     ),
 ];
@@ -62,7 +62,7 @@ impl CpuInfo {
         self.has_flag("hypervisor")
     }
 
-    /// Returns the level of x86-64 that programs may be compiled for, for example `x86_64-v3`;
+    /// Returns the level of x86-64 that programs may be compiled for, for example `x86-64-v3`;
     /// empty for other processors.
     #[must_use]
     pub fn architecture_level(&self) -> &'static str {
@@ -74,7 +74,7 @@ impl CpuInfo {
             .iter()
             .take_while(|(_, flags)| flags.iter().all(|flag| self.has_flag(flag)))
             .last()
-            .map_or("x86_64-v1", |(level, _)| level)
+            .map_or("x86-64-v1", |(level, _)| level)
     }
 
     /// Returns the logical processors of a core, at least 1.
@@ -176,13 +176,13 @@ mod tests {
         let v2 = "lm cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3";
         let v3 = format!("{v2} avx avx2 bmi1 bmi2 f16c fma abm movbe xsave");
         assert_eq!(level(""), "");
-        assert_eq!(level("lm sse2"), "x86_64-v1");
-        assert_eq!(level(v2), "x86_64-v2");
-        assert_eq!(level(&v3), "x86_64-v3");
-        assert_eq!(level(&v3.replace(" fma", "")), "x86_64-v2");
+        assert_eq!(level("lm sse2"), "x86-64-v1");
+        assert_eq!(level(v2), "x86-64-v2");
+        assert_eq!(level(&v3), "x86-64-v3");
+        assert_eq!(level(&v3.replace(" fma", "")), "x86-64-v2");
         let v4 = format!("{v3} avx512f avx512bw avx512cd avx512dq avx512vl");
-        assert_eq!(level(&v4), "x86_64-v4");
-        assert_eq!(level(&v4.replace(" avx2", "")), "x86_64-v2");
+        assert_eq!(level(&v4), "x86-64-v4");
+        assert_eq!(level(&v4.replace(" avx2", "")), "x86-64-v2");
     }
 
     #[test]

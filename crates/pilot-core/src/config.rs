@@ -134,7 +134,7 @@ pub struct Identity {
     pub worker_id: Option<WorkerId>,
     /// `s+` and the CPU model, empty if unknown.
     pub cpu_unit: String,
-    /// Level of the processor's architecture, for example `x86_64-v3`, empty if unknown.
+    /// Level of the processor's architecture, for example `x86-64-v3`, empty if unknown.
     #[serde(default)]
     pub cpu_level: String,
     /// The access point from which the batch job came, empty if unknown.

@@ -1,8 +1,8 @@
 //! What this node and queue are, and the job request that follows from it.
 
+pub mod allocation;
 pub mod cpus;
 pub mod hard_limits;
-pub mod allocation;
 pub mod slots;
 
 use std::time::Duration;

@@ -75,7 +75,7 @@ pub struct NodeMap {
     pub threads_per_core: u32,
     /// For example `x86_64`.
     pub cpu_architecture: String,
-    /// For example `x86_64-v3`.
+    /// For example `x86-64-v3`.
     pub cpu_architecture_level: String,
     /// Clock of the first processor in MHz.
     pub clock_mhz: f64,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 const NOTHING: &str = "#!/bin/sh\nexit 0\n";
 /// Nobody waits longer for a silent server in these tests.
-const PATIENCE: [&str; 2] = ["--request-timeout", "1s"];
+const PATIENCE: [&str; 2] = ["--request-timeout", "3s"];
 const NO_FAULTS: Vec<String> = Vec::new();
 
 /// Everything that can happen to one call.

@@ -324,9 +324,9 @@ fn write_server_configuration(settings: &Settings) -> anyhow::Result<()> {
          storages = \"{folder}/storages.json\"\n\
          transforms = \"{}\"\n\
          watch_interval = \"1s\"\n\
-         \n[limits]\nheartbeat_timeout = \"{}\"\n",
+         \n[limits]\nheartbeat_timeout = \"{silence}\"\nsent_timeout = \"{silence}\"\n",
         settings.transforms.display(),
-        settings.heartbeat_timeout,
+        silence = settings.heartbeat_timeout,
     );
     fs::write(settings.folder.join("server.toml"), text).context("`server.toml` cannot be written")
 }

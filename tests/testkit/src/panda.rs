@@ -196,17 +196,22 @@ impl PandaStandIn {
 
     /// Says what becomes of the next calls of this kind, one after the other.
     pub fn misbehave(&self, call: Call, misdeeds: impl IntoIterator<Item = Misdeed>) {
+        let misdeeds = misdeeds.into_iter().inspect(Misdeed::prepare);
+        let misdeeds: Vec<Misdeed> = misdeeds.collect();
         let mut books = self.books();
         books.scripts.entry(call).or_default().extend(misdeeds);
     }
 
     /// Says what becomes of all calls of this kind for which nothing else is said.
     pub fn always(&self, call: Call, misdeed: Misdeed) {
+        misdeed.prepare();
         self.books().habits.insert(call, misdeed);
     }
 
     /// Says what becomes of the next requests for a file.
     pub fn misbehave_at(&self, path: &str, misdeeds: impl IntoIterator<Item = Misdeed>) {
+        let misdeeds = misdeeds.into_iter().inspect(Misdeed::prepare);
+        let misdeeds: Vec<Misdeed> = misdeeds.collect();
         let mut books = self.books();
         let script = books.file_scripts.entry(path.to_owned()).or_default();
         script.extend(misdeeds);
@@ -214,6 +219,7 @@ impl PandaStandIn {
 
     /// Says what becomes of all requests for a file for which nothing else is said.
     pub fn always_at(&self, path: &str, misdeed: Misdeed) {
+        misdeed.prepare();
         self.books().file_habits.insert(path.to_owned(), misdeed);
     }
 

@@ -114,7 +114,7 @@ fn a_pushed_job_with_server_updates_is_reported_to_the_server_and_never_asked_of
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(count(&calls, "/api/v1/pilot/acquire_jobs"), 0);
     let calls = calls.lock().expect("free");
-    let updates = calls
+    let mut updates = calls
         .iter()
         .filter(|(path, _)| path.ends_with("/update_job"));
     let last = &updates.next_back().expect("updates").1;

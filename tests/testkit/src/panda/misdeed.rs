@@ -1,13 +1,13 @@
 //! What a server, or what stands before it, can do to a call instead of answering it.
 
-use std::{io::Write as _, time::Duration};
+use std::{io::Write as _, sync::LazyLock, time::Duration};
 
 use flate2::{Compression, write::GzEncoder};
 
 use crate::http::{Answer, Reply};
 
 /// Size of a bomb once it is decompressed, in bytes; a thousandth of it goes over the wire.
-const BOMB_BYTES: usize = 1 << 30;
+const BOMB_BYTES: usize = 256 << 20;
 /// Bytes that are compressed at once.
 const CHUNK_BYTES: usize = 1 << 20;
 /// What a proxy says in place of a server.
@@ -38,7 +38,7 @@ pub enum Misdeed {
     Drip(Duration),
     /// Is silent until the other side gives up.
     Silence,
-    /// A gibibyte of blanks, compressed.
+    /// A quarter of a gibibyte of blanks, compressed.
     Bomb,
     /// Sends the client elsewhere.
     RedirectTo(String),
@@ -53,6 +53,13 @@ pub enum Misdeed {
 }
 
 impl Misdeed {
+    /// Does what takes long before a pilot waits for it.
+    pub(super) fn prepare(&self) {
+        if *self == Self::Bomb {
+            LazyLock::force(&BOMB);
+        }
+    }
+
     /// Whether the server has taken the message.
     pub(super) const fn acts(&self) -> bool {
         match self {
@@ -111,7 +118,7 @@ impl Misdeed {
             Self::Drip(pause) => Reply::Drip(honest.to_bytes(), *pause),
             Self::Silence => Reply::Silence,
             Self::Bomb => {
-                let answer = Answer::new(200, bomb());
+                let answer = Answer::new(200, BOMB.as_slice());
                 let answer = answer.with_header("Content-Encoding", "gzip");
                 Reply::Whole(answer.with_header("Content-Type", "application/json"))
             }
@@ -123,6 +130,8 @@ impl Misdeed {
         }
     }
 }
+
+static BOMB: LazyLock<Vec<u8>> = LazyLock::new(bomb);
 
 fn bomb() -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
