@@ -82,6 +82,71 @@ fn a_failed_job_is_told_as_the_reference_says_in_each_dialect() {
     }
 }
 
+/// A stage with many jobs, and a pilot that runs four at a time.
+fn crowded(speaks: Speaks) -> (Stage, std::ops::Range<u64>) {
+    let stage = speaking(speaks).with_environment(&WORKER);
+    stage.set_queue(&[("timefloor", json!(600))]);
+    let ids = 1001..1017;
+    for panda_id in ids.clone() {
+        stage.panda.offer(copy_job(&stage, panda_id));
+    }
+    let slots = [
+        "--slots",
+        "4",
+        "--slots-cores",
+        "4",
+        "--allow-same-user",
+        "False",
+    ];
+    (stage.with_options(&slots), ids)
+}
+
+#[test]
+fn jobs_side_by_side_are_told_as_the_reference_says_in_each_dialect() {
+    for speaks in [Speaks::V1Only, Speaks::LegacyOnly] {
+        let (stage, ids) = crowded(speaks);
+        let ended = stage.run_soundly().unwrap();
+        assert_eq!(ended.code(), 0, "{}", ended.log);
+        assert_eq!(stage.panda.violations(), NO_FAULTS, "{speaks:?}");
+        for panda_id in ids {
+            let mut states = stage.panda.states(panda_id);
+            states.dedup();
+            assert_eq!(states.first().map(String::as_str), Some("starting"));
+            assert_eq!(states.last().map(String::as_str), Some("finished"));
+            let report = stage.end_of(panda_id).unwrap().report();
+            assert_eq!(report["out.dat"]["fsize"], 10, "{panda_id}");
+        }
+    }
+}
+
+#[test]
+fn updates_that_travel_together_are_as_safe_as_alone() {
+    for misdeed in [
+        Misdeed::HangUp,
+        Misdeed::HangUpAfterActing,
+        Misdeed::Status(404),
+        Misdeed::Status(500),
+        Misdeed::Truncated,
+        Misdeed::Html,
+        Misdeed::StatusCode(30),
+        Misdeed::Body("{\"success\": true, \"message\": \"\", \"data\": []}".into()),
+        Misdeed::Body("{\"success\": false, \"message\": \"no\", \"data\": []}".into()),
+    ] {
+        let (stage, ids) = crowded(Speaks::V1Only);
+        stage.panda.misbehave(
+            Call::UpdateJobsBulk,
+            [Misdeed::Honest, misdeed.clone(), misdeed.clone()],
+        );
+        let ended = stage.run_soundly().unwrap();
+        assert_eq!(ended.code(), 0, "{misdeed:?}: {}", ended.log);
+        assert_eq!(stage.panda.violations(), NO_FAULTS, "{misdeed:?}");
+        for panda_id in ids {
+            let end = stage.end_of(panda_id).unwrap();
+            assert_eq!(end.status, "finished", "{misdeed:?}");
+        }
+    }
+}
+
 #[test]
 fn the_dialect_is_learnt_once() {
     let stage = speaking(Speaks::LegacyOnly).with_environment(&WORKER);

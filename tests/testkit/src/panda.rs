@@ -390,6 +390,12 @@ impl Books {
         if call == Call::UpdateJob {
             self.note_update(dialect, fields, misdeed, found);
         }
+        let updates = fields.get("job_list").and_then(Value::as_array);
+        let updates = updates.into_iter().flatten().filter_map(Value::as_object);
+        for update in updates.clone() {
+            check::check_fields(Call::UpdateJob, dialect, update, found);
+            self.note_update(dialect, update, misdeed, found);
+        }
         if let Misdeed::StatusCode(code) = misdeed {
             return Content::Failed(*code);
         }
@@ -403,6 +409,11 @@ impl Books {
                 (_, Dialect::V1) => json!({"command": null}),
                 (_, Dialect::Legacy) => json!({"command": "NULL"}),
             }),
+            Call::UpdateJobsBulk => {
+                let data = json!({"StatusCode": 0, "command": misdeed.command()});
+                let one = json!({"success": true, "message": "", "data": data});
+                Content::Done(updates.map(|_| one.clone()).collect())
+            }
             Call::WorkerStatus => {
                 self.note_phase(dialect, fields, found);
                 Content::Done(json!({}))

@@ -15,6 +15,8 @@ pub enum Call {
     AcquireJobs,
     /// updateJob, `update_job`.
     UpdateJob,
+    /// `update_jobs_bulk`: several updates, v1 only here.
+    UpdateJobsBulk,
     /// updateWorkerPilotStatus, `update_worker_status`.
     WorkerStatus,
     /// `update_worker_node`: v1 only.
@@ -58,9 +60,10 @@ const fn get(path: &'static str) -> Option<Form> {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::AcquireJobs,
         Self::UpdateJob,
+        Self::UpdateJobsBulk,
         Self::WorkerStatus,
         Self::WorkerNode,
         Self::WorkerNodeGpu,
@@ -83,7 +86,10 @@ impl Call {
             (Self::WorkerStatus, Dialect::Legacy) => post("/server/panda/updateWorkerPilotStatus"),
             (Self::WorkerNode, Dialect::V1) => post("/api/v1/pilot/update_worker_node"),
             (Self::WorkerNodeGpu, Dialect::V1) => post("/api/v1/pilot/update_worker_node_gpu"),
-            (Self::WorkerNode | Self::WorkerNodeGpu, Dialect::Legacy) => None,
+            (Self::UpdateJobsBulk, Dialect::V1) => post("/api/v1/pilot/update_jobs_bulk"),
+            (Self::UpdateJobsBulk | Self::WorkerNode | Self::WorkerNodeGpu, Dialect::Legacy) => {
+                None
+            }
             (Self::DebugMode, Dialect::V1) => post("/api/v1/job/set_debug_mode"),
             (Self::DebugMode, Dialect::Legacy) => post("/server/panda/setDebugMode"),
             (Self::ResourceTypes, Dialect::V1) => get("/api/v1/metaconfig/get_resource_types"),
@@ -103,6 +109,7 @@ impl Call {
         match self {
             Self::AcquireJobs => ACQUIRE_JOBS,
             Self::UpdateJob => UPDATE_JOB,
+            Self::UpdateJobsBulk => UPDATE_JOBS_BULK,
             Self::WorkerStatus => WORKER_STATUS,
             Self::WorkerNode => WORKER_NODE,
             Self::WorkerNodeGpu => WORKER_NODE_GPU,
@@ -144,6 +151,8 @@ pub(super) enum Kind {
     PilotId,
     /// `s+<processors>`.
     CpuUnit,
+    /// A list of objects, each looked at by itself.
+    Objects,
     /// JSON as text: what was stored.
     Report,
     /// The server declares no type.
@@ -308,6 +317,11 @@ const UPDATE_JOB: &[Rule] = &[
     may("grid", "grid", Kind::Text),
     may("harvester_id", "", Kind::Text),
     may("timeout", "timeout", Kind::Int),
+];
+
+const UPDATE_JOBS_BULK: &[Rule] = &[
+    always("", "job_list", Kind::Objects),
+    may("", "harvester_id", Kind::Text),
 ];
 
 const WORKER_STATUS: &[Rule] = &[

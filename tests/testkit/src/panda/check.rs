@@ -184,6 +184,12 @@ fn check_value(kind: Kind, dialect: Dialect, value: &Value) -> Result<(), String
             text.is_some_and(|text| text.starts_with("s+") && text.len() > 2),
             "`s+` and the processors",
         ),
+        Kind::Objects => good(
+            value
+                .as_array()
+                .is_some_and(|items| !items.is_empty() && items.iter().all(Value::is_object)),
+            "a list of objects",
+        ),
         Kind::Report => check_report(text),
         Kind::Any => Ok(()),
     }
