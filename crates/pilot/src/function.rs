@@ -64,7 +64,12 @@ There is no access control: listen on loopback, or behind a gateway of the platf
 
 /// Takes jobs over HTTP, one at a time.
 #[derive(Debug, Parser)]
-#[command(name = "ailurus-pilot function", version, max_term_width = 100)]
+#[command(
+    name = "ailurus-pilot function",
+    bin_name = "ailurus-pilot function",
+    version,
+    max_term_width = 100
+)]
 #[command(after_help = AFTER_HELP)]
 struct FunctionArgs {
     /// Where to listen; port 0 for a free one, which is written to standard error

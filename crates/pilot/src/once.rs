@@ -57,6 +57,7 @@ sense; others as without `once`, for what the pilot or the node is to blame for.
 #[derive(Debug, Parser)]
 #[command(
     name = "ailurus-pilot once",
+    bin_name = "ailurus-pilot once",
     version,
     max_term_width = 100,
     args_override_self = true
