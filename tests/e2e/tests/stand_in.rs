@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
 
 use ailurus_e2e::{LIMIT, lone_pilot::Stage};
 use ailurus_testkit::{
@@ -257,6 +257,85 @@ fn a_pilot_proves_itself_by_token() {
         "neither payload nor log sees it"
     );
     assert!(!ended.log.contains("top-secret"));
+}
+
+#[test]
+fn a_certificate_that_is_replaced_is_used_at_once() {
+    let authority = Authority::new().unwrap();
+    let stage = secure(&authority, ClientProof::Demanded, None);
+    let proxy = put(&stage, "proxy.pem", &authority.proxy("first").unwrap());
+    let stage = stage
+        .with_environment(&[("X509_USER_PROXY", &proxy)])
+        .with_options(&["--heartbeat", "100ms"]);
+    fs::write(stage.path("hold"), "").unwrap();
+    stage.panda.offer(stage.job(1001, WAIT));
+    let pilot = stage.start().unwrap();
+    wait_for_updates(&stage, 2);
+    let next = put(&stage, "next.pem", &authority.proxy("second").unwrap());
+    fs::rename(next, &proxy).unwrap();
+    wait_for("the new certificate", LIMIT, || {
+        let shown: BTreeSet<_> = stage
+            .panda
+            .heard()
+            .into_iter()
+            .map(|it| it.certificate)
+            .collect();
+        Ok((shown.len() == 2).then_some(()))
+    })
+    .unwrap();
+    fs::remove_file(stage.path("hold")).unwrap();
+    pilot.end().unwrap();
+    assert_eq!(stage.panda.violations(), NO_FAULTS);
+    assert_eq!(stage.end_of(1001).unwrap().status, "finished");
+}
+
+#[test]
+fn a_token_is_renewed_and_the_new_one_is_used() {
+    let stage = Stage::around(PandaSettings {
+        token: Some(Token {
+            token: "old-token".into(),
+            origin: "spd.pilot".into(),
+        }),
+        ..PandaSettings::default()
+    });
+    let stage = stage.unwrap();
+    stage.panda.renew_token_to("new-token");
+    let (token, key) = (
+        put(&stage, "token", "old-token"),
+        put(&stage, "key", "the-key"),
+    );
+    let stage = stage
+        .with_options(&["--heartbeat", "100ms"])
+        .with_environment(&[
+            ("PANDA_AUTH_TOKEN", &token),
+            ("PANDA_AUTH_ORIGIN", "spd.pilot"),
+            ("PANDA_AUTH_TOKEN_KEY", &key),
+        ]);
+    fs::write(stage.path("hold"), "").unwrap();
+    stage.panda.offer(stage.job(1001, WAIT));
+    let pilot = stage.start().unwrap();
+    wait_for("the new token", LIMIT, || {
+        let new = Some("Bearer new-token".to_owned());
+        let mut heard = stage.panda.heard().into_iter();
+        let is_new = heard
+            .any(|it| it.authorization == new && matches!(it.call, Some((Call::UpdateJob, _))));
+        Ok(is_new.then_some(()))
+    })
+    .unwrap();
+    fs::remove_file(stage.path("hold")).unwrap();
+    let ended = pilot.end().unwrap();
+    assert_eq!(stage.panda.violations(), NO_FAULTS);
+    assert_eq!(stage.end_of(1001).unwrap().status, "finished");
+    let renewals = stage.panda.heard().into_iter();
+    let renewals: Vec<Value> = renewals
+        .filter(|it| matches!(it.call, Some((Call::AccessToken, _))))
+        .map(|it| it.fields)
+        .collect();
+    let wanted = json!({"client_name": "pilot_server", "token_key": "the-key"});
+    assert_eq!(renewals, [wanted]);
+    for secret in ["old-token", "new-token", "the-key"] {
+        assert!(!ended.log.contains(secret), "{}", ended.log);
+    }
 }
 
 #[test]

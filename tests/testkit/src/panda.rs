@@ -131,6 +131,8 @@ struct Books {
     file_habits: BTreeMap<String, Misdeed>,
     /// The token that `get_access_token` hands out.
     new_token: Option<String>,
+    /// Tokens that were handed out.
+    given_tokens: Vec<String>,
     phases: Vec<String>,
 }
 
@@ -155,6 +157,7 @@ impl PandaStandIn {
             file_scripts: BTreeMap::new(),
             file_habits: BTreeMap::new(),
             new_token: None,
+            given_tokens: Vec::new(),
             phases: Vec::new(),
         }));
         let server = listen(&books, settings.door.clone(), None)?;
@@ -223,7 +226,7 @@ impl PandaStandIn {
         self.books().file_habits.insert(path.to_owned(), misdeed);
     }
 
-    /// Sets the token that pilots get when they renew theirs; from then on it is the right one.
+    /// Sets the token that pilots get when they renew theirs; from then on it is right too.
     pub fn renew_token_to(&self, token: &str) {
         self.books().new_token = Some(token.to_owned());
     }
@@ -361,7 +364,7 @@ impl Books {
         }
         let fields = check::fields_of(dialect, form.method, request, found);
         if let Some(token) = &self.token
-            && !check::check_token(request, token, found)
+            && !check::check_token(request, token, &self.given_tokens, found)
         {
             return (fields, Reply::Whole(Answer::new(403, "no permission")));
         }
@@ -483,12 +486,12 @@ impl Books {
     }
 
     fn give_token(&mut self) -> Content {
-        match (&mut self.token, &self.new_token) {
-            (Some(token), Some(new)) => {
-                token.token.clone_from(new);
+        match &self.new_token {
+            Some(new) => {
+                self.given_tokens.push(new.clone());
                 Content::Token(new.clone())
             }
-            (None, _) | (_, None) => Content::Failed(30),
+            None => Content::Failed(30),
         }
     }
 
