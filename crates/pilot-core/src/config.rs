@@ -9,6 +9,8 @@ use ailurus_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::payload::log_stream::StreamSettings;
+
 /// What a pilot is told at its start.
 #[derive(Debug, Clone)]
 pub struct PilotConfig {
@@ -52,6 +54,8 @@ pub struct PilotConfig {
     pub cleanup: Cleanup,
     /// Variables for the environment of every payload.
     pub variables: BTreeMap<String, String>,
+    /// Whether and where the output of payloads is shown while they run.
+    pub log_stream: StreamSettings,
     /// Who the pilot is.
     pub identity: Identity,
     /// Wall-clock time at [`ailurus_model::Moment::START`].

@@ -8,7 +8,9 @@ use crate::{
     data::{LogPlan, StageInPlan, StageOutPlan},
     input::{JobTicket, JournalId, UpdateNr},
     monitoring::SampleScope,
-    payload::{debug::DebugRequest, ending::PayloadSignal, script::ScriptPlan},
+    payload::{
+        debug::DebugRequest, ending::PayloadSignal, log_stream::LogStream, script::ScriptPlan,
+    },
     recovery::journal::JournalStep,
     resource::slots::Allotment,
 };
@@ -68,6 +70,8 @@ pub enum JobEffect {
     /// Start the payload, or a step before or after it: `PayloadStarted`, and later
     /// `PayloadEnded`.
     StartPayload(Box<PayloadPlan>, Allotment),
+    /// Show the payload's output while it runs; nothing comes back.
+    StreamLog(Box<LogStream>),
     /// Look at the payload for the server: `Looked`.
     Look(DebugRequest),
     /// Send a signal to all of the payload's processes; nothing comes back.

@@ -2,6 +2,7 @@
 
 pub mod debug;
 pub mod ending;
+pub mod log_stream;
 pub mod report;
 pub mod script;
 pub mod steps;

@@ -8,6 +8,7 @@
 
 mod accepted;
 mod harvester;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -19,6 +20,7 @@ use clap::{ArgAction, Parser, builder::ArgPredicate};
 
 use accepted::Accepted;
 pub(crate) use harvester::HarvesterArgs;
+use streams::StreamArgs;
 use values::{bool_text, count, period, resource_type};
 
 /// What follows the list of options.
@@ -65,6 +67,8 @@ pub(crate) struct Args {
     pub(crate) credentials: CredentialArgs,
     #[command(flatten)]
     pub(crate) harvester: HarvesterArgs,
+    #[command(flatten)]
+    pub(crate) streams: StreamArgs,
     #[command(flatten)]
     pub(crate) own: OwnArgs,
     #[command(flatten)]

@@ -49,16 +49,10 @@ const OWN_FILES: [&str; 5] = [
 pub(crate) fn look(request: &DebugRequest, dir: &Path, pids: &[i32]) -> DebugAnswer {
     let text = match request {
         DebugRequest::NewestText => tail_of_newest(dir, &newest_text(dir)),
-        DebugRequest::Tail { pattern } => {
-            let found = files_below(dir);
-            let found = found
-                .into_iter()
-                .filter(|file| matches(&file.path, pattern));
-            found.max_by_key(|file| file.changed).map_or_else(
-                || format!("no file matches `{}`", pattern.join("/")),
-                |file| tail_of_newest(dir, &file.path),
-            )
-        }
+        DebugRequest::Tail { pattern } => newest_of(dir, pattern).map_or_else(
+            || format!("no file matches `{}`", pattern.join("/")),
+            |path| tail_of_newest(dir, &path),
+        ),
         DebugRequest::List { path } => list(dir, path),
         DebugRequest::DiskUse { path } => disk_use(dir, path),
         DebugRequest::Processes => processes(pids),
@@ -110,6 +104,18 @@ fn files_below(dir: &Path) -> Vec<Found> {
         }
     }
     found
+}
+
+/// Returns the newest file that a path with `*` and `?` means, below a job's directory.
+pub(crate) fn newest_match(dir: &Path, pattern: &str) -> Option<PathBuf> {
+    let parts: Vec<String> = pattern.split('/').map(str::to_owned).collect();
+    newest_of(dir, &parts).map(|path| dir.join(path))
+}
+
+fn newest_of(dir: &Path, pattern: &[String]) -> Option<PathBuf> {
+    let found = files_below(dir).into_iter();
+    let found = found.filter(|file| matches(&file.path, pattern));
+    found.max_by_key(|file| file.changed).map(|file| file.path)
 }
 
 fn newest_text(dir: &Path) -> PathBuf {

@@ -16,6 +16,7 @@ mod hooks;
 mod journal;
 mod link;
 mod log;
+mod log_stream;
 mod node_view;
 mod once;
 mod payload;

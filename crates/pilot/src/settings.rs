@@ -18,6 +18,7 @@ use ailurus_node::{NodeFacts, node_facts};
 use ailurus_pilot_core::{
     PilotConfig,
     config::{Cleanup, NextJob, Purpose, Slots},
+    payload::log_stream::{ForAll, StreamSettings},
 };
 
 use crate::{
@@ -302,6 +303,7 @@ fn core_config(
             Cleanup::Keep
         },
         variables: variables(args, environment, server, launch_dir),
+        log_stream: log_stream(args, environment),
         identity: identity(args, environment, facts),
         // The core's clock began with the process.
         start_time: wall_now().before(begin.elapsed()),
@@ -321,6 +323,22 @@ fn slots(args: &Args) -> Slots {
         payloads: args.own.slots,
         ahead: args.own.slots_ahead.unwrap_or(ahead),
         cores: args.own.slots_cores,
+    }
+}
+
+/// Tells where the output of payloads is shown while they run.
+fn log_stream(args: &Args, environment: &Environment) -> StreamSettings {
+    let files = environment.get("REALTIME_LOGFILES").unwrap_or_default();
+    let files = files.split([',', ':']).filter(|name| !name.is_empty());
+    StreamSettings {
+        for_all: if args.streams.use_realtime_logging {
+            ForAll::Yes
+        } else {
+            ForAll::No
+        },
+        server: args.streams.realtime_logging_server.clone(),
+        name: args.streams.realtime_logname.clone(),
+        files: files.map(str::to_owned).collect(),
     }
 }
 

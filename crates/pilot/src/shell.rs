@@ -36,6 +36,7 @@ use crate::{
     journal::FoundJournal,
     link::{self, Link},
     log,
+    log_stream::RunningStream,
     node_view::NodeView,
     payload::Starter,
     recorder::Recorder,
@@ -188,6 +189,8 @@ struct JobTools {
     panda_id: PandaId,
     /// None for a job that another pilot began: its hooks have run.
     hooks: Option<Hooks>,
+    /// Sends the payload's output while it runs.
+    stream: Option<RunningStream>,
     place: Arc<JobPlace>,
     payload: Option<(PayloadControl, Arc<Mutex<Watch>>)>,
     /// What it moves.

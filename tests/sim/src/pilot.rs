@@ -172,6 +172,7 @@ impl World {
             profile: self.scenario.profile.clone(),
             queue: report.site.clone(),
             request: ailurus_model::RequestDetails::default(),
+            log_stream: ailurus_pilot_core::payload::log_stream::StreamSettings::default(),
             source_label: SourceLabel::new(*chance.one_of(&["managed", "unified"])),
             version_tag: "PR".to_owned(),
             job_requests_max: chance.count(1, 3),

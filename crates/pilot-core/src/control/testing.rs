@@ -36,6 +36,7 @@ pub(crate) fn config() -> PilotConfig {
         output_dir: None,
         cleanup: Cleanup::Remove,
         variables: BTreeMap::new(),
+        log_stream: crate::payload::log_stream::StreamSettings::default(),
         identity: Identity::default(),
         start_time: Timestamp::from_millis(1_800_000_000_000),
         seed: [5; 16],

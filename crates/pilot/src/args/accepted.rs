@@ -30,15 +30,6 @@ pub(super) struct Accepted {
     /// No message broker is listened to
     #[arg(long)]
     subscribe_to_msgsvc: bool,
-    /// Logs are not sent in real time
-    #[arg(long)]
-    use_realtime_logging: bool,
-    /// Logs are not sent in real time
-    #[arg(long, value_name = "X")]
-    realtime_logging_server: Option<String>,
-    /// Logs are not sent in real time
-    #[arg(long, value_name = "X")]
-    realtime_logname: Option<String>,
     /// No traces are sent
     #[arg(long, value_name = "X", value_parser = bool_text)]
     use_rucio_traces: Option<bool>,

@@ -9,7 +9,9 @@ use ailurus_pilot_core::{
     data::{LogPlan, StageInPlan, StageOutPlan},
     input::{DebugAnswer, UpdateNr},
     monitoring::{Sample, SampleScope},
-    payload::{debug::DebugRequest, ending::PayloadSignal, script::ScriptPlan},
+    payload::{
+        debug::DebugRequest, ending::PayloadSignal, log_stream::LogStream, script::ScriptPlan,
+    },
     resource::slots::Allotment,
 };
 use ailurus_process::Signal;
@@ -19,6 +21,7 @@ use crate::{
     data::JobPlace,
     debug,
     hooks::Hooks,
+    log_stream,
     payload::{end_beside, file_names, start_beside, start_payload, wait_for},
     timing::Mark,
     watch::{JobFiles, Watch},
@@ -43,11 +46,18 @@ impl Shell {
             JobEffect::StartPayload(plan, allotment) => {
                 self.start_payload(ticket, plan, &allotment)
             }
+            JobEffect::StreamLog(stream) => self.stream_log(ticket, *stream),
             JobEffect::Look(request) => self.look(ticket, request),
             JobEffect::SignalPayload(signal) => self.signal_payload(ticket, signal),
             JobEffect::TakeSample(scope) => self.take_sample(ticket, scope),
-            JobEffect::StageOut(plan) => self.stage_out(ticket, plan),
-            JobEffect::SaveLog(plan) => self.save_log(ticket, plan),
+            JobEffect::StageOut(plan) => {
+                self.end_stream(ticket);
+                self.stage_out(ticket, plan);
+            }
+            JobEffect::SaveLog(plan) => {
+                self.end_stream(ticket);
+                self.save_log(ticket, plan);
+            }
             JobEffect::StopTransfers => self.stop_transfers(ticket),
             JobEffect::CleanUp => self.clean_up(ticket),
         }
@@ -61,6 +71,7 @@ impl Shell {
             let core = &self.settings.core;
             let tools = JobTools {
                 panda_id: job.panda_id,
+                stream: None,
                 hooks: Hooks::of(&core.profile, core.queue.as_str(), job, dir.clone()),
                 place: Arc::new(JobPlace {
                     dir,
@@ -174,6 +185,20 @@ impl Shell {
         };
         if let Err(error) = sent {
             tracing::debug!("{signal:?}: {error}");
+        }
+    }
+
+    fn stream_log(&mut self, ticket: JobTicket, stream: LogStream) {
+        if let Some(job) = self.jobs.get_mut(&ticket) {
+            let client = self.public.clone();
+            job.stream = log_stream::start(stream, job.place.dir.clone(), client);
+        }
+    }
+
+    /// Ends the stream: no payload writes any more.
+    fn end_stream(&mut self, ticket: JobTicket) {
+        if let Some(job) = self.jobs.get_mut(&ticket) {
+            job.stream = None;
         }
     }
 

@@ -94,6 +94,7 @@ impl Shell {
             };
             let tools = JobTools {
                 hooks: None,
+                stream: None,
                 panda_id: found.panda_id,
                 place: Arc::new(place),
                 payload: None,

@@ -60,6 +60,7 @@ impl World {
                 let delay = self.chance.millis(10, 5000);
                 self.tell_job(nr, ticket, delay, JobInput::ScriptReady(Ok(())));
             }
+            JobEffect::StreamLog(_) => {}
             JobEffect::Look(_) => {
                 let delay = self.chance.millis(5, 2000);
                 self.tell_job(nr, ticket, delay, JobInput::Looked(Box::default()));

@@ -7,10 +7,12 @@ use ailurus_model::{ErrorCode, Moment};
 use super::{JobLife, Phase, Turn};
 use crate::{
     JobEffect, Problem,
+    control::update::Desk,
     input::DebugAnswer,
     payload::{
         debug::{DebugRequest, newest_part},
         ending::EndReason,
+        log_stream::plan_stream,
     },
 };
 
@@ -29,6 +31,15 @@ pub(super) struct Debugging {
     request: Option<DebugRequest>,
     /// When the look began that is under way.
     looking_since: Option<Moment>,
+    /// Whether the job's output is streamed, or cannot be.
+    stream: Stream,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Stream {
+    #[default]
+    NotAsked,
+    Settled,
 }
 
 impl Debugging {
@@ -57,6 +68,7 @@ impl JobLife {
         match DebugRequest::read(command) {
             Ok(request) => {
                 self.debugging.request = Some(request);
+                self.stream_log(turn);
                 self.look(turn);
             }
             Err(error) => {
@@ -66,6 +78,24 @@ impl JobLife {
                 self.stop_debugging();
             }
         }
+    }
+
+    /// Begins to show the payload's output, once it runs and if that is wanted.
+    pub(super) fn stream_log(&mut self, turn: &mut Turn<'_>) {
+        let is_running = matches!(self.phase, Phase::Running(_));
+        if !is_running || self.debugging.stream == Stream::Settled {
+            return;
+        }
+        let Desk { job, config, site } = &self.desk;
+        let debug = self.debugging.request.as_ref();
+        match plan_stream(config, &site.queue, job, debug) {
+            Ok(None) => return,
+            Ok(Some(stream)) => turn.out.push(JobEffect::StreamLog(Box::new(stream))),
+            Err(why) => turn
+                .notes
+                .push(format!("its output is not streamed: {why}")),
+        }
+        self.debugging.stream = Stream::Settled;
     }
 
     pub(super) fn stop_debugging(&mut self) {

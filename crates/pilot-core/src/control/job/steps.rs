@@ -174,6 +174,7 @@ impl JobLife {
         }
         let running = Running::new(turn.now, &self.desk.config.profile.limits);
         self.enter(turn, Phase::Running(Box::new(running)));
+        self.stream_log(turn);
         match reason {
             Some(reason) => self.end(turn, reason),
             None => self.tell(turn, JobStatus::Running),

@@ -281,6 +281,7 @@ fn job_word(effect: &JobEffect) -> String {
         JobEffect::FetchScript(_) => "script".into(),
         JobEffect::StartPayload(..) => "start".into(),
         JobEffect::Look(_) => "look".into(),
+        JobEffect::StreamLog(_) => "stream".into(),
         JobEffect::SignalPayload(PayloadSignal::Terminate) => "term".into(),
         JobEffect::SignalPayload(PayloadSignal::Kill) => "kill".into(),
         JobEffect::TakeSample(scope) => format!("sample {scope:?}"),

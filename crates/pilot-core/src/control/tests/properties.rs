@@ -127,6 +127,7 @@ impl Shell {
             JobEffect::Journal(_)
             | JobEffect::TakeOver(_)
             | JobEffect::Look(_)
+            | JobEffect::StreamLog(_)
             | JobEffect::SignalPayload(_)
             | JobEffect::StageIn(_)
             | JobEffect::FetchScript(_)
@@ -211,6 +212,7 @@ impl Shell {
                 JobInput::PayloadStarted(plain(ErrorCode::PayloadExecutionFailure))
             }
             JobEffect::Look(_) => JobInput::Looked(Box::default()),
+            JobEffect::StreamLog(_) => return,
             JobEffect::SignalPayload(signal) => return self.signal(ticket, signal, luck),
             JobEffect::TakeSample(_) => JobInput::Sampled(Box::new(Sample {
                 files: Some(FilesSample {
