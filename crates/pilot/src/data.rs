@@ -10,7 +10,7 @@ use std::{
 };
 
 use ailurus_http::{Client, FileAnswer};
-use ailurus_model::{ByteCount, ErrorCode};
+use ailurus_model::{ByteCount, ErrorCode, Lfn};
 use ailurus_pilot_core::{
     Problem,
     data::{Beginning, LogPlan, StageInFile, StageInPlan, StageOutFile, StageOutPlan, StoredFile},
@@ -18,7 +18,7 @@ use ailurus_pilot_core::{
 };
 use ailurus_transfer::{
     Direction, Durability, StageFile, StageOptions, TransferError, TransferReport,
-    archive::{PackLimits, PackRequest, pack},
+    archive::{PackError, PackLimits, PackRequest, pack},
     checksum::ChecksumKind,
     file_checksum, local_path, stage,
 };
@@ -222,8 +222,17 @@ impl JobPlace {
             linked_files: vec![self.dir.with_file_name(LOG_FILE)],
             limits: PackLimits::default(),
         };
-        let packed =
-            pack(&request).map_err(|error| Problem::new(error.code(), log::chain(&error)))?;
+        let packed = pack(&request).or_else(|error| match error {
+            PackError::NoSpace { .. } => {
+                tracing::warn!("{}: inputs and outputs make room", log::chain(&error));
+                self.remove_files(&plan.left_out_names);
+                pack(&request)
+            }
+            PackError::Unwritable { .. }
+            | PackError::Unreadable { .. }
+            | PackError::TimedOut { .. } => Err(error),
+        });
+        let packed = packed.map_err(|error| Problem::new(error.code(), log::chain(&error)))?;
         for note in &packed.notes {
             tracing::info!("log archive: {note}");
         }
@@ -246,6 +255,14 @@ impl JobPlace {
                 ErrorCode::StageOutFailed,
                 "the log has no result",
             )),
+        }
+    }
+
+    /// Removes files of the job that nobody needs any more. What is a link, only that is removed.
+    fn remove_files(&self, names: &[Lfn]) {
+        for name in names {
+            // Most of them may never have been there.
+            let _ = fs::remove_file(self.dir.join(name.as_str()));
         }
     }
 
@@ -334,7 +351,7 @@ fn time_limit(size: ByteCount) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use ailurus_model::{EndpointName, Guid, Lfn};
+    use ailurus_model::{EndpointName, Guid};
 
     use super::*;
 

@@ -209,6 +209,28 @@ impl Stage {
         self.spawn(&[], arguments)
     }
 
+    /// Runs a pilot that works on a file system of so many MiB; none where the machine lets nobody
+    /// make one.
+    pub(crate) fn run_on_small_disk(&self, size_mib: u32) -> Option<PilotRun> {
+        let profile = "name = \"small\"\ndescription = \"For a small disk.\"\n\
+            [limits]\nfree_space_before = \"1 MiB\"\nfree_space_during = \"1 MiB\"\n\
+            [[payload.commands]]\ntransformation = \"*\"\n\
+            command = [\"./{script}\", \"{arguments}\"]\n";
+        fs::write(self.path("small.toml"), profile).expect("space");
+        self.shared.lock().expect("free").job = Some(self.job.clone());
+        let mount = format!(
+            "mount -t tmpfs -o size={size_mib}m none '{}' || exit 125; exec \"$@\"",
+            self.path("work").display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "/bin/sh", "-c", &mount, "sh"]);
+        command.arg(env!("CARGO_BIN_EXE_ailurus-pilot"));
+        let profiles = self.place.path().display().to_string();
+        let arguments = ["--profile-path", &profiles, "--pilot-user", "small"];
+        let run = self.spawn_by(command, &[], &arguments).finish();
+        (run.exit_code != Some(125) && !run.output.contains("unshare")).then_some(run)
+    }
+
     /// Runs a pilot that only ends the jobs of dead ones.
     pub(crate) fn recover(&self, dir: &Path) -> PilotRun {
         let dir = dir.display().to_string();
@@ -223,9 +245,19 @@ impl Stage {
     }
 
     fn spawn(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Pilot {
+        let command = Command::new(env!("CARGO_BIN_EXE_ailurus-pilot"));
+        self.spawn_by(command, environment, arguments)
+    }
+
+    fn spawn_by(
+        &self,
+        mut command: Command,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Pilot {
         let output = self.path("pilot.out");
         let out = fs::File::create(&output).expect("space");
-        let child = Command::new(env!("CARGO_BIN_EXE_ailurus-pilot"))
+        let child = command
             .current_dir(self.path("outside"))
             .args([
                 "-q",

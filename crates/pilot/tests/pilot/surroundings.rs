@@ -3,6 +3,7 @@
 use std::fs;
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::stage::Stage;
 
@@ -79,4 +80,45 @@ fn an_output_that_is_a_link_to_elsewhere_is_not_stored() {
     assert_eq!(last["job_status"], "failed");
     let text = last["pilot_error_diag"].as_str().expect("a text");
     assert!(text.contains("`out.dat` is a link"), "{text}");
+}
+
+#[test]
+fn a_payload_that_removes_its_own_directory_is_reported_all_the_same() {
+    let run = Stage::new("run.sh", "#!/bin/sh\nrm -rf \"$PWD\"\nexit 3\n").run();
+    let last = run.last_update();
+    assert_eq!(
+        (&last["job_status"], &last["trans_exit_code"]),
+        (&json!("failed"), &json!(3)),
+        "{}",
+        run.output
+    );
+    assert_eq!(last["pilot_error_code"], 1305);
+}
+
+#[test]
+fn a_full_disk_has_its_code_and_the_final_update_leaves() {
+    let script = "#!/bin/sh\ncat /dev/zero > big\nexit 3\n";
+    let Some(run) = Stage::new("run.sh", script).run_on_small_disk(16) else {
+        return println!("skipped: this machine lets nobody mount a file system");
+    };
+    let last = run.last_update();
+    assert_eq!(
+        (&last["job_status"], &last["pilot_error_code"]),
+        (&json!("failed"), &json!(1098)),
+        "{}",
+        run.output
+    );
+}
+
+#[test]
+fn an_output_that_fills_the_disk_makes_room_for_the_log() {
+    let script = "#!/bin/sh\ncat /dev/zero > out.dat\nexit 3\n";
+    let stage = Stage::new("run.sh", script).with_output("out.dat");
+    let Some(run) = stage.run_on_small_disk(16) else {
+        return println!("skipped: this machine lets nobody mount a file system");
+    };
+    let last = run.last_update();
+    let report = last["job_output_report"].as_str().expect("a report");
+    assert!(report.contains("log.tgz"), "{}", run.output);
+    assert_eq!(last["pilot_error_code"], 1098);
 }
