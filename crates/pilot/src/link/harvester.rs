@@ -3,10 +3,13 @@
 //! What Harvester writes and reads is in `ailurus_wire::harvester_files`; several pilots of one
 //! worker agree by claims in the [`AccessPoint`].
 
+mod reports;
+mod taking;
+
 use std::{
     collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
+    fs,
+    path::PathBuf,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -15,27 +18,20 @@ use std::{
 };
 
 use ailurus_model::{
-    AttemptNr, HarvesterId, Job, JobRequest, JobStatus, JobUpdate, Lfn, NodeName, PandaId,
-    QueueName, UpdateAnswer, WorkerId,
+    AttemptNr, HarvesterId, JobRequest, JobUpdate, Lfn, NodeName, PandaId, QueueName, UpdateAnswer,
+    WorkerId,
 };
 use ailurus_pilot_core::{
     Input, PilotExit,
     effect::WorkerPhase,
-    input::{Offer, Site, UpdateFailure},
-    resource::allocation::{ClaimEnd, ClaimState, is_idle},
+    input::{Site, UpdateFailure},
+    resource::allocation::{ClaimState, is_idle},
 };
-use ailurus_wire::{
-    get_job::OfferedJobs,
-    harvester_files::{self, OutputsBy},
-    job_text::JobError,
-};
+use ailurus_wire::harvester_files;
 
-use super::{
-    Link,
-    access_point::AccessPoint,
-    job_file::{self, ReadError},
-};
-use crate::{log, server::ServerLink, settings::wall_now};
+use super::{Link, access_point::AccessPoint};
+use crate::{log, server::ServerLink};
+use taking::Stamp;
 
 /// How often it is looked whether the worker is to end.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
@@ -97,14 +93,6 @@ struct OwnJob {
     log: Option<Lfn>,
 }
 
-/// When a file was changed, and its size in bytes.
-type Stamp = (SystemTime, u64);
-
-fn stamp_of(path: &Path) -> Option<Stamp> {
-    let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    Some((meta.modified().ok()?, meta.len()))
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -149,164 +137,6 @@ impl HarvesterLink {
             last_beat: AtomicI64::new(-1),
             is_ending: AtomicBool::new(false),
         }
-    }
-
-    /// Takes jobs from files, as many as were asked for.
-    fn take(&self, n_jobs: usize) -> Result<Offer, String> {
-        let mut taken = OfferedJobs::default();
-        let claimed = self.point.claimed_ids();
-        for (path, dir) in self.candidates(&claimed) {
-            if taken.jobs.len() >= n_jobs {
-                break;
-            }
-            match job_file::read(&path) {
-                Ok((offered, bytes)) => {
-                    let stamp = stamp_of(&path);
-                    let n_taken =
-                        self.take_from(&path, &dir, (offered, &bytes), (&mut taken, n_jobs));
-                    if let Some(stamp) = stamp.filter(|_| n_taken == 0) {
-                        lock(&self.exhausted).insert(path, stamp);
-                    }
-                }
-                // Another pilot of this worker may have taken it meanwhile.
-                Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let why = log::chain(&error);
-                    job_file::put_aside(&path);
-                    if taken.jobs.is_empty() {
-                        return Err(why);
-                    }
-                    tracing::warn!("{why}");
-                }
-            }
-        }
-        self.server.offer(taken)
-    }
-
-    /// Files with jobs in the order in which they are looked at, each with the directory of its
-    /// jobs.
-    fn candidates(&self, claimed: &[PandaId]) -> Vec<(PathBuf, PathBuf)> {
-        let point = self.point.dir();
-        let mut files: Vec<(PathBuf, PathBuf)> = self
-            .settings
-            .job_files
-            .iter()
-            .cloned()
-            .chain([point.join(harvester_files::JOB_SPEC)])
-            .map(|file| (file, point.to_owned()))
-            .collect();
-        let listed = self.listed_ids().into_iter();
-        for id in listed.filter(|id| !claimed.contains(id)) {
-            let dir = point.join(id.to_string());
-            for name in [harvester_files::JOB_SPEC, harvester_files::JOB_SPEC_OLD] {
-                files.push((dir.join(name), dir.clone()));
-            }
-        }
-        let exhausted = lock(&self.exhausted);
-        files.retain(|(file, _)| {
-            let stamp = stamp_of(file);
-            stamp.is_some() && exhausted.get(file) != stamp.as_ref()
-        });
-        files
-    }
-
-    /// The worker's jobs as Harvester lists them.
-    fn listed_ids(&self) -> Vec<PandaId> {
-        let path = self.point.dir().join(harvester_files::PANDA_IDS);
-        let Ok(bytes) = fs::read(&path) else {
-            return Vec::new();
-        };
-        harvester_files::decode_ids(&bytes).unwrap_or_else(|error| {
-            tracing::warn!("`{}`: {}", path.display(), log::chain(&error));
-            Vec::new()
-        })
-    }
-
-    /// Takes jobs of one file, and returns how many.
-    fn take_from(
-        &self,
-        path: &Path,
-        dir: &Path,
-        (offered, bytes): (OfferedJobs, &[u8]),
-        (taken, n_jobs): (&mut OfferedJobs, usize),
-    ) -> usize {
-        let n_in_file = offered.jobs.len() + offered.broken.len();
-        let n_before = taken.jobs.len() + taken.broken.len();
-        for job in offered.jobs {
-            if taken.jobs.len() < n_jobs && self.claim(job.panda_id, job.attempt_nr) {
-                let shared = n_in_file > 1;
-                self.note_own(&job, dir, shared);
-                taken.jobs.push(job);
-            }
-        }
-        for broken in offered.broken {
-            if self.claim_broken(&broken) {
-                taken.broken.push(broken);
-            }
-        }
-        let n_taken = taken.jobs.len() + taken.broken.len() - n_before;
-        if n_taken > 0 {
-            tracing::info!("{n_taken} of {n_in_file} jobs from `{}`", path.display());
-        }
-        if n_taken == 1 && n_in_file == 1 {
-            self.consume(path, bytes);
-        }
-        n_taken
-    }
-
-    /// Removes a file whose only job is taken, as Pilot 3 does: the next one comes to its place.
-    fn consume(&self, path: &Path, bytes: &[u8]) {
-        if let Err(error) = fs::write(self.home.join(DEFINITION_COPY), bytes) {
-            tracing::debug!("no copy of the job definition: {error}");
-        }
-        if let Err(error) = fs::remove_file(path) {
-            tracing::warn!("`{}` cannot be removed: {error}", path.display());
-        }
-    }
-
-    fn claim(&self, panda_id: PandaId, attempt_nr: AttemptNr) -> bool {
-        match self.point.claim(panda_id, attempt_nr) {
-            Ok(is_ours) => is_ours,
-            Err(error) => {
-                tracing::error!("job {panda_id} cannot be claimed: {error}");
-                false
-            }
-        }
-    }
-
-    fn claim_broken(&self, broken: &JobError) -> bool {
-        let Some(panda_id) = broken.panda_id else {
-            return true;
-        };
-        let attempt_nr = broken.attempt_nr.unwrap_or_default();
-        let is_ours = self.claim(panda_id, attempt_nr);
-        if is_ours {
-            let own = OwnJob {
-                dir: self.point.dir().to_owned(),
-                attempt_nr,
-                log: None,
-            };
-            self.lock_jobs().insert(panda_id, own);
-        }
-        is_ours
-    }
-
-    fn note_own(&self, job: &Job, dir: &Path, is_one_of_many: bool) {
-        let dir = if is_one_of_many {
-            dir.join(job.panda_id.to_string())
-        } else {
-            dir.to_owned()
-        };
-        let own = OwnJob {
-            dir,
-            attempt_nr: job.attempt_nr,
-            log: job.log.as_ref().map(|log| log.lfn.clone()),
-        };
-        self.lock_jobs().insert(job.panda_id, own);
-    }
-
-    fn lock_jobs(&self) -> MutexGuard<'_, BTreeMap<PandaId, OwnJob>> {
-        lock(&self.jobs)
     }
 
     /// Asks Harvester for jobs, unless it is asked already.
@@ -355,69 +185,8 @@ impl HarvesterLink {
         }
     }
 
-    fn write_report(&self, update: &JobUpdate) -> io::Result<()> {
-        let own = self.lock_jobs().get(&update.panda_id).cloned();
-        let own = own.unwrap_or_else(|| self.continued(update));
-        let mut outputs = OutputsBy::Harvester;
-        if update.is_final() {
-            let is_local = |file| harvester_files::local_path(file).is_some();
-            if !update.outputs.iter().all(is_local) {
-                outputs = OutputsBy::Pilot;
-            } else if !update.outputs.is_empty() {
-                let dump = harvester_files::encode_outputs(
-                    update.panda_id,
-                    own.log.as_ref(),
-                    &update.outputs,
-                );
-                self.point
-                    .write(&own.dir.join(harvester_files::OUTPUTS), &dump)?;
-            }
-            let report = update.metadata.as_deref();
-            if let Some(report) = report.and_then(harvester_files::shrink_job_report) {
-                self.point
-                    .write(&own.dir.join(harvester_files::JOB_REPORT), &report)?;
-            }
-        }
-        // Last: who reads of the end finds all that belongs to it.
-        let attributes = harvester_files::encode_attributes(update, wall_now(), outputs);
-        self.point
-            .write(&own.dir.join(harvester_files::ATTRIBUTES), &attributes)
-    }
-
-    /// What is known of a job that an earlier pilot took and this one ends.
-    fn continued(&self, update: &JobUpdate) -> OwnJob {
-        let point = self.point.dir();
-        let own_dir = point.join(update.panda_id.to_string());
-        let has_spec = own_dir.join(harvester_files::JOB_SPEC).exists();
-        let is_one_of_many = has_spec || point.join(harvester_files::JOB_SPEC).exists();
-        OwnJob {
-            dir: if is_one_of_many {
-                own_dir
-            } else {
-                point.to_owned()
-            },
-            attempt_nr: update.attempt_nr.unwrap_or_default(),
-            log: None,
-        }
-    }
-
-    fn note_end(&self, update: &JobUpdate) {
-        let own = self.lock_jobs().remove(&update.panda_id);
-        let own_attempt = own.map(|own| own.attempt_nr);
-        let Some(attempt_nr) = own_attempt.or(update.attempt_nr) else {
-            return;
-        };
-        let end = if update.status == JobStatus::Finished {
-            ClaimEnd::Finished
-        } else {
-            ClaimEnd::Failed
-        };
-        if let Err(error) = self.point.end(update.panda_id, attempt_nr, end) {
-            tracing::warn!(
-                "the claim of job {} cannot be closed: {error}",
-                update.panda_id
-            );
-        }
+    fn lock_jobs(&self) -> MutexGuard<'_, BTreeMap<PandaId, OwnJob>> {
+        lock(&self.jobs)
     }
 
     fn beat(&self) {

@@ -9,7 +9,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::workbench::{LIMIT, Workbench, finish, start};
+use crate::workbench::{LIMIT, Workbench, finish, start, wait_until};
 
 struct Service {
     child: Option<Child>,
@@ -261,4 +261,29 @@ fn while_a_job_runs_others_are_sent_away_and_a_signal_still_brings_its_report() 
     assert_eq!(json_of(&last.body)["job_status"], "failed");
     let mut service = service;
     assert_eq!(finish(service.child.take().expect("it ran")).code, Some(0));
+}
+
+#[test]
+fn a_service_that_is_killed_leaves_no_payload() {
+    let bench = Workbench::new("#!/bin/sh\n");
+    let mark = bench.path("mark").display().to_string();
+    bench.write(
+        "here/run.sh",
+        &format!("#!/bin/sh\necho $$ > {mark}\nsleep 100\n"),
+    );
+    let mut service = Service::start(&bench);
+    let _long = service.send(&post("", r#"{"transformation": "run.sh"}"#));
+    bench.wait_for("mark");
+    let pid = bench.read("mark").trim().to_owned();
+    service
+        .child
+        .as_mut()
+        .expect("it runs")
+        .kill()
+        .expect("it runs");
+    let stat = format!("/proc/{pid}/stat");
+    wait_until("the payload's end", || {
+        // A zombie that nobody reaps in a container has ended as well.
+        std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+    });
 }
