@@ -11,8 +11,8 @@ use std::{
 use ureq::{Agent, Proxy, config::RedirectAuthHeaders, unversioned::transport::DefaultConnector};
 
 use crate::{
-    ClientCertificate, ClientConfig, ConfigError, ProxyConfig, error::without_secrets,
-    file_version::FileVersion, resolve::HostResolver, trust::tls_config,
+    ClientCertificate, ClientConfig, ConfigError, HttpError, ProxyConfig, Trust,
+    error::without_secrets, file_version::FileVersion, resolve::HostResolver, trust::tls_config,
 };
 
 /// Most redirects that are followed.
@@ -32,7 +32,15 @@ const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(crate) struct AgentSource {
     config: ClientConfig,
-    last: Mutex<(Versions, Agent)>,
+    last: Mutex<(Versions, Agents)>,
+}
+
+/// An agent for each kind of roots, of which the library takes one at a time.
+#[derive(Debug, Clone)]
+struct Agents {
+    first: Agent,
+    /// Asked where the first does not believe the server.
+    second: Option<Agent>,
 }
 
 /// Versions of the certificate's and the key's file; none where there is no such file.
@@ -42,26 +50,44 @@ impl AgentSource {
     pub(crate) fn new(config: ClientConfig) -> Result<Self, ConfigError> {
         // Looked at before the files are read: a change in between is found the next time.
         let versions = versions_of(&config);
-        let agent = make(&config)?;
+        let agents = make_all(&config)?;
         Ok(Self {
             config,
-            last: Mutex::new((versions, agent)),
+            last: Mutex::new((versions, agents)),
         })
     }
 
-    /// Returns the agent for one request.
-    pub(crate) fn current(&self) -> Agent {
+    /// Makes one request. `ask` may be called a second time, after a server was not believed: then
+    /// the request has not left.
+    pub(crate) fn run<T>(
+        &self,
+        ask: impl Fn(&Agent) -> Result<T, HttpError>,
+    ) -> Result<T, HttpError> {
+        let Agents { first, second } = self.current();
+        match (ask(&first), second) {
+            (Err(error), Some(second)) if is_unbelieved(&error) => ask(&second).map_err(|_| error),
+            (result, _) => result,
+        }
+    }
+
+    fn current(&self) -> Agents {
         let versions = versions_of(&self.config);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 != versions {
-            match make(&self.config) {
-                Ok(agent) => last.1 = agent,
+            match make_all(&self.config) {
+                Ok(agents) => last.1 = agents,
                 Err(error) => tracing::warn!("the old certificate is used further: {error}"),
             }
             last.0 = versions;
         }
         last.1.clone()
     }
+}
+
+/// Says whether the server's certificate was not believed, and so nothing was sent.
+fn is_unbelieved(error: &HttpError) -> bool {
+    matches!(error, HttpError::TlsRefused { source, .. }
+        if source.to_string().contains("invalid peer certificate"))
 }
 
 fn versions_of(config: &ClientConfig) -> Versions {
@@ -83,12 +109,22 @@ fn versions_of(config: &ClientConfig) -> Versions {
     }
 }
 
-fn make(config: &ClientConfig) -> Result<Agent, ConfigError> {
+fn make_all(config: &ClientConfig) -> Result<Agents, ConfigError> {
+    Ok(Agents {
+        first: make(config, &config.trust)?,
+        second: match &config.trust {
+            Trust::DirectoryAndBuiltIn(_) => Some(make(config, &Trust::BuiltIn)?),
+            Trust::BuiltIn | Trust::File(_) | Trust::Directory(_) => None,
+        },
+    })
+}
+
+fn make(config: &ClientConfig, trust: &Trust) -> Result<Agent, ConfigError> {
     let proxy = config.proxy.as_ref().map(proxy_of).transpose()?;
     let settings = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(proxy)
-        .tls_config(tls_config(config)?)
+        .tls_config(tls_config(config, trust)?)
         .user_agent(config.user_agent.as_str())
         .max_redirects(REDIRECTS_MAX)
         .redirect_auth_headers(RedirectAuthHeaders::Never)

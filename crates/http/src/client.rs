@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ureq::{Body, http};
+use ureq::{Agent, Body, http};
 
 use crate::{
     ClientConfig, ConfigError, HttpError, agent::AgentSource, error::without_secrets,
@@ -110,16 +110,16 @@ impl Client {
         content_type: &str,
         headers: &[(&str, &str)],
     ) -> Result<Response, HttpError> {
-        let mut request = http::Request::post(url).header("Content-Type", content_type);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = self.complete(url, request)?;
-        let answer = self
-            .agents
-            .current()
-            .run(request.map(|()| body))
-            .map_err(|error| self.failed(url, error))?;
+        let answer = self.agents.run(|agent| {
+            let mut request = http::Request::post(url).header("Content-Type", content_type);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let request = self.complete(url, request)?;
+            agent
+                .run(request.map(|()| body))
+                .map_err(|error| self.failed(url, error))
+        })?;
         self.whole(url, answer)
     }
 
@@ -177,12 +177,11 @@ impl Client {
         headers: &[(&str, &str)],
         timeout: Option<Duration>,
     ) -> Result<http::Response<Body>, HttpError> {
-        let ask = || {
+        let ask_one = |agent: &Agent| {
             let mut request = http::Request::get(url);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            let agent = self.agents.current();
             let mut request = agent.configure_request(self.complete(url, request)?);
             if let Some(timeout) = timeout {
                 // A file may take its time, but not its beginning.
@@ -194,6 +193,7 @@ impl Client {
                 .run(request.build())
                 .map_err(|error| self.failed(url, error))
         };
+        let ask = || self.agents.run(ask_one);
         match ask() {
             Err(HttpError::Broken { source, .. }) => {
                 tracing::debug!(url = without_secrets(url), %source, "asking a second time");

@@ -44,6 +44,9 @@ pub enum Trust {
     File(PathBuf),
     /// Those of all files in a directory, as `/etc/grid-security/certificates`, and no others.
     Directory(PathBuf),
+    /// The same and Mozilla's list: directories of grid sites lack the authorities of the web,
+    /// which certify many servers of experiments.
+    DirectoryAndBuiltIn(PathBuf),
 }
 
 /// Whether servers must prove who they are.

@@ -18,11 +18,15 @@ const PEM_MAX_BYTES: u64 = 16 << 20;
 /// Most files of a CA directory that are read; the grid's has a few hundred.
 const CA_FILES_MAX: usize = 10_000;
 
-pub(crate) fn tls_config(config: &ClientConfig) -> Result<TlsConfig, ConfigError> {
-    let roots = match &config.trust {
+/// Makes the configuration for servers that `trust` believes. The library takes one kind of roots,
+/// so where there are two, only the directory's are in it.
+pub(crate) fn tls_config(config: &ClientConfig, trust: &Trust) -> Result<TlsConfig, ConfigError> {
+    let roots = match trust {
         Trust::BuiltIn => RootCerts::WebPki,
         Trust::File(path) => RootCerts::new_with_certs(&certificates_of_file(path)?),
-        Trust::Directory(path) => RootCerts::new_with_certs(&certificates_of_directory(path)?),
+        Trust::Directory(path) | Trust::DirectoryAndBuiltIn(path) => {
+            RootCerts::new_with_certs(&certificates_of_directory(path)?)
+        }
     };
     let client_cert = config
         .certificate
@@ -76,18 +80,14 @@ fn certificates_of_directory(path: &Path) -> Result<Vec<Certificate<'static>>, C
     at_least_one(path, found)
 }
 
-fn certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
-    items_in(pem)
+/// The certificates of a PEM text, in its order; everything else is skipped.
+pub(crate) fn certificates_in(pem: &[u8]) -> Vec<Certificate<'static>> {
+    parse_pem(pem)
         .filter_map(|item| match item {
-            PemItem::Certificate(certificate) => Some(certificate),
-            _ => None,
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            Ok(_) | Err(_) => None,
         })
         .collect()
-}
-
-/// What can be read of a PEM file, in its order.
-pub(crate) fn items_in(pem: &[u8]) -> impl Iterator<Item = PemItem<'static>> {
-    parse_pem(pem).filter_map(Result::ok)
 }
 
 fn at_least_one(

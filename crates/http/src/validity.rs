@@ -6,9 +6,7 @@
 
 use std::{io, path::Path, time::Duration};
 
-use ureq::tls::PemItem;
-
-use crate::trust::{items_in, read_bounded};
+use crate::trust::{certificates_in, read_bounded};
 
 const SEQUENCE: u8 = 0x30;
 const UTC_TIME: u8 = 0x17;
@@ -26,11 +24,9 @@ const SECS_PER_DAY: u64 = 86_400;
 /// The operating system's if the file cannot be read, invalid data if it has no certificate.
 pub fn certificates_end(path: &Path) -> io::Result<Duration> {
     let pem = read_bounded(path).map_err(io::Error::other)?;
-    items_in(&pem)
-        .filter_map(|item| match item {
-            PemItem::Certificate(certificate) => end_of(certificate.der()),
-            _ => None,
-        })
+    certificates_in(&pem)
+        .iter()
+        .filter_map(|certificate| end_of(certificate.der()))
         .min()
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

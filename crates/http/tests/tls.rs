@@ -186,3 +186,18 @@ fn a_certificate_that_is_replaced_is_read_again_and_a_broken_one_is_not_taken() 
     fs::write(&file, "-----BEGIN CERT").expect("space");
     assert_eq!(ask().expect("answers").text(), "hello");
 }
+
+#[test]
+fn a_directory_beside_the_built_in_list_still_refuses_strangers() {
+    let (known, other) = (tempfile::tempdir(), tempfile::tempdir());
+    let (known, other) = (known.expect("space"), other.expect("space"));
+    fs::copy(testdata("ca.pem"), known.path().join("ca.pem")).expect("space");
+    // A certificate, but nobody's authority here.
+    fs::copy(testdata("client.pem"), other.path().join("ca.pem")).expect("space");
+    let port = start_server(ClientProof::None);
+    let trust = |dir: &tempfile::TempDir| Trust::DirectoryAndBuiltIn(dir.path().to_owned());
+    let answer = get(trusting(trust(&known)), "localhost", port);
+    assert_eq!(answer.expect("answers").text(), "hello");
+    assert_refused(get(trusting(trust(&other)), "localhost", port));
+    assert_refused(get(trusting(trust(&known)), "127.0.0.1", port));
+}

@@ -203,10 +203,11 @@ pub(crate) struct ServerArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Credentials")]
 pub(crate) struct CredentialArgs {
-    /// Client certificate or proxy file [default: `X509_USER_PROXY`, then /tmp/x509up_uUID]
+    /// Client certificate or proxy file [default: `X509_USER_PROXY`, then `/tmp/x509up_uUID`]
     #[arg(long = "cacert", value_name = "FILE")]
     pub(crate) certificate: Option<PathBuf>,
-    /// Directory of CA certificates [default: `X509_CERT_DIR`, then the grid's, then built-in ones]
+    /// Directory or PEM file of CA certificates, believed alone [default: `X509_CERT_DIR`, or the
+    /// grid's, and built-in ones]
     #[arg(long = "capath", value_name = "DIR")]
     pub(crate) ca_directory: Option<PathBuf>,
     /// Do not look at how long the proxy lives

@@ -394,22 +394,32 @@ fn server_url<'a>(args: &'a Args, file: &'a ConfigFile) -> &'a str {
     }
 }
 
+/// Tells whose certificates are believed. What the command line names counts alone; directories of
+/// grid sites lack the authorities of the web, which are believed too.
+fn trust(args: &Args, environment: &Environment, is_https: bool) -> Trust {
+    // Reading a directory of certificates takes time that plain HTTP need not spend.
+    if !is_https {
+        return Trust::BuiltIn;
+    }
+    match args.credentials.ca_directory.clone().map(fixed) {
+        Some(path) if path.is_dir() => return Trust::Directory(path),
+        Some(path) if path.is_file() => return Trust::File(path),
+        Some(_) | None => {}
+    }
+    let variable = environment.get("X509_CERT_DIR").map(PathBuf::from);
+    [variable, Some(PathBuf::from(GRID_CA_DIRECTORY))]
+        .into_iter()
+        .flatten()
+        .find(|directory| directory.is_dir())
+        .map(fixed)
+        .map_or(Trust::BuiltIn, Trust::DirectoryAndBuiltIn)
+}
+
 fn client_config(args: &Args, environment: &Environment, server: &str) -> ClientConfig {
     let is_https = server.starts_with("https://");
-    let ca_directory = [
-        args.credentials.ca_directory.clone(),
-        environment.get("X509_CERT_DIR").map(PathBuf::from),
-        Some(PathBuf::from(GRID_CA_DIRECTORY)),
-    ];
     ClientConfig {
         user_agent: format!("pilot/{VERSION} (Linux {})", std::env::consts::ARCH),
-        // Reading a directory of certificates takes time that plain HTTP need not spend.
-        trust: ca_directory
-            .into_iter()
-            .flatten()
-            .find(|directory| is_https && directory.is_dir())
-            .map(fixed)
-            .map_or(Trust::BuiltIn, Trust::Directory),
+        trust: trust(args, environment, is_https),
         verification: if args.own.no_server_verification {
             Verification::Off
         } else {

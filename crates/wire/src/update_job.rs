@@ -221,6 +221,17 @@ pub fn encode_request(dialect: Dialect, update: &JobUpdate) -> Fields {
         measures::encode_usage(&mut out, &usage);
     }
     out.whole_if_any(&PAYLOAD_EXIT, update.payload_exit_code);
+    encode_errors(&mut out, update);
+    if let Some(timing) = update.timing {
+        out.text(&TIMING, &measures::timing_text(&timing));
+    }
+    if !update.outputs.is_empty() {
+        out.put(&REPORT, output_report::encode(&update.outputs));
+    }
+    out.finish()
+}
+
+fn encode_errors(out: &mut Writer, update: &JobUpdate) {
     let is_final = update.is_final();
     for (code, diag, error) in [
         (&PILOT_ERROR_CODE, &PILOT_ERROR_DIAG, &update.pilot_error),
@@ -240,13 +251,6 @@ pub fn encode_request(dialect: Dialect, update: &JobUpdate) -> Fields {
             None => {}
         }
     }
-    if let Some(timing) = update.timing {
-        out.text(&TIMING, &measures::timing_text(&timing));
-    }
-    if !update.outputs.is_empty() {
-        out.put(&REPORT, output_report::encode(&update.outputs));
-    }
-    out.finish()
 }
 
 /// Reads an update, as a server gets it from any pilot.

@@ -100,6 +100,48 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_table_is_that_of_pilot_3() {
+        // Pilot 3, `pilot/util/auxiliary.py`, `shell_exit_code`.
+        let table = [
+            (1377, 64),
+            (1008, 65),
+            (1199, 66),
+            (1103, 67),
+            (1177, 68),
+            (1163, 68),
+            (1373, 68),
+            (1098, 69),
+            (1301, 70),
+            (1116, 71),
+            (1117, 72),
+            (1186, 73),
+            (1330, 74),
+            (1332, 75),
+            (1342, 76),
+            (1331, 77),
+            (1359, 78),
+            (1318, 79),
+            (1382, 80),
+            (1213, 81),
+            (1385, 82),
+            (1386, 83),
+            (1200, 137),
+            (1201, 143),
+            (1202, 131),
+            (1203, 139),
+            (1204, 152),
+            (1206, 135),
+            (1207, 138),
+            (1208, 130),
+        ];
+        assert_eq!(table.len(), EXIT_CODES.len());
+        for (number, expected) in table {
+            let error = ErrorCode::from_number(number).expect("a code");
+            assert_eq!(code(error), expected, "{number}");
+        }
+    }
+
+    #[test]
     fn any_other_error_is_one() {
         assert_eq!(code(ErrorCode::LoopingJob), 1);
     }

@@ -276,17 +276,20 @@ fn timing() -> impl Strategy<Value = PilotTiming> {
     })
 }
 
-/// An update without Harvester's name, which v1 has no field for.
-pub(crate) fn job_update() -> impl Strategy<Value = JobUpdate> {
-    let statuses = select(vec![
+fn reported_status() -> impl Strategy<Value = JobStatus> {
+    select(vec![
         JobStatus::Running,
         JobStatus::Starting,
         JobStatus::Holding,
         JobStatus::Transferring,
         JobStatus::Finished,
         JobStatus::Failed,
-    ]);
-    let start = (any::<u64>(), option::of(any::<u32>()), statuses);
+    ])
+}
+
+/// An update without Harvester's name, which v1 has no field for.
+pub(crate) fn job_update() -> impl Strategy<Value = JobUpdate> {
+    let start = (any::<u64>(), option::of(any::<u32>()), reported_status());
     let texts = [(); 11].map(|()| text_or_nothing().boxed());
     let times = (
         option::of(time()),
@@ -377,6 +380,16 @@ pub(crate) fn update_answer() -> impl Strategy<Value = UpdateAnswer> {
         })
 }
 
+fn queue_status() -> impl Strategy<Value = QueueStatus> {
+    select(vec![
+        QueueStatus::Online,
+        QueueStatus::Brokeroff,
+        QueueStatus::Test,
+        QueueStatus::Paused,
+        QueueStatus::Offline,
+    ])
+}
+
 pub(crate) fn queue() -> impl Strategy<Value = Queue> {
     let names = [
         name().boxed(),
@@ -389,13 +402,7 @@ pub(crate) fn queue() -> impl Strategy<Value = Queue> {
         text_or_nothing().boxed(),
         text_or_nothing().boxed(),
     ];
-    let status = select(vec![
-        QueueStatus::Online,
-        QueueStatus::Brokeroff,
-        QueueStatus::Test,
-        QueueStatus::Paused,
-        QueueStatus::Offline,
-    ]);
+    let status = queue_status();
     let sizes = (
         1_u32..,
         mib(),
