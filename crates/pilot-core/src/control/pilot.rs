@@ -50,10 +50,18 @@ pub struct PilotCore {
     random: Random,
     state: State,
     last_ticket: JobTicket,
-    /// Worker reports that are under way.
-    worker_reports: u32,
+    worker_report: WorkerReport,
     beside: Beside,
     black_hole: BlackHole,
+}
+
+/// What is told about the worker: one thing after the other, so that its end is heard last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WorkerReport {
+    None,
+    UnderWay,
+    /// One is under way, and this one follows.
+    Then(WorkerPhase),
 }
 
 #[derive(Debug)]
@@ -103,7 +111,7 @@ impl PilotCore {
             config: Arc::new(config),
             state: State::New,
             last_ticket: JobTicket::default(),
-            worker_reports: 0,
+            worker_report: WorkerReport::None,
             beside: Beside::default(),
             black_hole: BlackHole::default(),
         }
@@ -120,7 +128,10 @@ impl PilotCore {
             Input::JobsOffered(offer) => self.on_offer(now, offer, &mut out),
             Input::AcquireFailed(why) => self.on_acquire_failed(now, &why, &mut out),
             Input::WorkerReported => {
-                self.worker_reports = self.worker_reports.saturating_sub(1);
+                let before = std::mem::replace(&mut self.worker_report, WorkerReport::None);
+                if let WorkerReport::Then(phase) = before {
+                    self.report_worker(phase, &mut out);
+                }
                 self.leave_when_told(now, &mut out);
             }
             Input::ProxyLooked(left) => {
@@ -298,7 +309,7 @@ impl PilotCore {
     /// Leaves once the worker's reports are through, or their time is over.
     fn leave_when_told(&mut self, now: Moment, out: &mut Vec<Effect>) {
         if let State::Leaving { exit, until } = self.state
-            && (self.worker_reports == 0 || until <= now)
+            && (self.worker_report == WorkerReport::None || until <= now)
         {
             self.state = State::Left;
             out.push(Effect::Exit(exit));
@@ -311,10 +322,16 @@ impl PilotCore {
     }
 
     fn report_worker(&mut self, phase: WorkerPhase, out: &mut Vec<Effect>) {
-        if self.config.identity.is_harvester_worker() {
-            self.worker_reports += 1;
-            out.push(Effect::ReportWorker(phase));
+        if !self.config.identity.is_harvester_worker() {
+            return;
         }
+        self.worker_report = match self.worker_report {
+            WorkerReport::None => {
+                out.push(Effect::ReportWorker(phase));
+                WorkerReport::UnderWay
+            }
+            WorkerReport::UnderWay | WorkerReport::Then(_) => WorkerReport::Then(phase),
+        };
     }
 }
 

@@ -159,6 +159,21 @@ fn harvester_hears_of_start_and_end_but_cannot_hold_the_pilot() {
 }
 
 #[test]
+fn the_end_of_a_worker_is_told_after_its_start() {
+    let mut config = config();
+    config.identity.harvester_id = Some(HarvesterId::new("h1"));
+    config.identity.worker_id = Some(WorkerId::new(42));
+    let mut bench = Bench::new(config);
+    bench.give(Input::Started);
+    bench.give(Input::SiteLoaded(problem(ErrorCode::QueueDataNotOk)));
+    assert_eq!(bench.words(), ["load-site", "worker Started"]);
+    bench.give(Input::WorkerReported);
+    assert_eq!(bench.words(), ["worker Finished"]);
+    bench.give(Input::WorkerReported);
+    assert_eq!(bench.words(), ["exit 72"]);
+}
+
+#[test]
 fn a_signal_before_any_job_ends_the_pilot_at_once() {
     let mut bench = Bench::new(config());
     bench.give(Input::Started);
