@@ -8,7 +8,7 @@ use std::{
 };
 
 use ailurus_http::{BearerToken, ProxyConfig};
-use ailurus_model::{HarvesterId, Lfn, NodeName, WorkerId};
+use ailurus_model::{ByteCount, HarvesterId, Lfn, NodeName, WorkerId};
 use ailurus_node::{BatchIdentity, batch_of, condor_job_id};
 
 use crate::{node_view::NodeSettings, server::JobOverrides};
@@ -71,11 +71,21 @@ impl Environment {
             machine_features: text("MACHINEFEATURES"),
             job_features: text("JOBFEATURES"),
             path: text("PATH"),
+            storage_limit: self.storage_limit(),
             batch: self.batch(),
             variables: variables.collect(),
             job_ad: self.get("_CONDOR_JOB_AD").map(PathBuf::from),
             machine_ad: self.get("_CONDOR_MACHINE_AD").map(PathBuf::from),
         }
+    }
+
+    /// Returns the space that a pod may take. Pods that have it say what they asked for, too.
+    ///
+    /// Source: Pilot 3, `pilot/util/workernode.py`, `get_local_disk_space`.
+    fn storage_limit(&self) -> Option<ByteCount> {
+        self.get("storageRequestMiB")?;
+        let mib: u64 = self.get("storageLimitMiB")?.parse().ok()?;
+        Some(ByteCount::from_mib(mib))
     }
 
     pub(crate) fn batch(&self) -> Option<BatchIdentity> {

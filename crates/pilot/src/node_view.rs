@@ -12,7 +12,7 @@ use std::{
 };
 
 use ailurus_http::{Client, ClientConfig, Timeouts};
-use ailurus_model::Timestamp;
+use ailurus_model::{ByteCount, Timestamp};
 use ailurus_node::{
     BatchIdentity, GpuFacts, GpuTool, JobFeatures, MachineFeatures, NodeFacts, SlotEnd, SlotTexts,
     ask_slot_end, slot_end,
@@ -35,6 +35,8 @@ pub(crate) struct NodeSettings {
     pub(crate) job_features: String,
     /// Where programs are looked for (`PATH`).
     pub(crate) path: String,
+    /// Local space that a pod may take (`storageLimitMiB`), where the pod says what it asked for, too.
+    pub(crate) storage_limit: Option<ByteCount>,
     /// Who started the pilot.
     pub(crate) batch: Option<BatchIdentity>,
     /// Variables that tell the slot's end.
@@ -85,6 +87,13 @@ impl NodeView {
             slot_end: OnceLock::new(),
             gpus: OnceLock::new(),
         }
+    }
+
+    /// Returns what may still be written where `free` bytes are free and `used` are taken.
+    pub(crate) fn writable(&self, free: ByteCount, used: ByteCount) -> ByteCount {
+        let limit = self.settings.storage_limit.map(ByteCount::as_bytes);
+        let left = limit.map(|limit| ByteCount::from_bytes(limit.saturating_sub(used.as_bytes())));
+        left.map_or(free, |left| left.min(free))
     }
 
     /// Returns how long the slot lasts.
@@ -243,6 +252,22 @@ mod tests {
         );
         assert_eq!(machine.n_gpus, 0);
         assert!(view.hardware().n_processors >= 1);
+    }
+
+    #[test]
+    fn a_pods_storage_limit_leaves_less_than_the_disk() {
+        let gib = ByteCount::from_gib;
+        let limited = view(NodeSettings {
+            storage_limit: Some(gib(10)),
+            ..NodeSettings::default()
+        });
+        assert_eq!(limited.writable(gib(100), gib(3)), gib(7));
+        assert_eq!(limited.writable(gib(1), gib(3)), gib(1));
+        assert_eq!(limited.writable(gib(100), gib(30)), ByteCount::ZERO);
+        assert_eq!(
+            view(NodeSettings::default()).writable(gib(5), gib(30)),
+            gib(5)
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::{
 };
 
 use ailurus_http::{Client, ClientConfig, ConfigError};
-use ailurus_model::{ErrorCode, Moment, PandaId};
+use ailurus_model::{ByteCount, ErrorCode, Moment, PandaId};
 use ailurus_pilot_core::{
     Effect, Input, JobInput, JobTicket, PilotCore, PilotExit, Problem, config::Cleanup,
     input::JournalId, resource::NodeFacts,
@@ -457,7 +457,9 @@ impl Shell {
             let free_space = ailurus_node::free_space(&home);
             Input::NodeMeasured(NodeFacts {
                 memory,
-                free_space: free_space.map(|space| space.available).unwrap_or_default(),
+                free_space: free_space
+                    .map(|space| view.writable(space.available, ByteCount::ZERO))
+                    .unwrap_or_default(),
                 cores: usable_cores(),
                 // Only payloads side by side share GPUs out.
                 gpus: if is_single {

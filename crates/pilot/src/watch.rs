@@ -211,7 +211,7 @@ impl Watch {
         Some(FilesSample {
             total: look.size,
             transferred: sum(&self.files.inputs).plus(sum(&self.files.outputs)),
-            free_space: space.available,
+            free_space: self.view.writable(space.available, look.size),
             stdout: streams
                 .into_iter()
                 .chain(log_file_sizes(&self.dir))

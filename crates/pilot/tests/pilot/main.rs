@@ -1,5 +1,6 @@
 //! The real pilot against a stand-in server on loopback: what it does, and what it tells.
 
+mod monitoring;
 mod recovery;
 mod stage;
 mod stand_in;

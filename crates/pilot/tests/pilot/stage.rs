@@ -238,10 +238,20 @@ impl Stage {
     }
 
     fn start_with(&self, environment: &[(&str, &str)]) -> Pilot {
+        self.start_where(environment, &[])
+    }
+
+    /// Starts a pilot with more arguments.
+    pub(crate) fn start_as(&self, arguments: &[&str]) -> Pilot {
+        self.start_where(&[], arguments)
+    }
+
+    /// Starts a pilot with more arguments in an environment.
+    pub(crate) fn start_where(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Pilot {
         if self.has_job {
             self.shared.lock().expect("free").job = Some(self.job.clone());
         }
-        self.spawn(environment, &[])
+        self.spawn(environment, arguments)
     }
 
     fn spawn(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Pilot {
