@@ -11,7 +11,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use ailurus_testkit::place;
+use ailurus_testkit::place::{self, Profile};
 use anyhow::{Context as _, bail};
 
 use crate::{shell, trees};
@@ -32,11 +32,24 @@ const LIFE_MAX_SECS: &str = "300";
 /// What the machine says when all tests have passed.
 const GOOD_END: &str = "tests ended with 0";
 
-/// Parts of the names of the tests that control groups make a difference to.
-const TESTS: &str =
-    "memory processes control_groups cpu nothing_asked bomb daemon killed leftovers";
+/// The tests that control groups make a difference to: a package, its test program, the name of
+/// that in the machine, and parts of the names of its tests.
+const TESTS: [(&str, &str, &str, &str); 2] = [
+    (
+        "ailurus-process",
+        "payload",
+        "/bin/process-tests",
+        "memory processes control_groups cpu nothing_asked bomb daemon killed leftovers",
+    ),
+    (
+        "ailurus-e2e",
+        "hostile_payloads",
+        "/bin/pilot-tests",
+        "memory_without_end fork_bomb forks_twice --test-threads=1",
+    ),
+];
 
-/// The first program of the machine; `TESTS` stands for which tests to run.
+/// The first program of the machine; `TESTS` stands for the commands that run the tests.
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /etc /usr/bin
 /bin/busybox --install -s /bin
@@ -55,12 +68,12 @@ echo 'job:x:1000:1000::/tmp:/bin/sh' > /etc/passwd
 echo 'job:x:1000:' > /etc/group
 cd /tmp
 sh -c 'echo $$ > /sys/fs/cgroup/slot/cgroup.procs
- exec su job -s /bin/sh -c "AILURUS_CONTROL_GROUPS=2 exec /bin/tests TESTS"'
+ exec su job -s /bin/sh -c "export AILURUS_CONTROL_GROUPS=2; TESTS"'
 echo "tests ended with $?"
 poweroff -f
 "#;
 
-/// Runs the tests of the process adapter in the machine.
+/// Runs the tests of payloads and of the pilot with its payloads in the machine.
 ///
 /// # Errors
 ///
@@ -75,14 +88,14 @@ pub(crate) fn test_control_groups() -> anyhow::Result<()> {
         return Ok(());
     };
     let root = machines().join("root");
-    make_root(&root, &test_program()?)?;
+    make_root(&root)?;
     let said = boot(&kernel, &pack(&root)?)?;
     if !said.contains(GOOD_END) {
         bail!("tests failed in the emulated machine, which said:\n{said}");
     }
     let n_tests = said
         .lines()
-        .filter(|line| line.starts_with("test "))
+        .filter(|line| line.starts_with("test ") && !line.contains("result"))
         .count();
     eprintln!("   {n_tests} tests passed in the emulated machine");
     Ok(())
@@ -134,17 +147,11 @@ fn find_kernel(dir: &Path) -> Option<PathBuf> {
     files.map(|entry| entry.path()).find(is_kernel)
 }
 
-/// Builds the tests and returns their program.
-fn test_program() -> anyhow::Result<PathBuf> {
+/// Builds tests and returns their program.
+fn test_program(package: &str, test: &str) -> anyhow::Result<PathBuf> {
     let mut cargo = shell::cargo();
-    cargo.args([
-        "test",
-        "--no-run",
-        "--quiet",
-        "--package",
-        "ailurus-process",
-    ]);
-    cargo.args(["--test", "payload", "--message-format", "json"]);
+    cargo.args(["test", "--no-run", "--quiet", "--package", package]);
+    cargo.args(["--test", test, "--message-format", "json"]);
     let output = cargo.stderr(Stdio::inherit()).output()?;
     let said = String::from_utf8(output.stdout).context("cargo speaks UTF-8")?;
     let programs = said
@@ -154,31 +161,56 @@ fn test_program() -> anyhow::Result<PathBuf> {
     programs.next().context("cargo has built no test program")
 }
 
-/// Makes the file tree of the machine: busybox, the tests, and the libraries that they need.
-fn make_root(root: &Path, tests: &Path) -> anyhow::Result<()> {
+/// Makes the file tree of the machine: busybox, the tests, the pilot where they look for it, and the
+/// libraries that they need.
+fn make_root(root: &Path) -> anyhow::Result<()> {
     if root.exists() {
         fs::remove_dir_all(root)?;
     }
-    let bin = root.join("bin");
-    fs::create_dir_all(&bin)?;
+    fs::create_dir_all(root.join("bin"))?;
     symlink("bin", root.join("sbin"))?;
-    let mut busybox = Command::new("sh");
-    let found = busybox.args(["-c", "command -v busybox"]).output()?;
+    let mut find = Command::new("sh");
+    let found = find.args(["-c", "command -v busybox"]).output()?;
     let busybox = String::from_utf8(found.stdout).context("paths are UTF-8")?;
-    fs::copy(busybox.trim(), bin.join("busybox"))?;
-    fs::copy(tests, bin.join("tests"))?;
-    let libraries = Command::new("ldd").arg(tests).output()?;
-    for word in String::from_utf8_lossy(&libraries.stdout).split_whitespace() {
-        let Some(inside) = word.strip_prefix('/') else {
-            continue;
-        };
-        let copy = root.join(inside);
-        fs::create_dir_all(copy.parent().context("a library lies in a folder")?)?;
-        fs::copy(word, copy)?;
+    copy(Path::new(busybox.trim()), root, Path::new("/bin/busybox"))?;
+    let mut commands = vec![format!(
+        "export CARGO_TARGET_DIR={}",
+        place::target().display()
+    )];
+    for (package, test, name, options) in TESTS {
+        let program = test_program(package, test)?;
+        copy(&program, root, Path::new(name))?;
+        copy_libraries(&program, root)?;
+        commands.push(format!("{name} {options}"));
     }
+    shell::build(&["ailurus-pilot"], Profile::Dev)?;
+    let pilot = place::program("ailurus-pilot", Profile::Dev);
+    let profile = place::workspace().join("profiles/generic.toml");
+    for file in [&pilot, &profile] {
+        copy(file, root, file)?;
+    }
+    copy_libraries(&pilot, root)?;
     let init = root.join("init");
-    fs::write(&init, INIT.replace("TESTS", TESTS))?;
+    fs::write(&init, INIT.replace("TESTS", &commands.join(" && ")))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+fn copy_libraries(program: &Path, root: &Path) -> anyhow::Result<()> {
+    let libraries = Command::new("ldd").arg(program).output()?;
+    for word in String::from_utf8_lossy(&libraries.stdout).split_whitespace() {
+        if word.starts_with('/') {
+            copy(Path::new(word), root, Path::new(word))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file to a place in the machine.
+fn copy(file: &Path, root: &Path, inside: &Path) -> anyhow::Result<()> {
+    let copy = root.join(inside.strip_prefix("/")?);
+    fs::create_dir_all(copy.parent().context("a file lies in a folder")?)?;
+    fs::copy(file, copy).with_context(|| format!("`{}` cannot be copied", file.display()))?;
     Ok(())
 }
 

@@ -24,20 +24,27 @@ fn main() {
     guard::run_if_asked();
     let runs = std::env::args().nth(1).and_then(|it| it.parse().ok());
     let runs: u32 = runs.unwrap_or(1000);
-    let mut fastest = [Cost::MOST; 3];
+    let mut fastest = [Cost::MOST; 4];
     for _ in 0..ROUNDS {
         let took = [
             Cost::of(runs, bare_runs),
             Cost::of(runs, shared_runs),
             Cost::of(runs / 5 + 1, own_runs),
+            Cost::of(runs / 5 + 1, limited_runs),
         ];
         for (fastest, took) in fastest.iter_mut().zip(took) {
             fastest.wall = fastest.wall.min(took.wall);
             fastest.cpu = fastest.cpu.min(took.cpu);
         }
     }
-    let [bare, shared, own] = fastest;
-    for (name, cost) in [("bare", bare), ("shared_guard", shared), ("own_guard", own)] {
+    let [bare, shared, own, limited] = fastest;
+    let costs = [
+        ("bare", bare),
+        ("shared_guard", shared),
+        ("own_guard", own),
+        ("memory_limit", limited),
+    ];
+    for (name, cost) in costs {
         show(&format!("{name}_us"), cost.wall, "us");
         show(&format!("{name}_cpu_us"), cost.cpu, "us");
     }
@@ -86,7 +93,17 @@ fn bare_runs(runs: u32) {
 
 fn shared_runs(runs: u32) {
     let guard = Guard::start().expect("room for a process");
-    (0..runs).for_each(|_| behind(&guard));
+    (0..runs).for_each(|_| behind(&guard, Confinement::default()));
+}
+
+/// As above, with a limit that only a control group can hold.
+fn limited_runs(runs: u32) {
+    let guard = Guard::start().expect("room for a process");
+    let limit = Confinement {
+        memory_max_bytes: Some(1 << 30),
+        ..Confinement::default()
+    };
+    (0..runs).for_each(|_| behind(&guard, limit.clone()));
 }
 
 fn own_runs(runs: u32) {
@@ -102,8 +119,12 @@ fn bare() {
     child.wait().expect("own child");
 }
 
-fn behind(guard: &Guard) {
-    let payload = guard.start_payload(command()).expect("it starts");
+fn behind(guard: &Guard, confinement: Confinement) {
+    let command = PayloadCommand {
+        confinement,
+        ..command()
+    };
+    let payload = guard.start_payload(command).expect("it starts");
     let _ = payload.wait();
 }
 

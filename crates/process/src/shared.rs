@@ -22,7 +22,7 @@ const FIRST_MAX_BYTES: usize = 32 << 10;
 
 /// A guard process that serves any number of payloads, one after another or side by side.
 ///
-/// It costs about a megabyte of memory and no thread, and makes the start of a payload as cheap as
+/// It costs about half a megabyte of memory of its own and no thread, and makes the start of a payload as cheap as
 /// that of any process. Clones share the process, which ends with the last clone and payload. One
 /// that somebody killed is replaced at the next start.
 #[derive(Debug, Clone)]

@@ -209,7 +209,8 @@ fn memory_without_end_is_stopped_by_the_kernel_and_told_as_such() {
     // So large a step at once that no sample sees it coming.
     let script = "dd if=/dev/zero of=/dev/null bs=300000000 count=1 || exit 5";
     let (ended, end) = run(&stage, script);
-    if end.status == "finished" {
+    let must_hold = std::env::var_os("AILURUS_CONTROL_GROUPS").is_some();
+    if end.status == "finished" && !must_hold {
         println!("skipped: no control group can limit memory here");
         return;
     }

@@ -3,8 +3,9 @@
 //! Version 2 is used where the pilot's own group is delegated to it: each payload gets a group, in
 //! which the kernel holds its limits and from which no process can slip away. The pilot itself and
 //! what started it move to a leaf first, because a group with processes of its own cannot hand
-//! controllers down. Of version 1 only the memory and process controllers are used, if limits are
-//! asked for. Empty groups are kept for the payloads to come.
+//! controllers down. Of version 1 only the memory controller is used, if its limit is asked for:
+//! each further hierarchy that a process enters makes its start slower. Its empty groups are kept for
+//! the payloads to come.
 
 mod group;
 mod own;
@@ -45,9 +46,8 @@ const FREE_MAX: usize = 512;
 pub(super) struct Groups {
     /// The delegated group of version 2 with the controllers that it hands down.
     delegated: Option<(PathBuf, Vec<&'static str>)>,
-    /// The pilot's own groups of version 1, by controller.
+    /// The pilot's own group of version 1 for memory.
     memory1: Option<PathBuf>,
-    pids1: Option<PathBuf>,
     /// Where the kernel counts the kills for lack of memory in the whole slot.
     slot_kills: Option<File>,
     free: Vec<Group>,
@@ -62,14 +62,12 @@ impl Groups {
             .iter()
             .find(|it| it.version == Version::Two)
             .and_then(|it| take_over(it).ok());
-        let writable = |controller: &str| {
-            let group = own.iter().find(|it| it.has_controller(controller))?;
-            is_writable(&group.dir).then(|| group.dir.clone())
-        };
+        let memory1 = own
+            .iter()
+            .find(|it| it.has_controller("memory") && is_writable(&it.dir));
         let slot_kills = own.iter().find_map(|it| group::kill_counter(&it.dir).ok());
         let found = Self {
-            memory1: writable("memory"),
-            pids1: writable("pids"),
+            memory1: memory1.map(|it| it.dir.clone()),
             delegated,
             slot_kills,
             free: Vec::new(),
@@ -96,10 +94,7 @@ impl Groups {
             },
             descendants: Enforcement::Process,
         };
-        let is_needed = self.delegated.is_some()
-            || confinement.memory_max_bytes.is_some()
-            || confinement.tasks_max.is_some();
-        if !is_needed {
+        if self.delegated.is_none() && confinement.memory_max_bytes.is_none() {
             return (None, confined);
         }
         let kept = self.free.pop();
@@ -130,16 +125,15 @@ impl Groups {
         match &self.delegated {
             Some((base, controllers)) => Group::of_version_2(&base.join(name), controllers),
             None => {
-                let below = |base: &Option<PathBuf>| base.as_ref().map(|base| base.join(&name));
-                Group::of_version_1(below(&self.memory1), below(&self.pids1))
+                let base = self.memory1.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+                Group::of_version_1(&base.join(name))
             }
         }
     }
 
     fn bases(&self) -> impl Iterator<Item = &Path> {
         let delegated = self.delegated.iter().map(|(base, _)| base.as_path());
-        let of_version_1 = [&self.memory1, &self.pids1].into_iter().flatten();
-        delegated.chain(of_version_1.map(PathBuf::as_path))
+        delegated.chain(self.memory1.iter().map(PathBuf::as_path))
     }
 }
 

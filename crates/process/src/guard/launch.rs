@@ -2,7 +2,7 @@
 //! memory until it executes its program, so no page is copied.
 //!
 //! What is not in `posix_spawn`, and why this is here: the new process asks to die with the guard,
-//! adopts the orphans of its descendants, enters its control groups, and takes limits and CPUs.
+//! adopts the orphans of its descendants, enters its control group, and takes limits and CPUs.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -48,8 +48,8 @@ pub(super) struct Launcher {
 pub(super) struct Surroundings<'a> {
     pub(super) stdout: BorrowedFd<'a>,
     pub(super) stderr: BorrowedFd<'a>,
-    /// Files of control groups that a process enters by writing to them.
-    pub(super) groups: Vec<BorrowedFd<'a>>,
+    /// The file of a control group that a process enters by writing to it.
+    pub(super) group: Option<BorrowedFd<'a>>,
 }
 
 /// All that the new process needs, made ready before: it may not allocate.
@@ -60,7 +60,7 @@ struct Plan<'a> {
     env: Vec<*const c_char>,
     stdout: RawFd,
     stderr: RawFd,
-    groups: Vec<RawFd>,
+    group: Option<RawFd>,
     /// One bit a CPU; empty for no change.
     cpu_mask: Vec<u8>,
     limits: Vec<(c_int, libc::rlimit)>,
@@ -130,7 +130,7 @@ impl Launcher {
             env: ended_by_null(env),
             stdout: at.stdout.as_raw_fd(),
             stderr: at.stderr.as_raw_fd(),
-            groups: at.groups.iter().map(AsRawFd::as_raw_fd).collect(),
+            group: at.group.map(|group| group.as_raw_fd()),
             cpu_mask: cpu_mask(&spec.confinement.cpus),
             limits: resource_limits(spec),
             oom_score: self.oom_score.as_bytes(),
@@ -213,10 +213,10 @@ unsafe fn become_payload(plan: &Plan<'_>) -> bool {
         {
             return false;
         }
-        for group in &plan.groups {
-            if libc::write(*group, c"0".as_ptr().cast(), 1) != 1 {
-                return false;
-            }
+        if let Some(group) = plan.group
+            && libc::write(group, c"0".as_ptr().cast(), 1) != 1
+        {
+            return false;
         }
         for (resource, limit) in &plan.limits {
             if libc::syscall(libc::SYS_prlimit64, 0, *resource, limit, 0) != 0 {

@@ -253,7 +253,7 @@ impl Guard {
         let surroundings = Surroundings {
             stdout: stdout.as_fd(),
             stderr: stderr.as_fd(),
-            groups: group.as_ref().map(Group::entrances).unwrap_or_default(),
+            group: group.as_ref().map(Group::entrance),
         };
         let launched = self.launcher.launch(&spec, &surroundings);
         let report = match &launched {

@@ -57,7 +57,8 @@ fn a_payload_runs_on_its_cpus() {
         cpus: vec![u32::try_from(last).expect("small")],
         ..Confinement::default()
     };
-    let script = "setsid sh -c 'grep Cpus_allowed_list /proc/self/status' > cpus";
+    // Not the last command, which some shells become, so that `setsid` would go its own way.
+    let script = "setsid sh -c 'grep Cpus_allowed_list /proc/self/status' > cpus; exit 0";
     let (confined, _) = run(&fixture, script, confinement);
     assert_eq!(confined.cpus, Enforcement::Process);
     assert_eq!(

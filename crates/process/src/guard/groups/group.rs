@@ -22,10 +22,10 @@ const COUNTERS_MAX_BYTES: usize = 1 << 10;
 /// Most levels of groups that a payload makes below its own, such as those of containers.
 const DEPTH_MAX: usize = 16;
 
-/// A control group for one payload at a time, in one hierarchy or two.
+/// A control group for one payload at a time.
 #[derive(Debug)]
 pub(in super::super) struct Group {
-    dirs: Vec<Dir>,
+    dir: Dir,
     version: Enforcement,
     /// Counts the kills for lack of memory, with the count at the start of the payload.
     kills: Option<(File, u64)>,
@@ -49,20 +49,17 @@ impl Group {
         let _ = dir.set("memory.oom.group", "1");
         Ok(Self {
             kills: kill_counter(path).ok().map(|file| (file, 0)),
-            dirs: vec![dir],
+            dir,
             version: Enforcement::Cgroup2,
             limits: Confinement::default(),
         })
     }
 
-    pub(super) fn of_version_1(memory: Option<PathBuf>, pids: Option<PathBuf>) -> io::Result<Self> {
-        let memory = memory.map(|path| Dir::make(&path, &["memory"])).transpose();
-        let pids = pids.map(|path| Dir::make(&path, &["pids"])).transpose();
-        let dirs: Vec<Dir> = [memory?, pids?].into_iter().flatten().collect();
-        let first = dirs.first().ok_or(io::ErrorKind::Unsupported)?;
+    pub(super) fn of_version_1(path: &Path) -> io::Result<Self> {
+        let dir = Dir::make(path, &["memory"])?;
         Ok(Self {
-            kills: kill_counter(&first.path).ok().map(|file| (file, 0)),
-            dirs,
+            kills: kill_counter(path).ok().map(|file| (file, 0)),
+            dir,
             version: Enforcement::Cgroup1,
             limits: Confinement::default(),
         })
@@ -116,12 +113,9 @@ impl Group {
         is_change: impl Fn(&Confinement) -> bool,
         set: impl Fn(&Dir, Enforcement) -> io::Result<()>,
     ) -> Enforcement {
-        let dir = self
-            .dirs
-            .iter()
-            .find(|it| it.controllers.contains(&controller));
+        let has_controller = self.dir.controllers.contains(&controller);
         let is_set =
-            dir.is_some_and(|dir| !is_change(&self.limits) || set(dir, self.version).is_ok());
+            has_controller && (!is_change(&self.limits) || set(&self.dir, self.version).is_ok());
         match (is_asked, is_set) {
             (false, _) => Enforcement::NotAsked,
             (true, true) => self.version,
@@ -129,9 +123,9 @@ impl Group {
         }
     }
 
-    /// Returns the files through which a process enters.
-    pub(in super::super) fn entrances(&self) -> Vec<BorrowedFd<'_>> {
-        self.dirs.iter().map(|dir| dir.entrance.as_fd()).collect()
+    /// Returns the file through which a process enters.
+    pub(in super::super) fn entrance(&self) -> BorrowedFd<'_> {
+        self.dir.entrance.as_fd()
     }
 
     /// Returns how many of its processes the kernel has killed for lack of memory.
@@ -147,44 +141,33 @@ impl Group {
 
     /// Says whether a process of it is left.
     pub(in super::super) fn is_populated(&self) -> bool {
-        self.dirs.iter().any(
-            |dir| match fs::read_to_string(dir.path.join("cgroup.events")) {
-                Ok(events) => counter(&events, "populated") > 0,
-                Err(_) => !members(&dir.path).is_empty(),
-            },
-        )
+        match fs::read_to_string(self.dir.path.join("cgroup.events")) {
+            Ok(events) => counter(&events, "populated") > 0,
+            Err(_) => !members(&self.dir.path).is_empty(),
+        }
     }
 
     /// Kills all of its processes, and returns the numbers of those that it met.
     pub(in super::super) fn kill(&self) -> Vec<i32> {
-        let mut met: Vec<i32> = Vec::new();
-        for dir in &self.dirs {
-            let members = members(&dir.path);
-            // The kernel does it at one stroke, groups below included, since 5.14.
-            if dir.set("cgroup.kill", "1").is_err() {
-                members.iter().copied().for_each(kill_one);
-            }
-            met.extend(members);
+        let members = members(&self.dir.path);
+        // The kernel does it at one stroke, groups below included, since 5.14.
+        if self.dir.set("cgroup.kill", "1").is_err() {
+            members.iter().copied().for_each(kill_one);
         }
-        met.sort_unstable();
-        met.dedup();
-        met
+        members
     }
 
     /// Says whether it is as good as new: nobody reads its totals, which would be those of all its
     /// payloads, and the payload has made no groups below it.
     pub(super) fn is_reusable(&self) -> bool {
         const LINKS_WITHOUT_CHILDREN: u64 = 2;
-        let is_bare = |dir: &Dir| {
-            fs::metadata(&dir.path).is_ok_and(|meta| meta.nlink() <= LINKS_WITHOUT_CHILDREN)
-        };
-        self.version == Enforcement::Cgroup1 && self.dirs.iter().all(is_bare)
+        let is_bare = fs::metadata(&self.dir.path);
+        let is_bare = is_bare.is_ok_and(|meta| meta.nlink() <= LINKS_WITHOUT_CHILDREN);
+        self.version == Enforcement::Cgroup1 && is_bare
     }
 
     pub(super) fn remove(self) {
-        for dir in &self.dirs {
-            remove_tree(&dir.path);
-        }
+        remove_tree(&self.dir.path);
     }
 }
 
