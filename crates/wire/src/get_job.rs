@@ -218,6 +218,14 @@ pub struct OfferedJobs {
     pub broken: Vec<JobError>,
 }
 
+impl OfferedJobs {
+    /// Says whether there is nothing, not even a job that makes no sense.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.broken.is_empty()
+    }
+}
+
 /// Reads the answer of a server.
 ///
 /// # Errors

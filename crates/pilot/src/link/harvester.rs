@@ -165,7 +165,9 @@ impl HarvesterLink {
         if let Input::JobsOffered(offer) = &input {
             for job in &offer.jobs {
                 // The server has given it to this pilot alone; the claim only tells the others.
-                self.claim(job.panda_id, job.attempt_nr);
+                if let Err(why) = self.claim(job.panda_id, job.attempt_nr) {
+                    tracing::warn!("{why}");
+                }
                 self.note_own(job, self.point.dir(), false);
             }
             self.write_ids();

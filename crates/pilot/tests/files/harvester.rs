@@ -148,11 +148,44 @@ fn what_is_no_job_file_is_put_aside_with_a_clear_word() {
         let ended = pilot(&bench, &["--harvester-submit-mode", "PUSH", "-x", "1"]);
         assert!(ended.stdout.contains(reason), "{content}: {ended:?}");
         assert!(ended.stdout.contains("HPCJobs.json"), "{content}");
+        assert!(!bench.path("point/HPCJobs.json").exists(), "{content}");
         assert!(
             bench.path("point/HPCJobs.json.unusable").is_file(),
             "{content}"
         );
     }
+}
+
+#[test]
+fn a_job_that_is_nobodys_leaves_the_others_of_its_file() {
+    let bench = Workbench::new(COPY);
+    let jobs = json!({"12": {"PandaID": 13}, "14": bench.job(14)});
+    bench.write("point/HPCJobs.json", &jobs.to_string());
+    let ended = pilot(&bench, &["-w", "generic_hpc"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("under which it stands"), "{ended:?}");
+    let attributes = bench.read_json("point/14/worker_attributes.json");
+    assert_eq!(attributes["jobStatus"], "finished");
+}
+
+#[test]
+fn an_access_point_that_cannot_be_written_costs_no_job() {
+    let bench = Workbench::new(COPY);
+    bench.write("point/pilots", "a file in place of a directory");
+    bench.write(
+        "point/HPCJobs.json",
+        &json!({"12": bench.job(12)}).to_string(),
+    );
+    let ended = pilot(&bench, &["--harvester-submit-mode", "PUSH", "-x", "1"]);
+    assert_eq!(ended.code, Some(79), "{ended:?}");
+    assert!(
+        ended.stdout.contains("job 12 cannot be claimed"),
+        "{ended:?}"
+    );
+    assert!(
+        bench.path("point/HPCJobs.json").exists(),
+        "the next pilot can take it"
+    );
 }
 
 #[test]

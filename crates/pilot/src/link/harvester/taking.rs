@@ -36,10 +36,11 @@ impl HarvesterLink {
             match job_file::read(&path) {
                 Ok((offered, bytes)) => {
                     let stamp = stamp_of(&path);
-                    let n_taken =
-                        self.take_from(&path, &dir, (offered, &bytes), (&mut taken, n_jobs));
-                    if let Some(stamp) = stamp.filter(|_| n_taken == 0) {
-                        lock(&self.exhausted).insert(path, stamp);
+                    match self.take_from(&path, &dir, (offered, &bytes), (&mut taken, n_jobs)) {
+                        Ok(0) => lock(&self.exhausted).extend(stamp.map(|stamp| (path, stamp))),
+                        Ok(_) => {}
+                        Err(why) if taken.is_empty() => return Err(why),
+                        Err(why) => tracing::warn!("{why}"),
                     }
                 }
                 // Another pilot of this worker may have taken it meanwhile.
@@ -47,7 +48,7 @@ impl HarvesterLink {
                 Err(error) => {
                     let why = log::chain(&error);
                     job_file::put_aside(&path);
-                    if taken.jobs.is_empty() {
+                    if taken.is_empty() {
                         return Err(why);
                     }
                     tracing::warn!("{why}");
@@ -97,24 +98,35 @@ impl HarvesterLink {
     }
 
     /// Takes jobs of one file, and returns how many.
+    ///
+    /// # Errors
+    ///
+    /// Jobs cannot be claimed, or the file's only job is nobody's.
     fn take_from(
         &self,
         path: &Path,
         dir: &Path,
         (offered, bytes): (OfferedJobs, &[u8]),
         (taken, n_jobs): (&mut OfferedJobs, usize),
-    ) -> usize {
+    ) -> Result<usize, String> {
         let n_in_file = offered.jobs.len() + offered.broken.len();
         let n_before = taken.jobs.len() + taken.broken.len();
         for job in offered.jobs {
-            if taken.jobs.len() < n_jobs && self.claim(job.panda_id, job.attempt_nr) {
+            if taken.jobs.len() < n_jobs && self.claim(job.panda_id, job.attempt_nr)? {
                 let shared = n_in_file > 1;
                 self.note_own(&job, dir, shared);
                 taken.jobs.push(job);
             }
         }
         for broken in offered.broken {
-            if self.claim_broken(&broken) {
+            if broken.panda_id.is_none() {
+                let why = format!("`{}`: {}", path.display(), log::chain(&broken));
+                if n_in_file == 1 {
+                    job_file::put_aside(path);
+                    return Err(why);
+                }
+                tracing::warn!("{why}");
+            } else if self.claim_broken(&broken)? {
                 taken.broken.push(broken);
             }
         }
@@ -125,7 +137,7 @@ impl HarvesterLink {
         if n_taken == 1 && n_in_file == 1 {
             self.consume(path, bytes);
         }
-        n_taken
+        Ok(n_taken)
     }
 
     /// Removes a file whose only job is taken, as Pilot 3 does: the next one comes to its place.
@@ -138,22 +150,19 @@ impl HarvesterLink {
         }
     }
 
-    pub(super) fn claim(&self, panda_id: PandaId, attempt_nr: AttemptNr) -> bool {
-        match self.point.claim(panda_id, attempt_nr) {
-            Ok(is_ours) => is_ours,
-            Err(error) => {
-                tracing::error!("job {panda_id} cannot be claimed: {error}");
-                false
-            }
-        }
+    pub(super) fn claim(&self, panda_id: PandaId, attempt_nr: AttemptNr) -> Result<bool, String> {
+        self.point.claim(panda_id, attempt_nr).map_err(|error| {
+            let dir = self.point.dir().display();
+            format!("job {panda_id} cannot be claimed in `{dir}`: {error}")
+        })
     }
 
-    fn claim_broken(&self, broken: &JobError) -> bool {
+    fn claim_broken(&self, broken: &JobError) -> Result<bool, String> {
         let Some(panda_id) = broken.panda_id else {
-            return true;
+            return Ok(false);
         };
         let attempt_nr = broken.attempt_nr.unwrap_or_default();
-        let is_ours = self.claim(panda_id, attempt_nr);
+        let is_ours = self.claim(panda_id, attempt_nr)?;
         if is_ours {
             let own = OwnJob {
                 dir: self.point.dir().to_owned(),
@@ -162,7 +171,7 @@ impl HarvesterLink {
             };
             self.lock_jobs().insert(panda_id, own);
         }
-        is_ours
+        Ok(is_ours)
     }
 
     pub(super) fn note_own(&self, job: &Job, dir: &Path, is_one_of_many: bool) {
