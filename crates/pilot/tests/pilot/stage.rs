@@ -209,7 +209,6 @@ impl Stage {
         self.spawn(&[], arguments)
     }
 
-<<<<<<< HEAD
     /// Runs a pilot that works on a file system of so many MiB; none where the machine lets nobody
     /// make one.
     pub(crate) fn run_on_small_disk(&self, size_mib: u32) -> Option<PilotRun> {
@@ -230,12 +229,12 @@ impl Stage {
         let arguments = ["--profile-path", &profiles, "--pilot-user", "small"];
         let run = self.spawn_by(command, &[], &arguments).finish();
         (run.exit_code != Some(125) && !run.output.contains("unshare")).then_some(run)
-=======
+    }
+
     /// Runs a pilot with further options.
     pub(crate) fn run_as(&self, arguments: &[&str]) -> PilotRun {
         self.shared.lock().expect("free").job = Some(self.job.clone());
         self.spawn(&[], arguments).finish()
->>>>>>> ba91d0d (pilot: test containers, steps, hooks and streams for real)
     }
 
     /// Runs a pilot that only ends the jobs of dead ones.
