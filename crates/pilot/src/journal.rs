@@ -16,6 +16,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use ailurus_model::Checksum;
@@ -41,7 +42,12 @@ pub(crate) struct Host {
 
 impl Host {
     /// This machine.
-    pub(crate) fn here() -> Self {
+    fn here() -> &'static Self {
+        static HERE: LazyLock<Host> = LazyLock::new(Host::read);
+        &HERE
+    }
+
+    fn read() -> Self {
         let read = |path| {
             fs::read_to_string(path)
                 .unwrap_or_default()
@@ -113,7 +119,7 @@ impl JournalFile {
         file.lock()?;
         let header = Header {
             ailurus_journal: JOURNAL_VERSION,
-            host: Host::here(),
+            host: Host::here().clone(),
             pid,
         };
         let mut text = line_of(&header)?;

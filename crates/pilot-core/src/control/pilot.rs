@@ -302,7 +302,9 @@ impl PilotCore {
     fn leave(&mut self, now: Moment, exit: PilotExit, out: &mut Vec<Effect>) {
         let until = now.after(WORKER_REPORT_PATIENCE);
         self.state = State::Leaving { exit, until };
-        self.report_worker(WorkerPhase::Finished, out);
+        if self.config.purpose == Purpose::Serve {
+            self.report_worker(WorkerPhase::Finished, out);
+        }
         self.leave_when_told(now, out);
     }
 

@@ -106,7 +106,7 @@ pub(crate) fn find(root: &Path, whose: Whose) -> Found {
             let path = home.join(&name);
             let is_journal = name.as_encoded_bytes().ends_with(SUFFIX.as_bytes());
             if is_journal && !starts_with(&name, ".") {
-                take_journal(&path, &home, (&here, whose), &mut found);
+                take_journal(&path, &home, (here, whose), &mut found);
             } else if starts_with(&name, KEPT_UPDATE_PREFIX) {
                 take_update(&path, &home, &mut found);
             }
