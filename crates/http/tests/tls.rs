@@ -12,6 +12,11 @@ use std::{
 use ailurus_http::{
     Client, ClientCertificate, ClientConfig, ConfigError, HttpError, Response, Trust, Verification,
 };
+use ailurus_testkit::{
+    http::{Answer, Reply},
+    stand_in::{Entrance, HttpStandIn},
+    tls::{Authority, ClientProof as Proof},
+};
 use rustls::{
     RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -200,4 +205,34 @@ fn a_directory_beside_the_built_in_list_still_refuses_strangers() {
     assert_eq!(answer.expect("answers").text(), "hello");
     assert_refused(get(trusting(trust(&other)), "localhost", port));
     assert_refused(get(trusting(trust(&known)), "127.0.0.1", port));
+}
+
+#[test]
+fn a_server_whose_certificate_has_ended_is_refused() {
+    let authority = Authority::new().expect("random bytes");
+    let dir = tempfile::tempdir().expect("space");
+    let trust = authority.write_directory(dir.path()).expect("space");
+    let doors = [
+        (authority.door(&["localhost"], Proof::NotAsked), true),
+        (authority.expired_door(&["localhost"]), false),
+    ];
+    for (door, is_valid) in doors {
+        let entrance = Entrance {
+            address: None,
+            door: Some(door.expect("a name")),
+        };
+        let server = HttpStandIn::start_at(entrance, |_| Reply::Whole(Answer::new(200, "hello")));
+        let port = server.as_ref().expect("a server").address().port();
+        for trust in [
+            Trust::Directory(trust.clone()),
+            Trust::DirectoryAndBuiltIn(trust.clone()),
+        ] {
+            let answer = get(trusting(trust), "localhost", port);
+            if is_valid {
+                assert_eq!(answer.expect("answers").text(), "hello");
+            } else {
+                assert_refused(answer);
+            }
+        }
+    }
 }

@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData as _,
+    KeyUsagePurpose, PublicKeyData as _, date_time_ymd,
 };
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, ServerConfig, ServerConnection,
@@ -100,8 +100,26 @@ impl Authority {
     ///
     /// A name is none.
     pub fn door(&self, names: &[&str], proof: ClientProof) -> anyhow::Result<Arc<dyn Door>> {
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let params = CertificateParams::new(names)?;
+        self.door_with(params_of(names)?, proof)
+    }
+
+    /// Makes the door of a server whose certificate has ended.
+    ///
+    /// # Errors
+    ///
+    /// A name is none.
+    pub fn expired_door(&self, names: &[&str]) -> anyhow::Result<Arc<dyn Door>> {
+        let mut params = params_of(names)?;
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(2020, 1, 1);
+        self.door_with(params, ClientProof::NotAsked)
+    }
+
+    fn door_with(
+        &self,
+        params: CertificateParams,
+        proof: ClientProof,
+    ) -> anyhow::Result<Arc<dyn Door>> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.der().clone();
         let provider = Arc::new(ring::default_provider());
@@ -158,6 +176,11 @@ impl Authority {
     fn remember(&self, certificate: &CertificateDer<'_>, key: &KeyPair) {
         locked(&self.known).insert(certificate.to_vec(), key.subject_public_key_info());
     }
+}
+
+fn params_of(names: &[&str]) -> anyhow::Result<CertificateParams> {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    Ok(CertificateParams::new(names)?)
 }
 
 fn named(name: &str) -> anyhow::Result<CertificateParams> {
