@@ -27,6 +27,9 @@ mod elf;
 /// The version of everything that is released.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The program that the tarball is for; it has a profile of its own in `Cargo.toml`.
+const PILOT: &str = "ailurus-pilot";
+
 /// What the tarball is called in every wrapper.
 const TARBALL: &str = "pilot3.tar.gz";
 
@@ -94,7 +97,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     }
     let options = Options::parse(options)?;
     let pilots = if options.pilots.is_empty() {
-        vec![build_static("ailurus-pilot")?]
+        vec![build_static(PILOT)?]
     } else {
         options.pilots
     };
@@ -103,7 +106,13 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     let time = source_time();
     let mut files = pack_tarball(&options.folder, &pilots, time)?;
     if options.content == Content::All {
-        files.extend(debian::build_packages(&options.folder, &pilots[0], time)?);
+        files.extend(debian::build_packages(&options.folder, time, |program| {
+            if program == PILOT {
+                Ok(pilots[0].clone())
+            } else {
+                build_static(program)
+            }
+        })?);
     }
     write_checksums(&options.folder, &files)?;
     for file in &files {
@@ -117,17 +126,17 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
 
 /// Builds a program that needs nothing of the machine it runs on, and returns its path.
 fn build_static(program: &str) -> anyhow::Result<PathBuf> {
+    let profile = if program == PILOT { "pilot" } else { "release" };
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--quiet", "--release", "--package", program]);
-    cargo
-        .args(["--target", &target()])
-        .env("RUSTFLAGS", rust_flags());
+    cargo.args(["build", "--quiet", "--profile", profile]);
+    cargo.args(["--package", program, "--target", &target()]);
+    cargo.env("RUSTFLAGS", rust_flags());
     eprintln!(
         "   building {program} for {} (some minutes when new)",
         target()
     );
     shell::run(&mut cargo)?;
-    Ok(place::target().join(target()).join("release").join(program))
+    Ok(place::target().join(target()).join(profile).join(program))
 }
 
 /// The compiler's flags: static, without this machine's paths, and with relocations packed, which

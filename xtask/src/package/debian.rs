@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 
 use crate::shell;
 
-use super::{VERSION, build_static, packaging};
+use super::{VERSION, packaging};
 
 const MAINTAINER: &str = "Ailurus developers <ailurus@packages.invalid>";
 
@@ -85,21 +85,17 @@ const PACKAGES: [Package; 4] = [
     },
 ];
 
-/// Builds the programs and their packages; `time` is that of all packed files, in seconds since
-/// 1970.
+/// Builds the packages of the programs that `program` gives; `time` is that of all packed files,
+/// in seconds since 1970.
 pub(super) fn build_packages(
     folder: &Path,
-    pilot: &Path,
     time: u64,
+    program: impl Fn(&str) -> anyhow::Result<PathBuf>,
 ) -> anyhow::Result<Vec<PathBuf>> {
     let architecture = architecture()?;
     let mut built = Vec::new();
     for package in &PACKAGES {
-        let program = if package.name == "ailurus-pilot" {
-            pilot.to_path_buf()
-        } else {
-            build_static(package.name)?
-        };
+        let program = program(package.name)?;
         let tree = folder.join("trees").join(package.name);
         if tree.exists() {
             fs::remove_dir_all(&tree)?;

@@ -50,6 +50,47 @@ fn what_is_no_program_is_not_packed() {
 }
 
 #[test]
+fn each_program_has_a_package_with_the_same_bytes_each_time() {
+    if Command::new("dpkg-deb").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no `dpkg-deb`");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = stub(folder.path(), "program", 62);
+    let build = |name: &str| {
+        let out = folder.path().join(name);
+        fs::create_dir(&out).unwrap();
+        debian::build_packages(&out, 1_700_000_000, |_| Ok(program.clone())).unwrap()
+    };
+    let (one, two) = (build("one"), build("two"));
+    assert_eq!(one.len(), place::PROGRAMS.len());
+    for (one, two) in one.iter().zip(&two) {
+        assert_eq!(
+            fs::read(one).unwrap(),
+            fs::read(two).unwrap(),
+            "{}",
+            one.display()
+        );
+    }
+    let server = one
+        .iter()
+        .find(|file| file.to_str().unwrap().contains("-server"));
+    let output = Command::new("dpkg-deb")
+        .arg("--contents")
+        .arg(server.unwrap())
+        .output()
+        .unwrap();
+    let list = String::from_utf8(output.stdout).unwrap();
+    for name in [
+        "usr/bin/ailurus-server",
+        "etc/ailurus/queues.json",
+        "ailurus-server.service",
+    ] {
+        assert!(list.contains(name), "`{name}` is missing in {list}");
+    }
+}
+
+#[test]
 fn unknown_options_and_missing_values_are_refused() {
     let refused = |words: &[&str]| {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
