@@ -2,8 +2,9 @@
 //!
 //! Everything but proportional memory is read from one short text a process. Proportional memory
 //! makes the kernel walk over the process's page tables, so it is looked at less often, the more
-//! rarely the longer it takes; in between it is taken to follow resident memory. A payload that has
-//! a control group of version 2 for itself is asked for its memory there, which is cheap and exact.
+//! rarely the longer it takes, and earlier when resident memory grew; in between the last value
+//! stands. A payload that has a control group of version 2 for itself is asked for its memory there,
+//! which is cheap and exact.
 
 use std::{
     collections::BTreeMap,
@@ -174,7 +175,7 @@ impl Sampler {
         own_group(Path::new(CGROUP_ROOT), &of_payload, &of_pilot)
     }
 
-    /// Returns proportional and swapped memory: measured, or as it follows from the last look.
+    /// Returns proportional and swapped memory: measured, or what the last look gave.
     fn proportional(&mut self, rss: ByteCount, tree: &[i32]) -> (ByteCount, ByteCount) {
         let begin = Instant::now();
         if self.proportional.is_due(begin, rss) {
@@ -187,7 +188,7 @@ impl Sampler {
                 swap,
             };
         }
-        self.proportional.scaled_to(rss)
+        self.proportional.at_most(rss)
     }
 
     fn measure_proportional(&mut self, tree: &[i32]) -> (ByteCount, ByteCount) {
@@ -256,15 +257,10 @@ impl Proportional {
             || (rss.as_bytes() > grown && age >= self.took * EARLY_SHARE)
     }
 
-    /// Shared pages keep their part of resident memory until the next look.
-    fn scaled_to(&self, rss: ByteCount) -> (ByteCount, ByteCount) {
-        if rss == self.rss || self.rss == ByteCount::ZERO {
-            return (self.pss, self.swap);
-        }
-        let (pss, new, old) = (self.pss.as_bytes(), rss.as_bytes(), self.rss.as_bytes());
-        let scaled = u128::from(pss) * u128::from(new) / u128::from(old);
-        let scaled = u64::try_from(scaled).unwrap_or(u64::MAX);
-        (ByteCount::from_bytes(scaled), self.swap)
+    /// Returns what stands until the next look. It never rises by a guess: processes that fork share
+    /// all that they have, and a payload must not be ended for what it does not use.
+    fn at_most(&self, rss: ByteCount) -> (ByteCount, ByteCount) {
+        (self.pss.min(rss), self.swap)
     }
 }
 
@@ -386,18 +382,16 @@ mod tests {
     }
 
     #[test]
-    fn shared_memory_follows_resident_memory_between_two_looks() {
+    fn between_two_looks_memory_is_what_was_seen_or_less() {
         let mib = ByteCount::from_mib;
         let last = Proportional {
-            looked: Some(Instant::now()),
-            took: Duration::from_millis(10),
             rss: mib(100),
             pss: mib(60),
             swap: mib(1),
+            ..Proportional::default()
         };
-        assert_eq!(last.scaled_to(mib(100)), (mib(60), mib(1)));
-        assert_eq!(last.scaled_to(mib(50)), (mib(30), mib(1)));
-        assert_eq!(Proportional::default().scaled_to(mib(5)).0, ByteCount::ZERO);
+        assert_eq!(last.at_most(mib(900)), (mib(60), mib(1)));
+        assert_eq!(last.at_most(mib(50)), (mib(50), mib(1)));
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub(crate) struct Watch {
     energy: EnergyMeter,
     network: NetworkCounters,
     n_samples: u64,
+    /// Processes of the payload that the kernel has killed for lack of memory.
+    oom_kills: u64,
 }
 
 /// Where a payload works, and what is known of it.
@@ -122,6 +124,7 @@ impl Watch {
             energy: EnergyMeter::start(),
             network: NetworkCounters::read(),
             n_samples: 0,
+            oom_kills: 0,
         }
     }
 
@@ -146,8 +149,18 @@ impl Watch {
             sample.gpu = self.gpu_use();
         }
         self.n_samples += 1;
+        self.tell_oom_kills();
         self.record(&sample);
         sample
+    }
+
+    /// Says at once what a payload may survive, and what explains its end if it does not.
+    fn tell_oom_kills(&mut self) {
+        let killed = self.sampler.group_use().map_or(0, |group| group.oom_kills);
+        if killed > self.oom_kills {
+            tracing::warn!("the kernel killed {killed} of the payload's processes: no memory left");
+            self.oom_kills = killed;
+        }
     }
 
     fn gpu_use(&mut self) -> Option<GpuUse> {
