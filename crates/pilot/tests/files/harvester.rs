@@ -283,3 +283,28 @@ fn a_signal_still_leaves_harvester_a_final_report() {
             .is_some_and(|code| code > 0)
     );
 }
+
+#[test]
+fn a_job_whose_pilot_was_killed_is_reported_to_harvester_by_the_next_pilot() {
+    let bench = Workbench::new(COPY);
+    let mark = bench.path("mark").display().to_string();
+    bench.write(
+        "here/run.sh",
+        &format!("#!/bin/sh\necho on > {mark}\nsleep 100\n"),
+    );
+    let spec = json!({"12": bench.job(12)}).to_string();
+    bench.write("point/HPCJobs.json", &spec);
+    let words = words(&bench, &PUSH);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut first = start(&mut bench.command(&words));
+    bench.wait_for("mark");
+    first.kill().expect("it runs");
+    finish(first);
+    let stage = |name: &str| bench.read_json("point/worker_attributes.json")[name].clone();
+    assert_eq!(stage("jobStatus"), "running");
+    let ended = pilot(&bench, &["-w", "generic_hpc"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(stage("jobStatus"), "failed", "{ended:?}");
+    let claim = bench.read_json("point/pilots/claims/12.1.json");
+    assert_eq!(claim["end"], "failed");
+}
