@@ -25,7 +25,7 @@ use crate::{
     args::Args,
     complain,
     link::given::GivenJob,
-    settings::{LogOut, Settings},
+    settings::{LogOut, Settings, wall_now},
     shell, work_from,
 };
 
@@ -116,9 +116,15 @@ pub(crate) fn main(begin: Instant) -> ExitCode {
     if settings.log.out == LogOut::Stdout {
         settings.log.out = LogOut::Stderr;
     }
-    settings.base_dir.get_or_insert_with(std::env::temp_dir);
+    let own_base = settings.base_dir.is_none().then(own_base);
+    settings.base_dir = settings.base_dir.take().or_else(|| own_base.clone());
     work_from::give(&mut settings, &args.pilot, job.clone());
-    match shell::run(settings) {
+    let ended = shell::run(settings);
+    if let Some(dir) = own_base {
+        // It is empty unless something is to be kept.
+        let _ = std::fs::remove_dir(dir);
+    }
+    match ended {
         Ok(code) => ExitCode::from(report(&job, code)),
         Err(error) => {
             let (word, code) = error.code();
@@ -126,6 +132,12 @@ pub(crate) fn main(begin: Instant) -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// A directory below which no other pilot looks for jobs of dead ones.
+fn own_base() -> PathBuf {
+    let (pid, now) = (std::process::id(), wall_now().as_secs());
+    std::env::temp_dir().join(format!("ailurus-once-{pid}-{now}"))
 }
 
 /// Reads the command line: the pilot's options, with a queue for jobs that belong to none.

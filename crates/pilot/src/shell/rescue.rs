@@ -21,6 +21,7 @@ use crate::{
     log,
     watch::JobFiles,
     work_dir,
+    work_from::WorkFrom,
 };
 
 /// The journals that the pilot holds.
@@ -39,6 +40,8 @@ impl Shell {
         let settings = &self.settings;
         let (roots, whose) = match (&settings.recover, settings.core.purpose) {
             (Some(dir), Purpose::Recover) => (vec![dir.clone()], Whose::Anyones),
+            // Who gives one job by hand takes reports of no other one.
+            _ if matches!(settings.work_from, WorkFrom::Given(_)) => (Vec::new(), Whose::ThisHost),
             (_, Purpose::Serve | Purpose::Recover) => {
                 let mut roots = vec![settings.launch_dir.clone()];
                 roots.extend(settings.base_dir.clone().filter(|dir| *dir != roots[0]));

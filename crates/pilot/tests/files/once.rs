@@ -142,3 +142,26 @@ fn a_signal_ends_the_job_with_a_report() {
     assert_eq!(ended.code, Some(143), "{ended:?}");
     assert_eq!(report(&ended)["job_status"], "failed");
 }
+
+#[test]
+fn what_a_killed_pilot_left_here_is_left_alone() {
+    let bench = Workbench::new("#!/bin/sh\n");
+    let mark = bench.path("mark").display().to_string();
+    bench.write(
+        "here/long.sh",
+        &format!("#!/bin/sh\necho on > {mark}\nsleep 100\n"),
+    );
+    bench.write("here/long.json", r#"{"transformation": "long.sh", "id": 5}"#);
+    bench.write("here/short.json", r#"{"transformation": "run.sh", "id": 6}"#);
+    let scratch = bench.path("scratch").display().to_string();
+    let words = |job| ["once", "--job", job, "-a", &scratch];
+    let mut first = start(&mut bench.command(&words("long.json")));
+    bench.wait_for("mark");
+    first.kill().expect("it runs");
+    finish(first);
+    let left = bench.leftovers();
+    let ended = run(&mut bench.command(&words("short.json")));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(report(&ended)["job_id"], 6);
+    assert_eq!(bench.leftovers(), left);
+}
