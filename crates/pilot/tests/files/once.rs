@@ -151,8 +151,14 @@ fn what_a_killed_pilot_left_here_is_left_alone() {
         "here/long.sh",
         &format!("#!/bin/sh\necho on > {mark}\nsleep 100\n"),
     );
-    bench.write("here/long.json", r#"{"transformation": "long.sh", "id": 5}"#);
-    bench.write("here/short.json", r#"{"transformation": "run.sh", "id": 6}"#);
+    bench.write(
+        "here/long.json",
+        r#"{"transformation": "long.sh", "id": 5}"#,
+    );
+    bench.write(
+        "here/short.json",
+        r#"{"transformation": "run.sh", "id": 6}"#,
+    );
     let scratch = bench.path("scratch").display().to_string();
     let words = |job| ["once", "--job", job, "-a", &scratch];
     let mut first = start(&mut bench.command(&words("long.json")));
