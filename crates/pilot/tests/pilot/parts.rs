@@ -44,6 +44,7 @@ fn program(stage: &Stage, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn has_bubblewrap() -> bool {
     let tried = std::process::Command::new("bwrap")
         .args(["--ro-bind", "/", "/", "true"])
@@ -219,5 +220,28 @@ fn the_output_is_streamed_where_the_command_line_says() {
     assert_eq!(
         (&lines[0]["message"], &lines[0]["PandaJobID"]),
         (&json!("hello"), &json!("1001"))
+    );
+}
+
+#[test]
+fn a_debug_command_shows_the_output_of_a_running_payload() {
+    let script = "#!/bin/sh\necho hello\nwhile ! test -e \"$1\"; do sleep 0.01; done\n";
+    let mut stage = Stage::new("run.sh", script);
+    let go = stage.path("outside").join("go");
+    stage.job["jobPars"] = json!(go.display().to_string());
+    stage.answer_updates("debug,tail -20 payload.stdou?");
+    let pilot = stage.start();
+    let shows = |fields: &Value| {
+        let stdout = fields["stdout"].as_str().unwrap_or_default();
+        stdout.starts_with("payload.stdout\n") && stdout.ends_with("hello\n")
+    };
+    stage.wait_until(|| stage.has_heard(shows));
+    fs::write(&go, "").expect("space");
+    let run = pilot.finish();
+    assert_eq!(
+        run.last_update()["job_status"],
+        "finished",
+        "{}",
+        run.output
     );
 }

@@ -231,6 +231,12 @@ impl Stage {
         (run.exit_code != Some(125) && !run.output.contains("unshare")).then_some(run)
     }
 
+    /// Says whether the server was told of a job as this says.
+    pub(crate) fn has_heard(&self, what: impl Fn(&Value) -> bool) -> bool {
+        let shared = self.shared.lock().expect("free");
+        shared.calls.iter().any(|call| what(&call.fields))
+    }
+
     /// Runs a pilot with further options.
     pub(crate) fn run_as(&self, arguments: &[&str]) -> PilotRun {
         self.shared.lock().expect("free").job = Some(self.job.clone());
