@@ -3,11 +3,11 @@
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt, symlink},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
-use ailurus_model::{ErrorCode, JobUpdate, PandaId};
+use ailurus_model::{ErrorCode, JobUpdate, PandaId, SecretText};
 use ailurus_pilot_core::{Problem, effect::KeepReason};
 use serde_json::json;
 
@@ -24,6 +24,10 @@ pub(crate) const HOME_PREFIX: &str = "PanDA_Pilot3_";
 const REFUSED_UPDATE_PREFIX: &str = "refused-update-";
 /// How the name of a final update begins that no server took.
 pub(crate) const KEPT_UPDATE_PREFIX: &str = "undelivered-update-";
+/// A user's secrets, in the job's directory.
+const SECRETS_FILE: &str = "panda_secrets.json";
+/// Mode of that file: nobody else may read it.
+const SECRETS_MODE: u32 = 0o600;
 /// The file that shows that the pilot is alive.
 const PILOT_HEARTBEAT_FILE: &str = "pilot_heartbeat.json";
 /// Most attempts of one job whose directories may lie side by side.
@@ -173,6 +177,23 @@ fn note_job(home: &Path, source_dir: &Path, panda_id: PandaId) -> io::Result<()>
     let path = directory.join(JOB_IDS_FILE);
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     writeln!(file, "{panda_id}")
+}
+
+/// Writes a user's secrets where the payload looks for them, for its own account only.
+///
+/// Source: Pilot 3, `pilot/control/job.py`, `_validate_job`, `config.Pilot.pandasecrets`.
+pub(crate) fn write_secrets(dir: &Path, secrets: &SecretText) -> Result<(), Problem> {
+    let path = dir.join(SECRETS_FILE);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(SECRETS_MODE)
+        .open(&path)
+        .and_then(|mut file| file.write_all(secrets.reveal().as_bytes()));
+    written.map_err(|error| {
+        let detail = format!("`{}`: {error}", path.display());
+        Problem::new(ErrorCode::FileHandlingFailure, detail)
+    })
 }
 
 #[cfg(test)]

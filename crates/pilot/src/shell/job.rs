@@ -66,6 +66,10 @@ impl Shell {
     fn make_work_dir(&mut self, ticket: JobTicket, job: &Job) {
         // Quick, and everything else waits for it: not worth a thread.
         let made = work_dir::make_job_dir(&self.home, &self.settings.source_dir, job.panda_id);
+        let made = made.and_then(|dir| match &job.options.secrets {
+            Some(secrets) => work_dir::write_secrets(&dir, secrets).map(|()| dir),
+            None => Ok(dir),
+        });
         let result = made.map(|dir| {
             self.note_directory(ticket, &dir);
             let core = &self.settings.core;

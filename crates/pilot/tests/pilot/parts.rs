@@ -245,3 +245,19 @@ fn a_debug_command_shows_the_output_of_a_running_payload() {
         run.output
     );
 }
+
+#[test]
+fn secrets_of_a_user_reach_the_payload_and_nobody_else() {
+    let script = "#!/bin/sh\ngrep -q s3cret panda_secrets.json || exit 3\n\
+        test \"$(stat -c %a panda_secrets.json)\" = 600 || exit 4\n";
+    let mut stage = Stage::new("run.sh", script);
+    stage.job["secrets"] = json!("{\"key\": \"s3cret\"}");
+    let run = stage.run();
+    assert_eq!(
+        run.last_update()["job_status"],
+        "finished",
+        "{}",
+        run.output
+    );
+    assert!(!run.output.contains("s3cret"), "{}", run.output);
+}
