@@ -5,12 +5,14 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use ailurus_testkit::place;
 use anyhow::{Context as _, bail};
+use flate2::{Compression, GzBuilder};
 
 use crate::shell;
 
@@ -101,6 +103,7 @@ pub(super) fn build_packages(
             fs::remove_dir_all(&tree)?;
         }
         package.fill(&tree, &program, &architecture)?;
+        put_changelog(&tree, package.name, time)?;
         let file = folder.join(format!("{}_{VERSION}_{architecture}.deb", package.name));
         let mut command = shell::command("dpkg-deb");
         command.args(["--build", "--root-owner-group"]);
@@ -222,8 +225,25 @@ const AFTER_REMOVAL: &str = "#!/bin/sh\nset -e\n\
     if [ -d /run/systemd/system ]; then\n  systemctl daemon-reload\nfi\n";
 
 const COPYRIGHT: &str = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
-    Upstream-Name: ailurus\n\nFiles: *\nCopyright: the Ailurus developers\nLicense: Apache-2.0\n \
+    Upstream-Name: ailurus\n\nFiles: *\nCopyright: 2026 the Ailurus developers\nLicense: Apache-2.0\n \
     On Debian systems the full text is in /usr/share/common-licenses/Apache-2.0.\n";
+
+/// Writes the package's change log, as Debian's rules want one.
+fn put_changelog(tree: &Path, name: &str, time: u64) -> anyhow::Result<()> {
+    let output = shell::command("date")
+        .args(["--utc", "--rfc-email", "--date", &format!("@{time}")])
+        .output()
+        .context("`date` cannot be started")?;
+    let date = String::from_utf8(output.stdout)?;
+    let text = format!(
+        "{name} ({VERSION}) unstable; urgency=medium\n\n  * Release {VERSION}.\n\n \
+         -- {MAINTAINER}  {date}"
+    );
+    let mut zipper = GzBuilder::new().write(Vec::new(), Compression::best());
+    zipper.write_all(text.as_bytes())?;
+    let path = format!("usr/share/doc/{name}/changelog.gz");
+    put(tree, &path, &zipper.finish()?, 0o644)
+}
 
 /// Writes a file below the tree, and the folders that it needs.
 fn put(tree: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
