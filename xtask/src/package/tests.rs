@@ -1,3 +1,5 @@
+//! What is released, made from stand-ins for the programs.
+
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
