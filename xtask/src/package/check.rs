@@ -41,16 +41,21 @@ const GREETING: &str = "hello from the payload";
 ///
 /// The pilot is too large, or does not run its job in one of the trees.
 pub(super) fn run(pilot: &Path, tarball: &Path) -> anyhow::Result<()> {
+    if trees::provide_tools()? {
+        run_in_trees(pilot, tarball)?;
+    } else {
+        eprintln!("   not tried on other systems");
+    }
     let size = fs::metadata(pilot)?.len();
     ensure!(
         size <= PILOT_MAX_BYTES,
         "the pilot has {size} bytes, {PILOT_MAX_BYTES} at most"
     );
     eprintln!("   the pilot has {size} bytes of {PILOT_MAX_BYTES}");
-    if !trees::provide_tools()? {
-        eprintln!("   not tried on other systems");
-        return Ok(());
-    }
+    Ok(())
+}
+
+fn run_in_trees(pilot: &Path, tarball: &Path) -> anyhow::Result<()> {
     for (tree, launcher) in [
         (Tree::Bare, None),
         (Tree::Old, Some("python2")),
