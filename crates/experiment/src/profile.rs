@@ -64,6 +64,9 @@ pub struct Profile {
     /// What the server is told besides.
     #[serde(default)]
     pub reporting: ReportingProfile,
+    /// What must be on the node before a job is asked for.
+    #[serde(default)]
+    pub software: SoftwareProfile,
     /// Which files show that a payload makes progress.
     #[serde(default)]
     pub progress: ProgressProfile,
@@ -209,6 +212,15 @@ impl ReportingProfile {
             Some(_) | None => pilot_id.to_owned(),
         }
     }
+}
+
+/// What must be on the node before a job is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SoftwareProfile {
+    /// Directories that must be there and not empty. Those below `/cvmfs` count only for queues whose
+    /// data say that they have CVMFS. Default: none.
+    pub locations: Vec<String>,
 }
 
 /// Which files show that a payload makes progress.

@@ -29,8 +29,12 @@ pub struct NodeFacts {
     pub proxy_left: Option<Duration>,
     /// Time until the batch system ends the slot, if it says so.
     pub slot_left: Option<Duration>,
+    /// The first of the profile's software locations that is missing, by position.
+    pub missing_software: Option<u32>,
 }
 
+/// Where CVMFS is mounted.
+const CVMFS: &str = "/cvmfs/";
 /// CRIC's state of a queue that may be used.
 const STATE_ACTIVE: &str = "ACTIVE";
 
@@ -67,10 +71,11 @@ pub fn check_queue(queue: &Queue) -> Result<(), Problem> {
 ///
 /// # Errors
 ///
-/// 1098 if less space is free than the profile demands, 1373 or 1382 if the grid proxy has ended or
+/// 1098 if less space is free than the profile demands, 1377 or 1186 if software is missing, 1373 or 1382 if the grid proxy has ended or
 /// ends too soon.
-pub fn check_node(config: &PilotConfig, facts: NodeFacts) -> Result<(), Problem> {
+pub fn check_node(config: &PilotConfig, site: &Site, facts: NodeFacts) -> Result<(), Problem> {
     check_proxy(facts.proxy_left, config.profile.limits.proxy_before)?;
+    check_software(config, site, facts.missing_software)?;
     let wanted = config.profile.limits.free_space_before;
     if facts.free_space > wanted {
         return Ok(());
@@ -80,6 +85,25 @@ pub fn check_node(config: &PilotConfig, facts: NodeFacts) -> Result<(), Problem>
         facts.free_space
     );
     Err(Problem::new(ErrorCode::NoLocalSpace, detail))
+}
+
+/// Says whether the experiment's software is there. `missing` is a position in the profile's list.
+fn check_software(config: &PilotConfig, site: &Site, missing: Option<u32>) -> Result<(), Problem> {
+    let locations = &config.profile.software.locations;
+    let Some(location) = missing.and_then(|position| locations.get(position as usize)) else {
+        return Ok(());
+    };
+    let is_cvmfs = location.starts_with(CVMFS);
+    if is_cvmfs && !site.queue.has_cvmfs {
+        return Ok(());
+    }
+    let code = if is_cvmfs {
+        ErrorCode::CvmfsIsNotAlive
+    } else {
+        ErrorCode::NoSoftwareDir
+    };
+    let detail = format!("`{location}` is not there, empty, or does not answer");
+    Err(Problem::new(code, detail))
 }
 
 /// Says whether the grid proxy, if the pilot has one, lives long enough.
@@ -273,7 +297,7 @@ mod tests {
                 proxy_left: left.map(Duration::from_secs),
                 ..NodeFacts::default()
             };
-            let problem = check_node(&config(), facts).err();
+            let problem = check_node(&config(), &site(), facts).err();
             problem.map(|problem| problem.code)
         };
         assert_eq!(code(None), None);
@@ -289,7 +313,7 @@ mod tests {
             free_space: ByteCount::from_gib(2),
             ..NodeFacts::default()
         };
-        let code = check_node(&config(), facts)
+        let code = check_node(&config(), &site(), facts)
             .err()
             .map(|problem| problem.code);
         assert_eq!(code, Some(ErrorCode::NoLocalSpace));

@@ -120,6 +120,9 @@ pub(crate) struct JobArgs {
     /// Take further jobs only from the task of the first one
     #[arg(long, default_value = "true", value_parser = bool_text, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) allow_same_user: bool,
+    /// Do not look whether the software that the profile names is on the node
+    #[arg(short = 'b', long = "nocvmfs")]
+    pub(crate) no_cvmfs: bool,
     /// Take only jobs of this type: `SCORE`, `MCORE`, or one that begins so, for example
     /// `MCORE_HIMEM` [default: all]
     #[arg(long, value_parser = resource_type, value_name = "TYPE")]

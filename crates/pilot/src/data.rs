@@ -48,9 +48,24 @@ enum Output {
 pub(crate) struct JobPlace {
     pub(crate) dir: PathBuf,
     pub(crate) stop: Arc<AtomicBool>,
+    /// Where the pilot's log was when the job began, in bytes.
+    log_begin: u64,
 }
 
 impl JobPlace {
+    pub(crate) fn new(dir: PathBuf, log_begin: u64) -> Self {
+        Self {
+            dir,
+            stop: Arc::new(AtomicBool::new(false)),
+            log_begin,
+        }
+    }
+
+    /// Returns the same place for transfers that are not given up.
+    pub(crate) fn with_new_stop(&self) -> Self {
+        Self::new(self.dir.clone(), self.log_begin)
+    }
+
     fn options(&self, direction: Direction) -> StageOptions {
         StageOptions {
             direction,
@@ -205,8 +220,21 @@ impl JobPlace {
         }
     }
 
+    /// Puts the pilot's log since the job's begin into the job's directory. A pilot may run thousands
+    /// of jobs, and each archive has a log of its own.
+    fn cut_log(&self) {
+        if self.log_begin == 0 {
+            return;
+        }
+        let home_log = self.dir.with_file_name(LOG_FILE);
+        if let Err(error) = log::cut(&home_log, self.log_begin, &self.dir.join(LOG_FILE)) {
+            tracing::debug!("the archive gets the whole log: {error}");
+        }
+    }
+
     /// Packs the log archive beside the job's directory, and stores it.
     pub(crate) fn save_log(&self, plan: &LogPlan) -> Result<StoredFile, Problem> {
+        self.cut_log();
         // Not under the name that the job gives: that could be one of the pilot's own files.
         let archive = self.dir.with_extension("log.tgz");
         let names = plan.left_out_names.iter().map(ToString::to_string);
@@ -359,10 +387,7 @@ mod tests {
     fn a_log_named_like_the_pilots_own_takes_nothing_away_and_leaves_no_archive() {
         let home = tempfile::tempdir().expect("space");
         let storage = tempfile::tempdir().expect("space");
-        let place = JobPlace {
-            dir: home.path().join("PanDA_Pilot-1"),
-            stop: Arc::new(AtomicBool::new(false)),
-        };
+        let place = JobPlace::new(home.path().join("PanDA_Pilot-1"), 0);
         fs::create_dir(&place.dir).expect("space");
         fs::write(home.path().join(LOG_FILE), "the pilot's").expect("space");
         let target = storage.path().join("log");

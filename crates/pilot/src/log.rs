@@ -5,7 +5,7 @@
 use std::{
     error::Error,
     fmt::{self, Write as _},
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
     sync::Arc,
@@ -24,6 +24,8 @@ use crate::{
 
 /// The log's name in the pilot's directory.
 pub(crate) const LOG_FILE: &str = "pilotlog.txt";
+/// Most of the log that one of many jobs gets into its archive, in bytes.
+const CUT_MAX: u64 = 16 << 20;
 /// Most of the log's end that goes into a failed job's report, in bytes.
 const EXTRACT_MAX: u64 = 900;
 
@@ -62,6 +64,23 @@ fn open_log(home: &Path) -> io::Result<File> {
         return OpenOptions::new().create(true).append(true).open(path);
     }
     File::create(path)
+}
+
+/// Returns how long the log is, in bytes.
+pub(crate) fn position(home: &Path) -> u64 {
+    fs::metadata(home.join(LOG_FILE)).map_or(0, |meta| meta.len())
+}
+
+/// Writes what a log holds from a position on, but no more than its last [`CUT_MAX`] bytes, to a new
+/// file in place of the old one.
+pub(crate) fn cut(log: &Path, from: u64, target: &Path) -> io::Result<()> {
+    let mut log = File::open(log)?;
+    let end = log.metadata()?.len();
+    log.seek(SeekFrom::Start(from.max(end.saturating_sub(CUT_MAX))))?;
+    fs::remove_file(target)?;
+    let mut target = File::create_new(target)?;
+    io::copy(&mut log.take(CUT_MAX), &mut target)?;
+    Ok(())
 }
 
 /// Returns the end of the log for a failed job's report, empty if it cannot be read.
@@ -180,5 +199,21 @@ impl<'a> MakeWriter<'a> for Sinks {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_cut_from_a_position_on() {
+        let place = tempfile::tempdir().expect("space");
+        let (log, target) = (place.path().join("log"), place.path().join("cut"));
+        fs::write(&log, "job 1\njob 2\n").expect("space");
+        fs::write(&target, "old").expect("space");
+        cut(&log, 6, &target).expect("cut");
+        assert_eq!(fs::read_to_string(&target).expect("there"), "job 2\n");
+        assert!(cut(&place.path().join("absent"), 0, &target).is_err());
     }
 }

@@ -26,6 +26,7 @@ mod server_url;
 mod settings;
 mod shell;
 mod site;
+mod software;
 mod timing;
 mod watch;
 mod work_dir;

@@ -8,6 +8,7 @@ use std::{
     fs, io,
     num::NonZeroU32,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -65,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) recover: Option<PathBuf>,
     /// The grid proxy by which the pilot proves itself, if its life is looked at.
     pub(crate) proxy_file: Option<PathBuf>,
+    /// Directories of software that must be there, in the order of the profile.
+    pub(crate) software: Arc<[PathBuf]>,
     /// What the environment says of every job.
     pub(crate) job_overrides: JobOverrides,
     /// How the token is renewed, if it can be.
@@ -176,13 +179,13 @@ impl Settings {
         let server = server_address(server_url(args, &file), args.server.port);
         let facts = node_facts();
         let client = client_config(args, environment, &server);
+        let core = core_config(
+            args,
+            (environment, &file),
+            (&facts, begin),
+            (&server, &launch_dir),
+        )?;
         Ok(Self {
-            core: core_config(
-                args,
-                (environment, &file),
-                (&facts, begin),
-                (&server, &launch_dir),
-            )?,
             log: LogSettings {
                 detail: if args.directories.debug {
                     Detail::Debug
@@ -225,6 +228,7 @@ impl Settings {
                 .map(|file| launch_dir.join(file)),
             memory: facts.memory(),
             proxy_file: proxy_file(args, &client),
+            software: places::software(&core.profile.software.locations, args, environment),
             client,
             job_overrides: environment.job_overrides(),
             token_renewal: token_renewal(args, environment),
@@ -233,6 +237,7 @@ impl Settings {
             node_facts: facts,
             launch_dir,
             begin,
+            core,
         })
     }
 }

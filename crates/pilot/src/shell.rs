@@ -41,7 +41,7 @@ use crate::{
     payload::Starter,
     recorder::Recorder,
     settings::{Settings, VERSION},
-    site,
+    site, software,
     timing::{Mark, Timing},
     watch::{JobFiles, Watch, WatchPlace},
     work_dir,
@@ -452,6 +452,7 @@ impl Shell {
         let memory = self.settings.memory;
         let view = self.node_view.clone();
         let is_single = self.settings.core.slots.is_single();
+        let software = self.settings.software.clone();
         let unknown = Input::NodeMeasured(NodeFacts::default());
         self.activities.start("measure", unknown, move |_| {
             let free_space = ailurus_node::free_space(&home);
@@ -469,6 +470,7 @@ impl Shell {
                 },
                 proxy_left: proxy_file.as_deref().and_then(credentials::proxy_left),
                 slot_left: view.slot_left(),
+                missing_software: software::first_missing(&software),
             })
         });
     }

@@ -303,6 +303,7 @@ impl World {
                     gpus: 0,
                     proxy_left: None,
                     slot_left: None,
+                    missing_software: None,
                 };
                 self.tell_pilot(nr, Duration::from_millis(50), Input::NodeMeasured(facts));
             }

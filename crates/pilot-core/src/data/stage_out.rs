@@ -144,9 +144,21 @@ pub fn plan_log(
     Ok(Some(LogPlan {
         file: plan_file((job.panda_id, log), site, config, random)?,
         top_directory: format!("tarball_PandaJob_{}_{}", job.panda_id, site.queue.name),
-        left_out_names: inputs.chain(outputs).chain([log.lfn.clone()]).collect(),
+        left_out_names: inputs
+            .chain(outputs)
+            .chain([log.lfn.clone()])
+            .chain(node_program(job))
+            .collect(),
         left_out: config.profile.log.left_out.clone(),
     }))
+}
+
+/// Returns the name of a job's program that was copied from the node: the node has it still.
+fn node_program(job: &Job) -> Option<Lfn> {
+    let transformation = job.transformation.trim();
+    let path = transformation.strip_prefix("file://");
+    let path = path.unwrap_or(transformation).strip_prefix('/')?;
+    path.rsplit('/').next().map(Lfn::new)
 }
 
 fn plan_file(

@@ -12,9 +12,6 @@ pub(super) struct Accepted {
     /// Obsolete in Pilot 3 too
     #[arg(short = 's', long, value_name = "X")]
     site: Option<String>,
-    /// CVMFS is not checked; what must be there, the profile says
-    #[arg(short = 'b', long = "nocvmfs")]
-    no_cvmfs: bool,
     /// Payloads have no proxy of their own
     #[arg(short = 'u', long = "verifypayloadproxy")]
     verify_payload_proxy: bool,

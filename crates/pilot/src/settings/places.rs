@@ -5,7 +5,10 @@
 //!
 //! Source: Pilot 3, `pilot/info/extinfo.py`.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::ConfigFile;
 use crate::{
@@ -89,4 +92,22 @@ pub(super) fn site_places(
         ],
         copy_tools: file.get("Information", "acopytools").map(str::to_owned),
     }
+}
+
+/// Returns where the profile's software is on this node; nothing if nobody is to look.
+pub(super) fn software(
+    locations: &[String],
+    args: &Args,
+    environment: &Environment,
+) -> Arc<[PathBuf]> {
+    if args.jobs.no_cvmfs || environment.get("NO_CVMFS_OK").is_some() {
+        return Arc::default();
+    }
+    let base = environment.get("ATLAS_SW_BASE").unwrap_or(CVMFS);
+    let places = locations.iter().map(|location| {
+        let below = location.strip_prefix(CVMFS);
+        let below = below.filter(|rest| rest.starts_with('/'));
+        PathBuf::from(below.map_or_else(|| location.clone(), |rest| format!("{base}{rest}")))
+    });
+    places.collect()
 }

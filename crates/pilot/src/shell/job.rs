@@ -1,6 +1,6 @@
 //! Carries out the effects of one job.
 
-use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc::SyncSender};
+use std::sync::{Arc, Mutex, mpsc::SyncSender};
 
 use ailurus_experiment::{HookPoint, PayloadPlan};
 use ailurus_model::{ErrorCode, Job, JobUpdate};
@@ -21,7 +21,7 @@ use crate::{
     data::JobPlace,
     debug,
     hooks::Hooks,
-    log_stream,
+    log, log_stream,
     payload::{end_beside, file_names, start_beside, start_payload, wait_for},
     timing::Mark,
     watch::{JobFiles, Watch},
@@ -73,14 +73,17 @@ impl Shell {
         let result = made.map(|dir| {
             self.note_directory(ticket, &dir);
             let core = &self.settings.core;
+            let is_first = ticket == JobTicket::default().next();
+            let log_begin = if is_first {
+                0
+            } else {
+                log::position(&self.home)
+            };
             let tools = JobTools {
                 panda_id: job.panda_id,
                 stream: None,
                 hooks: Hooks::of(&core.profile, core.queue.as_str(), job, dir.clone()),
-                place: Arc::new(JobPlace {
-                    dir,
-                    stop: Arc::new(AtomicBool::new(false)),
-                }),
+                place: Arc::new(JobPlace::new(dir, log_begin)),
                 payload: None,
                 files: JobFiles::of(job),
                 recorder: None,
@@ -267,10 +270,7 @@ impl Shell {
             job.place
                 .stop
                 .store(true, std::sync::atomic::Ordering::Relaxed);
-            job.place = Arc::new(JobPlace {
-                dir: job.place.dir.clone(),
-                stop: Arc::new(AtomicBool::new(false)),
-            });
+            job.place = Arc::new(job.place.with_new_stop());
         }
     }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use ailurus_pilot_core::{
@@ -91,10 +91,7 @@ impl Shell {
         };
         tracing::info!("taking over `{}`", found.file.path().display());
         if let Some(dir) = found.directory {
-            let place = JobPlace {
-                dir,
-                stop: Arc::new(AtomicBool::new(false)),
-            };
+            let place = JobPlace::new(dir, 0);
             let tools = JobTools {
                 hooks: None,
                 stream: None,

@@ -171,7 +171,7 @@ impl PilotCore {
         if serving.request != Request::Measuring {
             return;
         }
-        if let Err(problem) = check_node(&self.config, facts) {
+        if let Err(problem) = check_node(&self.config, &serving.site, facts) {
             if serving.held.is_empty() {
                 out.push(cannot_go_on(&problem));
                 serving.last_word = Some(PilotExit::because_of(&problem));

@@ -237,6 +237,7 @@ pub(super) fn roomy() -> NodeFacts {
         gpus: 0,
         proxy_left: None,
         slot_left: None,
+        missing_software: None,
     }
 }
 
