@@ -135,12 +135,18 @@ impl Serving {
             .min(JOBS_PER_REQUEST_MAX)
     }
 
-    /// Returns what jobs that come or run leave of the node, and how many jobs wait for it.
-    fn free<'a>(&self, config: &'a PilotConfig) -> (Free<'a>, u32) {
+    /// Returns what the payloads that run leave of the node.
+    pub(super) fn besides_payloads<'a>(&self, config: &'a PilotConfig) -> Free<'a> {
         let mut free = Free::all(&config.slots, self.capacity);
         for (need, allotment) in self.held.values().filter_map(Held::running) {
             free.take(need, allotment);
         }
+        free
+    }
+
+    /// Returns what jobs that come or run leave of the node, and how many jobs wait for it.
+    fn free<'a>(&self, config: &'a PilotConfig) -> (Free<'a>, u32) {
+        let mut free = self.besides_payloads(config);
         let coming = self.held.values().filter_map(Held::coming);
         let n_waiting = coming.filter(|need| !free.reserve(*need)).count();
         (free, u32::try_from(n_waiting).unwrap_or(u32::MAX))

@@ -175,11 +175,7 @@ impl PilotCore {
             else {
                 return;
             };
-            let mut free = crate::resource::slots::Free::all(&self.config.slots, serving.capacity);
-            for (need, allotment) in serving.held.values().filter_map(Held::running) {
-                free.take(need, allotment);
-            }
-            let Some(part) = free.allot(need) else {
+            let Some(part) = serving.besides_payloads(&self.config).allot(need) else {
                 return;
             };
             if let Some(Held::Life { allotment, .. }) = serving.held.get_mut(&ticket) {
