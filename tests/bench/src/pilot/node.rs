@@ -191,6 +191,9 @@ fn jobs_per_s(site: &Site, place: &Path) -> anyhow::Result<f64> {
         "bench",
         "--profile-path",
         &profiles,
+        // The pilot is to leave when there is nothing left, not a minute later.
+        "--job-request-pause",
+        "100ms",
         "--allow-same-user",
         "False",
     ];
