@@ -83,6 +83,13 @@ impl Request {
         }
     }
 
+    /// Ends a pause: there is no reason to wait any more.
+    pub(super) fn hurry(&mut self) {
+        if let Self::Pausing { .. } = self {
+            *self = Self::None;
+        }
+    }
+
     /// Nothing more is asked; an answer that is under way is waited for until then.
     pub(super) fn stop(&mut self, signal: i32, until: Moment) {
         *self = match *self {

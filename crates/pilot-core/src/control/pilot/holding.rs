@@ -218,6 +218,12 @@ impl PilotCore {
     }
 
     fn after_job(&mut self, now: Moment, outcome: JobOutcome) {
+        // A node that has become idle costs more than a request.
+        if let State::Serving(serving) = &mut self.state
+            && serving.held.is_empty()
+        {
+            serving.request.hurry();
+        }
         match outcome.next {
             NextStep::GoOn if outcome.pilot_error.is_none() => self.after_anything(now),
             NextStep::GoOn | NextStep::Leave

@@ -201,6 +201,26 @@ fn a_server_that_hangs_does_not_hold_a_stopped_pilot() {
     assert_eq!(bench.words(), ["exit 130"]);
 }
 
+#[test]
+fn an_idle_node_does_not_wait_for_the_end_of_a_pause() {
+    let mut config = config();
+    config.slots.payloads = std::num::NonZeroU32::MIN.saturating_add(1);
+    let mut bench = Bench::asking(config, site());
+    bench.accept(job(1));
+    bench.give(Input::NodeMeasured(roomy()));
+    bench.no_job();
+    bench.words();
+    run_to_the_end(&mut bench);
+    assert_eq!(bench.words().last().map(String::as_str), Some("measure"));
+    bench.give(Input::NodeMeasured(roomy()));
+    bench.no_job();
+    assert_eq!(bench.words(), ["ask"]);
+    bench.pass_secs(59);
+    assert!(bench.words().is_empty(), "an idle pilot pauses, too");
+    bench.pass_secs(1);
+    assert_eq!(bench.words(), ["measure"]);
+}
+
 fn answer(nr: u32) -> JobInput {
     JobInput::UpdateAnswered {
         nr,
