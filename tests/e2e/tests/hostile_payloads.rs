@@ -36,15 +36,15 @@ free_space_before = "1 MiB"
 free_space_during = "1 MiB"
 "#;
 
+/// The profile to which they are added. Compiled in: the emulated machine has no checkout.
+const GENERIC: &str = include_str!("../../../profiles/generic.toml");
+
 /// A stage whose pilot has these limits besides the short ones.
 fn stage(limits: &str) -> Stage {
     let stage = Stage::new().unwrap();
     let profiles = stage.path("store/profiles");
     fs::create_dir(&profiles).unwrap();
-    let generic = ailurus_testkit::place::workspace().join("profiles/generic.toml");
-    let profile = fs::read_to_string(generic)
-        .unwrap()
-        .replace("name = \"generic\"", "name = \"hostile\"");
+    let profile = GENERIC.replace("name = \"generic\"", "name = \"hostile\"");
     let profile = format!("{profile}\n[limits]\n{SHORT}{limits}");
     fs::write(profiles.join("hostile.toml"), profile).unwrap();
     let profiles = profiles.display().to_string();
