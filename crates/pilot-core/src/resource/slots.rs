@@ -82,6 +82,7 @@ pub struct Free<'a> {
     n_payloads: u32,
     cores: u32,
     memory: ByteCount,
+    disk: ByteCount,
 }
 
 impl<'a> Free<'a> {
@@ -96,6 +97,7 @@ impl<'a> Free<'a> {
             n_payloads: 0,
             cores: 0,
             memory: ByteCount::ZERO,
+            disk: ByteCount::ZERO,
         }
     }
 
@@ -148,6 +150,10 @@ impl<'a> Free<'a> {
     /// Returns for how many further jobs there is room, if each needs one core.
     #[must_use]
     pub fn room(&self) -> u32 {
+        let is_full = |left: Option<ByteCount>| left == Some(ByteCount::ZERO);
+        if is_full(self.memory_left()) || is_full(self.disk_left()) {
+            return 0;
+        }
         let slots = self.slots.payloads.get().saturating_sub(self.n_payloads);
         match self.capacity.cores {
             0 => slots,
@@ -161,10 +167,17 @@ impl<'a> Free<'a> {
         (self.capacity.cores > 0).then(|| self.capacity.cores.saturating_sub(self.cores))
     }
 
-    /// Returns the memory that is left; zero if it is not known how much there is.
+    /// Returns the memory that is left; none if it is not known how much there is.
     #[must_use]
-    pub fn memory_left(&self) -> ByteCount {
-        self.capacity.memory.minus(self.memory)
+    pub fn memory_left(&self) -> Option<ByteCount> {
+        left(self.capacity.memory, self.memory)
+    }
+
+    /// Returns the disk space that is left once each job has taken what it asked for; none if it is
+    /// not known how much there is.
+    #[must_use]
+    pub fn disk_left(&self) -> Option<ByteCount> {
+        left(self.capacity.disk, self.disk)
     }
 
     /// A job that is too large for the whole node gets all of it, but for itself.
@@ -176,9 +189,9 @@ impl<'a> Free<'a> {
         let has_cores = self
             .cores_left()
             .is_none_or(|left| self.cores_of(need) <= left);
-        let has_memory =
-            self.capacity.memory == ByteCount::ZERO || need.memory <= self.memory_left();
-        has_slot && has_cores && has_memory
+        let has_memory = self.memory_left().is_none_or(|left| need.memory <= left);
+        let has_disk = self.disk_left().is_none_or(|left| need.disk <= left);
+        has_slot && has_cores && has_memory && has_disk
     }
 
     fn cores_of(&self, need: Need) -> u32 {
@@ -192,7 +205,12 @@ impl<'a> Free<'a> {
         self.n_payloads += 1;
         self.cores = self.cores.saturating_add(self.cores_of(need));
         self.memory = self.memory.plus(need.memory);
+        self.disk = self.disk.plus(need.disk);
     }
+}
+
+fn left(all: ByteCount, taken: ByteCount) -> Option<ByteCount> {
+    (all != ByteCount::ZERO).then(|| all.minus(taken))
 }
 
 #[cfg(test)]
@@ -257,6 +275,25 @@ mod tests {
         free.take(need(99, 3), &Allotment::default());
         assert!(free.allot(need(99, 99)).is_some());
         assert_eq!((free.room(), free.cores_left()), (7, None));
+    }
+
+    #[test]
+    fn disk_space_that_jobs_asked_for_is_not_given_twice() {
+        let slots = slots(8);
+        let capacity = Capacity {
+            disk: ByteCount::from_gib(10),
+            ..node(8, 0)
+        };
+        let with_disk = |gib| Need {
+            disk: ByteCount::from_gib(gib),
+            ..need(1, 0)
+        };
+        let mut free = Free::all(&slots, capacity);
+        free.take(with_disk(6), &Allotment::default());
+        assert_eq!(free.allot(with_disk(5)), None);
+        assert!(free.reserve(with_disk(4)));
+        assert_eq!(free.disk_left(), Some(ByteCount::ZERO));
+        assert_eq!(free.room(), 0, "no further job is asked for");
     }
 
     #[test]

@@ -206,11 +206,16 @@ impl PilotCore {
             .filter(|_| self.config.next_job == NextJob::SameTask);
         let mut request = plan_request(&self.config, &serving.site, facts, task, now);
         if !self.config.slots.is_single() {
-            let (free, _) = serving.free(&self.config);
-            request.memory = free.memory_left();
             request.n_jobs = serving.room(&self.config).max(1);
-            if free.cores_left() == Some(1) {
-                request.resource_type.get_or_insert(ONE_CORE.to_owned());
+            let (free, _) = serving.free(&self.config);
+            // A job that is fetched ahead will have the place of one that runs now.
+            if free.room() > 0 {
+                request.memory = free.memory_left().unwrap_or(request.memory);
+                let disk = free.disk_left().unwrap_or(request.disk);
+                request.disk = disk.min(request.disk);
+                if free.cores_left() == Some(1) {
+                    request.resource_type.get_or_insert(ONE_CORE.to_owned());
+                }
             }
         }
         serving.request = Request::UnderWay { since: now };

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ailurus_model::{
-    ByteCount, Checksum, Command, ErrorCode, Job, JobStatus, JobUpdate, Moment, UpdateAnswer,
+    ByteCount, Checksum, Command, ErrorCode, Job, JobRequest, JobStatus, JobUpdate, Moment,
+    UpdateAnswer,
 };
 
 use crate::{
@@ -222,6 +223,18 @@ impl Bench {
         });
         let last = updates.into_iter().next();
         last.expect("an update was wanted")
+    }
+
+    /// Takes what was wanted and returns the job request in it.
+    pub(super) fn request(&mut self) -> JobRequest {
+        let mut wanted = self.wanted().into_iter();
+        let request = wanted.find_map(|effect| {
+            if let Effect::AcquireJob(request) = effect {
+                return Some(request);
+            }
+            None
+        });
+        request.expect("a job was asked for")
     }
 
     pub(super) fn phase(&self) -> Option<PhaseName> {

@@ -202,6 +202,35 @@ fn a_server_that_hangs_does_not_hold_a_stopped_pilot() {
 }
 
 #[test]
+fn a_node_with_slots_asks_for_what_is_left_and_ahead_for_what_will_be() {
+    let mut config = config();
+    config.slots.payloads = std::num::NonZeroU32::MIN.saturating_add(1);
+    config.slots.ahead = 1;
+    let mut bench = Bench::asking(config, site());
+    let mut large = job(1);
+    large.core_count = 3;
+    large.memory = ByteCount::from_gib(6);
+    large.disk = ByteCount::from_gib(90);
+    bench.accept(large);
+    bench.words();
+    bench.give(Input::NodeMeasured(roomy()));
+    let left = bench.request();
+    assert_eq!(
+        (left.memory, left.disk),
+        (ByteCount::from_gib(2), ByteCount::from_gib(10))
+    );
+    assert_eq!(
+        (left.n_jobs, left.resource_type.as_deref()),
+        (2, Some("SCORE"))
+    );
+    bench.accept(job(2));
+    bench.give(Input::NodeMeasured(roomy()));
+    let ahead = bench.request();
+    assert_eq!((ahead.memory, ahead.n_jobs), (ByteCount::from_gib(8), 1));
+    assert_eq!(ahead.resource_type, None);
+}
+
+#[test]
 fn an_idle_node_does_not_wait_for_the_end_of_a_pause() {
     let mut config = config();
     config.slots.payloads = std::num::NonZeroU32::MIN.saturating_add(1);
