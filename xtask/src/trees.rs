@@ -134,7 +134,7 @@ impl Tree {
             Self::Bare => make_bare(&partial)?,
             Self::Old | Self::New => self.bootstrap(&partial)?,
         }
-        fs::create_dir_all(partial.join("work"))?;
+        fs::create_dir_all(partial.join("place"))?;
         for name in PLACES {
             let file = partial.join(name);
             // Debian's may be links to files that a running system makes.

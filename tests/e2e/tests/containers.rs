@@ -72,21 +72,21 @@ tree=$1 stage=$2 pilot=$3
 shift 3
 mount --bind "$tree" "$tree"
 mount -t tmpfs none "$tree/tmp"
-mount -t tmpfs none "$tree/work"
-mkdir -p "$tree$stage" "$tree/work/old"
-touch "$tree/work/ailurus-pilot"
+mount -t tmpfs none "$tree/place"
+mkdir -p "$tree$stage" "$tree/place/old"
+touch "$tree/place/ailurus-pilot"
 chmod 1777 "$tree/tmp"
 mount --bind "$stage" "$tree$stage"
-mount --bind "$pilot" "$tree/work/ailurus-pilot"
+mount --bind "$pilot" "$tree/place/ailurus-pilot"
 mount --rbind /dev "$tree/dev"
 mount --rbind /proc "$tree/proc"
 mount --rbind /sys "$tree/sys"
 launch=$PWD
 cd "$tree"
-PATH=$PATH:/usr/sbin:/sbin pivot_root . work/old
-umount -l /work/old
+PATH=$PATH:/usr/sbin:/sbin pivot_root . place/old
+umount -l /place/old
 cd "$launch"
-exec setpriv --reuid=65534 --regid=65534 --clear-groups /work/ailurus-pilot "$@"
+exec setpriv --reuid=65534 --regid=65534 --clear-groups /place/ailurus-pilot "$@"
 "#;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

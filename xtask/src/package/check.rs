@@ -147,9 +147,9 @@ pub(super) fn run_inside(words: &[String]) -> anyhow::Result<()> {
             .arg(scratch.join(name))
             .arg(format!("/etc/{name}"));
     }
-    command.arg("--bind").arg(&scratch).arg("/work");
+    command.arg("--bind").arg(&scratch).arg("/place");
     command.args([
-        "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--chdir", "/work",
+        "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--chdir", "/place",
     ]);
     command.args(["--unshare-pid", "--die-with-parent", "--clearenv"]);
     command
@@ -168,7 +168,7 @@ pub(super) fn run_inside(words: &[String]) -> anyhow::Result<()> {
     ]);
     command.args(["--queuedata-url", &format!("{url}/queue.json")]);
     command.args(["--storagedata-url", &format!("{url}/storage.json")]);
-    command.args(["--baseurls", &url, "-a", "/work/run", "--cleanup", "False"]);
+    command.args(["--baseurls", &url, "-a", "/place/run", "--cleanup", "False"]);
     let output = command.output().context("`timeout` cannot be started")?;
     let log = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -190,8 +190,8 @@ const QUEUE: &str = r#"{"nickname": "TRIAL", "state": "ACTIVE", "status": "onlin
 
 const STORAGE: &str = r#"{"DISK": {"name": "DISK", "state": "ACTIVE", "type": "DATADISK",
     "is_deterministic": true, "arprotocols": {
-    "read_lan": [{"endpoint": "file://", "path": "/work/storage/"}],
-    "write_lan": [{"endpoint": "file://", "path": "/work/storage/"}]}}}"#;
+    "read_lan": [{"endpoint": "file://", "path": "/place/storage/"}],
+    "write_lan": [{"endpoint": "file://", "path": "/place/storage/"}]}}}"#;
 
 const PAYLOAD: &str = "#!/bin/sh\necho \"hello from the $1\" > result.txt\n";
 
