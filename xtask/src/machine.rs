@@ -49,6 +49,10 @@ const TESTS: [(&str, &str, &str, &str); 2] = [
     ),
 ];
 
+/// Where the tests look for what cargo has built. Not where this checkout has it: that may be below a
+/// place that the machine mounts something over.
+const TARGET: &str = "/target";
+
 /// The first program of the machine; `TESTS` stands for the commands that run the tests.
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /etc /usr/bin
@@ -173,10 +177,7 @@ fn make_root(root: &Path) -> anyhow::Result<()> {
     let found = find.args(["-c", "command -v busybox"]).output()?;
     let busybox = String::from_utf8(found.stdout).context("paths are UTF-8")?;
     copy(Path::new(busybox.trim()), root, Path::new("/bin/busybox"))?;
-    let mut commands = vec![format!(
-        "export CARGO_TARGET_DIR={}",
-        place::target().display()
-    )];
+    let mut commands = vec![format!("export CARGO_TARGET_DIR={TARGET}")];
     for (package, test, name, options) in TESTS {
         let program = test_program(package, test)?;
         copy(&program, root, Path::new(name))?;
@@ -185,10 +186,8 @@ fn make_root(root: &Path) -> anyhow::Result<()> {
     }
     shell::build(&["ailurus-pilot"], Profile::Dev)?;
     let pilot = place::program("ailurus-pilot", Profile::Dev);
-    let profile = place::workspace().join("profiles/generic.toml");
-    for file in [&pilot, &profile] {
-        copy(file, root, file)?;
-    }
+    let inside = Path::new(TARGET).join(pilot.strip_prefix(place::target())?);
+    copy(&pilot, root, &inside)?;
     copy_libraries(&pilot, root)?;
     let init = root.join("init");
     fs::write(&init, INIT.replace("TESTS", &commands.join(" && ")))?;
