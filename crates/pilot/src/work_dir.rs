@@ -30,6 +30,8 @@ const SECRETS_FILE: &str = "panda_secrets.json";
 const SECRETS_MODE: u32 = 0o600;
 /// The file that shows that the pilot is alive.
 const PILOT_HEARTBEAT_FILE: &str = "pilot_heartbeat.json";
+/// How often a directory is removed in which files still appear, or which was closed.
+const REMOVALS_MAX: usize = 10;
 /// Most attempts of one job whose directories may lie side by side.
 const SAME_JOB_MAX: u32 = 20;
 /// The file with the numbers of all jobs of this pilot.
@@ -115,15 +117,18 @@ pub(crate) fn keep_update(launch_dir: &Path, update: &JobUpdate, reason: KeepRea
     }
 }
 
-/// Removes a directory with all that is in it, also what a payload has closed to its owner.
+/// Removes a directory with all that is in it, also what a payload has closed to its owner, and what
+/// an activity that nobody waits for puts into it meanwhile.
 pub(crate) fn remove(path: &Path) {
-    let removed = fs::remove_dir_all(path).or_else(|error| {
-        if error.kind() == io::ErrorKind::PermissionDenied {
-            open_directories(path);
-            return fs::remove_dir_all(path);
+    let mut removed = fs::remove_dir_all(path);
+    for _ in 1..REMOVALS_MAX {
+        match removed.as_ref().map_err(io::Error::kind) {
+            Err(io::ErrorKind::PermissionDenied) => open_directories(path),
+            Err(io::ErrorKind::DirectoryNotEmpty) => {}
+            Ok(()) | Err(_) => break,
         }
-        Err(error)
-    });
+        removed = fs::remove_dir_all(path);
+    }
     if let Err(error) = removed {
         tracing::warn!("`{}` cannot be removed: {error}", path.display());
     }
@@ -218,5 +223,25 @@ mod tests {
         assert_eq!((mode(&inner), mode(&outside)), (DIR_MODE, 0o500));
         remove(&place.path().join("job"));
         assert!(!place.path().join("job").exists() && outside.exists());
+    }
+
+    #[test]
+    fn what_appears_during_a_removal_is_removed_too() {
+        let place = tempfile::tempdir().expect("space");
+        for round in 0..50 {
+            let home = place.path().join(format!("home-{round}"));
+            fs::create_dir(&home).expect("space");
+            std::thread::scope(|scope| {
+                let writer = scope.spawn(|| {
+                    // They fail once the directory is gone.
+                    for name in ["a", "b", "c"] {
+                        let _ = fs::write(home.join(name), name);
+                    }
+                });
+                remove(&home);
+                writer.join().expect("it only writes");
+            });
+            assert!(!home.exists());
+        }
     }
 }
