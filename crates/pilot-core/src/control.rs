@@ -2,6 +2,7 @@
 
 pub mod exit_code;
 pub(crate) mod job;
+pub(crate) mod last_update;
 pub mod phase;
 pub mod pilot;
 pub mod random;

@@ -300,7 +300,7 @@ impl PilotCore {
     }
 
     fn begin(&mut self, now: Moment, job: Job, asked: Asked, out: &mut Vec<Effect>) {
-        let config = self.config.clone();
+        let (config, ticket) = (self.config.clone(), self.new_ticket());
         let State::Serving(serving) = &mut self.state else {
             return;
         };
@@ -312,8 +312,6 @@ impl PilotCore {
             initial_setup: first_request.since(Moment::START),
             ..PilotTiming::default()
         };
-        self.last_ticket = self.last_ticket.next();
-        let ticket = self.last_ticket;
         let mut turn = Turn::new(now, &mut self.random);
         let desk = (config, serving.site.clone());
         let life = JobLife::begin(&mut turn, Box::new(job), desk, timing);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ailurus_model::{ErrorCode, Job, JobUpdate, Moment};
+use ailurus_model::{ErrorCode, Job, Moment};
 
 use super::PilotCore;
 use crate::{
@@ -11,8 +11,9 @@ use crate::{
     config::Purpose,
     control::{
         job::{JobLife, Turn},
+        last_update::LastUpdate,
         phase::PhaseName,
-        reporting::{Heard, Reporter},
+        reporting::Heard,
     },
     effect::KeepReason,
     input::FoundJournals,
@@ -55,23 +56,14 @@ enum Other {
     /// A job.
     Life(Box<JobLife>, Origin),
     /// Nothing is left of the job but its final update.
-    Update {
-        reporter: Reporter,
-        give_up_at: Moment,
-    },
+    Update(LastUpdate),
 }
 
 impl Other {
     fn next_deadline(&self) -> Option<Moment> {
         match self {
             Self::Life(life, _) => life.next_deadline(),
-            Self::Update {
-                reporter,
-                give_up_at,
-            } => {
-                let due = reporter.next_deadline();
-                Some(due.map_or(*give_up_at, |due| due.min(*give_up_at)))
-            }
+            Self::Update(update) => Some(update.next_deadline()),
         }
     }
 }
@@ -95,7 +87,7 @@ impl Beside {
     pub(super) fn jobs(&self) -> impl Iterator<Item = (JobTicket, &Job, PhaseName)> {
         self.held.iter().filter_map(|(ticket, other)| match other {
             Other::Life(life, _) => Some((*ticket, life.job(), life.phase())),
-            Other::Update { .. } => None,
+            Other::Update(_) => None,
         })
     }
 
@@ -136,16 +128,11 @@ impl PilotCore {
         for (id, update) in found.updates {
             let ticket = self.new_ticket();
             out.push(Effect::Job(ticket, JobEffect::TakeOver(id)));
-            let mut reporter = Reporter::new(now);
-            self.turn(now, ticket, out, |turn| {
-                reporter.queue(now, JobUpdate::clone(&update), &mut turn.out);
-            });
             let patience = self.config.profile.limits.final_update_patience;
-            let other = Other::Update {
-                reporter,
-                give_up_at: now.after(patience),
-            };
-            self.beside.held.insert(ticket, other);
+            let update = self.turn(now, ticket, out, |turn| {
+                LastUpdate::send(turn, *update, patience)
+            });
+            self.beside.held.insert(ticket, Other::Update(update));
         }
     }
 
@@ -166,17 +153,15 @@ impl PilotCore {
                 self.beside.held.insert(ticket, other);
                 self.forget_if_over(ticket);
             }
-            (Other::Update { reporter, .. }, JobInput::UpdateAnswered { nr, result }) => {
-                let heard = self.turn(now, ticket, out, |turn| {
-                    reporter.on_answer(now, nr, result, turn.random, &mut turn.out)
-                });
+            (Other::Update(update), JobInput::UpdateAnswered { nr, result }) => {
+                let heard = self.turn(now, ticket, out, |turn| update.on_answer(turn, nr, result));
                 match heard {
                     Heard::Nothing | Heard::Answer(_) | Heard::Failed(_) => {
                         self.beside.held.insert(ticket, other);
                     }
                     Heard::FinalDelivered => end_update(ticket, JournalStep::Remove, out),
                     Heard::FinalRefused(_) => {
-                        let keep = reporter.give_up().map(|update| {
+                        let keep = update.give_up().map(|update| {
                             Effect::Job(ticket, JobEffect::KeepUpdate(update, KeepReason::Refused))
                         });
                         out.extend(keep);
@@ -184,7 +169,7 @@ impl PilotCore {
                     }
                 }
             }
-            (Other::Update { .. }, _) => {
+            (Other::Update(_), _) => {
                 self.beside.held.insert(ticket, other);
             }
         }
@@ -202,15 +187,13 @@ impl PilotCore {
             };
             match &mut other {
                 Other::Life(life, _) => self.turn(now, ticket, out, |turn| life.on_timeout(turn)),
-                Other::Update { give_up_at, .. } if *give_up_at <= now => {
+                Other::Update(update) if update.is_late(now) => {
                     self.beside.rescue_error = Some(ErrorCode::CommunicationFailure);
                     end_update(ticket, JournalStep::Leave, out);
                     continue;
                 }
-                Other::Update { reporter, .. } => {
-                    self.turn(now, ticket, out, |turn| {
-                        reporter.on_timeout(now, &mut turn.out)
-                    });
+                Other::Update(update) => {
+                    self.turn(now, ticket, out, |turn| update.on_timeout(turn));
                 }
             }
             self.beside.held.insert(ticket, other);
@@ -230,7 +213,7 @@ impl PilotCore {
                 Other::Life(life, _) => {
                     self.turn(now, ticket, out, |turn| life.on_stop(turn, signal));
                 }
-                Other::Update { give_up_at, .. } => *give_up_at = leave_at.min(*give_up_at),
+                Other::Update(update) => update.hurry(leave_at),
             }
             self.beside.held.insert(ticket, other);
             self.forget_if_over(ticket);

@@ -7,8 +7,9 @@ use crate::{
     Effect, JobEffect, JobInput, JobTicket, PilotExit, Problem,
     control::{
         job::{JobLife, JobOutcome, NextStep, Turn},
+        last_update::LastUpdate,
         phase::PhaseName,
-        reporting::{Heard, Reporter},
+        reporting::Heard,
         update::refusal_update,
     },
     effect::KeepReason,
@@ -26,10 +27,7 @@ pub(super) enum Held {
         allotment: Allotment,
     },
     /// The server must hear that it cannot be run here at all.
-    Refusal {
-        reporter: Reporter,
-        give_up_at: Moment,
-    },
+    Refusal(LastUpdate),
 }
 
 impl Held {
@@ -44,7 +42,7 @@ impl Held {
     pub(super) fn job(&self) -> Option<(&Job, PhaseName)> {
         match self {
             Self::Life { life, .. } => Some((life.job(), life.phase())),
-            Self::Refusal { .. } => None,
+            Self::Refusal(_) => None,
         }
     }
 
@@ -55,7 +53,7 @@ impl Held {
                 let has_payload = life.phase().has_payload();
                 has_payload.then(|| (life.need(), allotment))
             }
-            Self::Refusal { .. } => None,
+            Self::Refusal(_) => None,
         }
     }
 
@@ -73,20 +71,14 @@ impl Held {
                 | PhaseName::CleaningUp
                 | PhaseName::Over => None,
             },
-            Self::Refusal { .. } => None,
+            Self::Refusal(_) => None,
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         match self {
             Self::Life { life, .. } => life.next_deadline(),
-            Self::Refusal {
-                reporter,
-                give_up_at,
-            } => {
-                let due = reporter.next_deadline();
-                Some(due.map_or(*give_up_at, |due| due.min(*give_up_at)))
-            }
+            Self::Refusal(update) => Some(update.next_deadline()),
         }
     }
 }
@@ -106,7 +98,7 @@ impl PilotCore {
             Some(Held::Life { .. }) => {
                 self.with_life(now, ticket, out, |life, turn| life.on_input(turn, input));
             }
-            Some(Held::Refusal { .. }) => self.on_refusal_answer(now, ticket, input, out),
+            Some(Held::Refusal(_)) => self.on_refusal_answer(now, ticket, input, out),
             None => {}
         }
     }
@@ -134,9 +126,7 @@ impl PilotCore {
         for held in serving.held.values_mut() {
             match held {
                 Held::Life { .. } => {}
-                Held::Refusal { give_up_at, .. } => {
-                    *give_up_at = now.after(patience).min(*give_up_at);
-                }
+                Held::Refusal(update) => update.hurry(now.after(patience)),
             }
         }
         let tickets: Vec<JobTicket> = serving.held.keys().copied().collect();
@@ -165,7 +155,7 @@ impl PilotCore {
             };
             let is_ready = |held: &Held| match held {
                 Held::Life { life, .. } => life.is_ready_to_start(),
-                Held::Refusal { .. } => false,
+                Held::Refusal(_) => false,
             };
             let Some((ticket, need)) = serving
                 .held
@@ -262,6 +252,7 @@ impl PilotCore {
 
     /// Tells the server that a job failed that never began.
     pub(super) fn refuse(&mut self, now: Moment, refused: &RefusedJob, out: &mut Vec<Effect>) {
+        let ticket = self.new_ticket();
         let State::Serving(serving) = &mut self.state else {
             return;
         };
@@ -273,8 +264,6 @@ impl PilotCore {
         out.push(Effect::Note(format!(
             "job {panda_id} is refused: {problem}"
         )));
-        self.last_ticket = self.last_ticket.next();
-        let ticket = self.last_ticket;
         let id = (*panda_id, *attempt_nr);
         let update = refusal_update(&self.config, &serving.site, id, problem, now);
         let limits = &self.config.profile.limits;
@@ -283,16 +272,10 @@ impl PilotCore {
         } else {
             limits.final_update_patience
         };
-        let mut reporter = Reporter::new(now);
         let mut turn = Turn::new(now, &mut self.random);
-        reporter.queue(now, update, &mut turn.out);
+        let update = LastUpdate::send(&mut turn, update, patience);
         turn.hand_over(ticket, out);
-        let give_up_at = now.after(patience);
-        let refusal = Held::Refusal {
-            reporter,
-            give_up_at,
-        };
-        serving.held.insert(ticket, refusal);
+        serving.held.insert(ticket, Held::Refusal(update));
     }
 
     fn on_refusal_answer(
@@ -305,13 +288,13 @@ impl PilotCore {
         let State::Serving(serving) = &mut self.state else {
             return;
         };
-        let (Some(Held::Refusal { reporter, .. }), JobInput::UpdateAnswered { nr, result }) =
+        let (Some(Held::Refusal(update)), JobInput::UpdateAnswered { nr, result }) =
             (serving.held.get_mut(&ticket), input)
         else {
             return;
         };
         let mut turn = Turn::new(now, &mut self.random);
-        let heard = reporter.on_answer(now, nr, result, turn.random, &mut turn.out);
+        let heard = update.on_answer(&mut turn, nr, result);
         turn.hand_over(ticket, out);
         match heard {
             Heard::Nothing | Heard::Answer(_) | Heard::Failed(_) => {}
@@ -325,18 +308,14 @@ impl PilotCore {
         let State::Serving(serving) = &mut self.state else {
             return;
         };
-        let Some(Held::Refusal {
-            reporter,
-            give_up_at,
-        }) = serving.held.get_mut(&ticket)
-        else {
+        let Some(Held::Refusal(update)) = serving.held.get_mut(&ticket) else {
             return;
         };
-        if *give_up_at <= now {
+        if update.is_late(now) {
             return self.end_refusal(now, ticket, KeepReason::Undelivered, out);
         }
         let mut turn = Turn::new(now, &mut self.random);
-        reporter.on_timeout(now, &mut turn.out);
+        update.on_timeout(&mut turn);
         turn.hand_over(ticket, out);
     }
 
@@ -350,8 +329,8 @@ impl PilotCore {
         let State::Serving(serving) = &mut self.state else {
             return;
         };
-        if let Some(Held::Refusal { mut reporter, .. }) = serving.held.remove(&ticket)
-            && let Some(update) = reporter.give_up()
+        if let Some(Held::Refusal(mut update)) = serving.held.remove(&ticket)
+            && let Some(update) = update.give_up()
         {
             out.push(Effect::Job(ticket, JobEffect::KeepUpdate(update, reason)));
         }
