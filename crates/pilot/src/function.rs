@@ -5,6 +5,7 @@
 //! that runs, and with it the service. What one connection says is the business of [`http`], what
 //! a posted event means that of `ailurus_wire::cloud_event`.
 
+mod guests;
 mod http;
 mod run;
 
@@ -16,9 +17,9 @@ use std::{
     process::ExitCode,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ailurus_process::spawn_named;
@@ -31,6 +32,7 @@ use signal_hook::{
 };
 
 use crate::{USAGE_ERROR, complain, log};
+use guests::Guests;
 use http::{Answer, HttpError, Request};
 use run::{Runner, RunnerError};
 
@@ -48,15 +50,13 @@ const STACK_BYTES: usize = 1 << 20;
 const RETRY_AFTER_SECS: u64 = 10;
 /// Time for connections to end once the service is to end and its job has ended.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
-/// Pause between two looks at what is still open.
-const DRAIN_PAUSE: Duration = Duration::from_millis(20);
 
 const AFTER_HELP: &str = "\
 POST a job as JSON to any path: as a CloudEvent in binary or structured mode, or just so. The forms
 are those of `ailurus-pilot once --help`. The answer is a CloudEvent, `ailurus.job.finished` or
 `ailurus.job.failed`, whose data is the final report. While a job runs, others get 429 and
-Retry-After. An event that is delivered again gets the report of its first run. GET /healthz says whether the service lives. SIGTERM ends it, after the report of the
-job that runs.
+Retry-After. An event that is delivered again gets the report of its first run. GET /healthz says
+whether the service lives. SIGTERM ends it, after the report of the job that runs.
 
 Options behind `--` are handed to `ailurus-pilot once`, for example `-- --pilot-user spd`.
 
@@ -104,7 +104,7 @@ enum FunctionError {
 struct Service {
     runner: Runner,
     is_ending: AtomicBool,
-    n_connections: AtomicUsize,
+    guests: Arc<Guests>,
     /// The latest reports: platforms deliver an event again whose answer they missed.
     reports: Mutex<VecDeque<(EventKey, Value)>>,
 }
@@ -132,7 +132,7 @@ fn serve(args: FunctionArgs) -> Result<(), FunctionError> {
     let service = Arc::new(Service {
         runner: Runner::new(args.options).map_err(node("path of this program"))?,
         is_ending: AtomicBool::new(false),
-        n_connections: AtomicUsize::new(0),
+        guests: Arc::default(),
         reports: Mutex::default(),
     });
     end_on_signals(service.clone(), address).map_err(node("signals"))?;
@@ -168,17 +168,14 @@ fn end_on_signals(service: Arc<Service>, address: SocketAddr) -> io::Result<()> 
 /// Waits until all connections have their answers.
 fn drain(service: &Service) {
     service.runner.wait();
-    let until = Instant::now() + DRAIN_PATIENCE;
-    while service.n_connections.load(Ordering::SeqCst) > 0 && Instant::now() < until {
-        std::thread::sleep(DRAIN_PAUSE);
-    }
+    service.guests.wait_until_gone(DRAIN_PATIENCE);
 }
 
 fn accept(service: &Arc<Service>, stream: TcpStream) {
-    let n_before = service.n_connections.fetch_add(1, Ordering::SeqCst);
     let own = service.clone();
+    let guest = service.guests.enter();
     let talk = move |mut stream: TcpStream| {
-        let answer = if n_before < CONNECTIONS_MAX {
+        let answer = if guest.n_before < CONNECTIONS_MAX {
             match http::read_request(&mut stream) {
                 Ok(request) => own.answer(&request),
                 Err(HttpError::Closed) => None,
@@ -192,10 +189,9 @@ fn accept(service: &Arc<Service>, stream: TcpStream) {
         {
             say(&format!("an answer is lost: {error}"));
         }
-        own.n_connections.fetch_sub(1, Ordering::SeqCst);
+        drop(guest);
     };
     if let Err(error) = spawn_named("request", STACK_BYTES, move || talk(stream)) {
-        service.n_connections.fetch_sub(1, Ordering::SeqCst);
         say(&format!("no room for a connection: {error}"));
     }
 }
