@@ -227,61 +227,49 @@ fn odd_values() -> Vec<Value> {
     ]
 }
 
+/// Returns each field of an object with each odd value.
+fn with_odd_values(object: &Value) -> Vec<(&str, Value)> {
+    let fields = object.as_object().unwrap().keys();
+    let with_values = |field| {
+        odd_values()
+            .into_iter()
+            .map(move |value| (String::as_str(field), value))
+    };
+    fields.flat_map(with_values).collect()
+}
+
+/// Runs the pilot: it leaves with a code, or the job has an end; no job is taken without one.
+fn ends_with_a_code(stage: &Stage, case: &str) {
+    let ended = stage.run_soundly().unwrap();
+    let end = stage.panda.end_of(1001);
+    let has_code = ended.code() > 2 || end.as_ref().is_some_and(|end| end.is_final());
+    assert!(has_code, "{case}: {}", ended.log);
+    assert_eq!(stage.panda.jobs_left() == 0, end.is_some(), "{case}");
+}
+
 #[test]
 fn a_wrong_type_in_any_field_of_queue_data_is_a_code_or_a_default() {
     let queue = sample::queue();
-    let fields = queue.as_object().unwrap().keys();
-    let mut cases = Vec::new();
-    for field in fields {
-        cases.extend(
-            odd_values()
-                .into_iter()
-                .map(|value| (field.as_str(), value)),
-        );
-    }
+    let cases = with_odd_values(&queue);
     with_each(&cases, |(field, value)| {
         let stage = stage();
         stage.set_queue(&[(field, value.clone())]);
         stage.panda.offer(stage.job(1001, NOTHING));
-        let ended = stage.run_soundly().unwrap();
-        let end = stage.panda.end_of(1001);
-        let has_code = ended.code() > 2 || end.as_ref().is_some_and(|end| end.is_final());
-        assert!(has_code, "{field} = {value}: {}", ended.log);
-        assert_eq!(
-            stage.panda.jobs_left() == 0,
-            end.is_some(),
-            "{field} = {value}"
-        );
+        ends_with_a_code(&stage, &format!("{field} = {value}"));
     });
 }
 
 #[test]
 fn a_wrong_type_in_any_field_of_storage_data_is_a_code_or_a_default() {
     let storage = sample::storages("/");
-    let fields = storage[sample::ENDPOINT].as_object().unwrap().keys();
-    let mut cases = Vec::new();
-    for field in fields {
-        cases.extend(
-            odd_values()
-                .into_iter()
-                .map(|value| (field.as_str(), value)),
-        );
-    }
+    let cases = with_odd_values(&storage[sample::ENDPOINT]);
     with_each(&cases, |(field, value)| {
         let stage = stage();
         let mut storage = sample::storages(&format!("{}/", stage.path("store").display()));
         storage[sample::ENDPOINT][*field] = value.clone();
         stage.panda.serve("/storage.json", storage.to_string());
         stage.panda.offer(stage.job(1001, NOTHING));
-        let ended = stage.run_soundly().unwrap();
-        let end = stage.panda.end_of(1001);
-        let has_code = ended.code() > 2 || end.as_ref().is_some_and(|end| end.is_final());
-        assert!(has_code, "{field} = {value}: {}", ended.log);
-        assert_eq!(
-            stage.panda.jobs_left() == 0,
-            end.is_some(),
-            "{field} = {value}"
-        );
+        ends_with_a_code(&stage, &format!("{field} = {value}"));
     });
 }
 
