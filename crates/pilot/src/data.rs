@@ -188,7 +188,7 @@ impl JobPlace {
     fn stored_before(&self, file: &StageOutFile) -> Option<StoredFile> {
         let sum =
             |path: &Path| file_checksum(path, ChecksumKind::Adler32, Direction::StageOut).ok();
-        let target = local_path(&file.destination).ok()?;
+        let target = local_path(Direction::StageOut, &file.destination).ok()?;
         let there = sum(&target)?;
         let (size, checksum) = sum(&self.dir.join(file.lfn.as_str()))?;
         if there != (size, checksum.clone()) {

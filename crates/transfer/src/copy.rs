@@ -14,8 +14,9 @@ use rustix::fs::{Advice, Mode, OFlags, fadvise};
 use crate::{
     Direction, TransferError,
     checksum::{ChecksumKind, RunningChecksum},
-    error::BadPathReason,
+    error::{BadPlaceReason, Cause},
     partial::Partial,
+    patience::Impatience,
 };
 
 /// Bytes that are read, summed up and written at once: they stay in the processor's cache.
@@ -40,6 +41,13 @@ pub struct CopyRequest {
     pub durability: Durability,
     /// Longest time that it may take, checked between chunks.
     pub time_limit: Duration,
+}
+
+impl CopyRequest {
+    /// Makes an error about the source.
+    fn error(&self, cause: Cause) -> TransferError {
+        TransferError::of_path(self.direction, &self.from, cause)
+    }
 }
 
 /// Whether a copy waits for the disk.
@@ -78,8 +86,8 @@ pub fn copy_local(
 ) -> Result<TransferReport, TransferError> {
     let begin = Instant::now();
     let direction = request.direction;
-    let writing = |error| TransferError::of_writing(direction, request.to.clone(), error);
-    check_target(&request.to)?;
+    let writing = |error| TransferError::of_writing(direction, &request.to, error);
+    check_target(request)?;
     let source = open_source(request)?;
     make_parent(request)?;
     let mut partial = Partial::create(&request.to).map_err(writing)?;
@@ -100,7 +108,7 @@ pub fn copy_local(
 
 /// Gives a complete file its name, unless the copy was given up while its bytes went to the disk.
 fn settle(partial: Partial, request: &CopyRequest, stop: &AtomicBool) -> Result<(), TransferError> {
-    let writing = |error| TransferError::of_writing(request.direction, request.to.clone(), error);
+    let writing = |error| TransferError::of_writing(request.direction, &request.to, error);
     if request.durability == Durability::Synced {
         partial.sync().map_err(writing)?;
     }
@@ -114,10 +122,7 @@ fn settle(partial: Partial, request: &CopyRequest, stop: &AtomicBool) -> Result<
 
 fn check_not_stopped(request: &CopyRequest, stop: &AtomicBool) -> Result<(), TransferError> {
     if stop.load(Ordering::Relaxed) {
-        return Err(TransferError::Stopped {
-            direction: request.direction,
-            path: request.from.clone(),
-        });
+        return Err(request.error(Cause::Stopped));
     }
     Ok(())
 }
@@ -147,18 +152,17 @@ pub fn file_checksum(
 }
 
 /// A target is a file's name without a way up, so that no job writes outside its directory.
-fn check_target(target: &Path) -> Result<(), TransferError> {
+fn check_target(request: &CopyRequest) -> Result<(), TransferError> {
+    let target = &request.to;
     let bad = |reason| {
-        Err(TransferError::BadPath {
-            path: target.to_owned(),
-            reason,
-        })
+        let cause = Cause::BadPlace(reason);
+        Err(TransferError::of_path(request.direction, target, cause))
     };
     if target.components().any(|part| part == Component::ParentDir) {
-        return bad(BadPathReason::LeadsUp);
+        return bad(BadPlaceReason::LeadsUp);
     }
     if target.file_name().is_none() || target.as_os_str().as_encoded_bytes().ends_with(b"/") {
-        return bad(BadPathReason::NoName);
+        return bad(BadPlaceReason::NoName);
     }
     Ok(())
 }
@@ -166,17 +170,13 @@ fn check_target(target: &Path) -> Result<(), TransferError> {
 /// Opens a regular file. Never waits for the other end of a pipe.
 fn open_source(request: &CopyRequest) -> Result<File, TransferError> {
     let direction = request.direction;
-    let reading =
-        |error: io::Error| TransferError::of_reading(direction, request.from.clone(), error);
+    let reading = |error: io::Error| TransferError::of_reading(direction, &request.from, error);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::open(&request.from, flags, Mode::empty())
         .map(File::from)
         .map_err(|errno| reading(errno.into()))?;
     if !file.metadata().map_err(reading)?.is_file() {
-        return Err(TransferError::NotAFile {
-            direction,
-            path: request.from.clone(),
-        });
+        return Err(request.error(Cause::NotAFile));
     }
     // A hint that may be refused.
     let _ = fadvise(&file, 0, None, Advice::Sequential);
@@ -188,7 +188,7 @@ fn make_parent(request: &CopyRequest) -> Result<(), TransferError> {
         return Ok(());
     };
     fs::create_dir_all(parent)
-        .map_err(|error| TransferError::of_mkdir(request.direction, parent.to_owned(), error))
+        .map_err(|error| TransferError::of_mkdir(request.direction, parent, error))
 }
 
 /// Moves all bytes and sums them up.
@@ -201,29 +201,25 @@ fn pump(
 ) -> Result<(ByteCount, Checksum), TransferError> {
     let begin = Instant::now();
     let direction = request.direction;
-    let path = || request.from.clone();
     let mut checksum = RunningChecksum::new(kind);
     let mut size = 0_u64;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         check_not_stopped(request, stop)?;
         if begin.elapsed() > request.time_limit {
-            return Err(TransferError::TimedOut {
-                direction,
-                path: path(),
-                limit: request.time_limit,
-            });
+            let limit = request.time_limit;
+            return Err(request.error(Cause::TooSlow(Impatience::NotEnded { limit })));
         }
         let length = match source.read(&mut chunk) {
             Ok(0) => break,
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(TransferError::of_reading(direction, path(), error)),
+            Err(error) => return Err(TransferError::of_reading(direction, &request.from, error)),
         };
         checksum.update(&chunk[..length]);
         target
             .write_all(&chunk[..length])
-            .map_err(|error| TransferError::of_writing(direction, request.to.clone(), error))?;
+            .map_err(|error| TransferError::of_writing(direction, &request.to, error))?;
         size += u64::try_from(length).unwrap_or(u64::MAX);
     }
     Ok((ByteCount::from_bytes(size), checksum.finish()))
@@ -237,22 +233,16 @@ fn verify(
     if let Some(expected) = request.size
         && expected != size
     {
-        return Err(TransferError::SizeMismatch {
-            direction: request.direction,
-            path: request.from.clone(),
-            expected,
-            found: size,
-        });
+        let found = size;
+        return Err(request.error(Cause::SizeMismatch { expected, found }));
     }
     if let Some(expected) = &request.checksum
         && expected != checksum
     {
-        return Err(TransferError::ChecksumMismatch {
-            direction: request.direction,
-            path: request.from.clone(),
+        return Err(request.error(Cause::ChecksumMismatch {
             expected: expected.clone(),
             found: checksum.clone(),
-        });
+        }));
     }
     Ok(())
 }

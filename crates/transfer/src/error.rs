@@ -1,9 +1,11 @@
-//! Why a file could not be moved.
+//! Why a file could not be moved: [`TransferError`] names the place, [`Cause`] says why.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use ailurus_model::{Blame, ByteCount, Checksum, ErrorCode, Retry};
 use rustix::io::Errno;
+
+use crate::patience::Impatience;
 
 /// Which way a file goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,31 +28,29 @@ impl Direction {
 
 /// A file could not be moved. Its target is as it was before.
 #[derive(Debug, thiserror::Error)]
-pub enum TransferError {
+#[error("`{place}`")]
+pub struct TransferError {
+    /// Which way the file goes.
+    pub direction: Direction,
+    /// The path or URL that it is about, without secrets.
+    pub place: String,
+    /// Why.
+    #[source]
+    pub cause: Cause,
+}
+
+/// Why a file could not be moved.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
     /// There is nothing at the source.
-    #[error("`{}` does not exist", path.display())]
-    MissingSource {
-        /// Which way the file goes.
-        direction: Direction,
-        /// The source.
-        path: PathBuf,
-    },
+    #[error("it does not exist")]
+    Missing,
     /// The source is a directory, a pipe or a device.
-    #[error("`{}` is not a regular file", path.display())]
-    NotAFile {
-        /// Which way the file goes.
-        direction: Direction,
-        /// The source.
-        path: PathBuf,
-    },
+    #[error("it is not a regular file")]
+    NotAFile,
     /// The name leads out of its directory, is empty or too long.
-    #[error("`{}` cannot be a file's path: {reason}", path.display())]
-    BadPath {
-        /// The path.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: BadPathReason,
-    },
+    #[error("it cannot be a file's place: {0}")]
+    BadPlace(BadPlaceReason),
     /// No tool moves files with such a URL or of such a name.
     #[error("no copy tool for `{wanted}`; there are: {known}")]
     UnknownTool {
@@ -59,93 +59,114 @@ pub enum TransferError {
         /// The schemes or names that there are.
         known: String,
     },
-    /// The target's file system is full, or a quota is used up.
-    #[error("no space left for `{}`", path.display())]
-    NoSpace {
-        /// Which way the file goes.
-        direction: Direction,
-        /// The target.
-        path: PathBuf,
-    },
+    /// The target's file system or storage is full, or a quota is used up.
+    #[error("no space is left for it")]
+    NoSpace,
     /// The pilot's account may not read or write here.
-    #[error("no permission to {action} `{}`", path.display())]
+    #[error("no permission to {action} it")]
     NoPermission {
-        /// Which way the file goes.
-        direction: Direction,
         /// `read` or `write`.
         action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
     },
     /// The target's directory could not be made.
-    #[error("the directory `{}` cannot be made", path.display())]
-    NoDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error("the directory cannot be made")]
+    NoDirectory(#[source] io::Error),
     /// The file has another size than the catalogue says.
-    #[error("`{}` has {found} bytes instead of {expected}", path.display(), found = found.as_bytes(), expected = expected.as_bytes())]
+    #[error("it has {found} bytes instead of {expected}", found = found.as_bytes(), expected = expected.as_bytes())]
     SizeMismatch {
-        /// Which way the file goes.
-        direction: Direction,
-        /// The source.
-        path: PathBuf,
         /// As the catalogue says.
         expected: ByteCount,
         /// As it was read.
         found: ByteCount,
     },
     /// The file has another checksum than the catalogue says.
-    #[error("`{}` has checksum {found} instead of {expected}", path.display())]
+    #[error("it has checksum {found} instead of {expected}")]
     ChecksumMismatch {
-        /// Which way the file goes.
-        direction: Direction,
-        /// The source.
-        path: PathBuf,
         /// As the catalogue says.
         expected: Checksum,
         /// As it was read.
         found: Checksum,
     },
-    /// The transfer took too long.
-    #[error("`{}` was not moved within {} s", path.display(), limit.as_secs())]
-    TimedOut {
-        /// Which way the file goes.
-        direction: Direction,
-        /// The source.
-        path: PathBuf,
-        /// The limit that was reached.
-        limit: Duration,
+    /// The file changed while it was read.
+    #[error("it changed while it was read: {what}")]
+    Changed {
+        /// What showed it.
+        what: String,
     },
+    /// It does not move.
+    #[error("the transfer does not move: {0}")]
+    TooSlow(#[source] Impatience),
     /// The pilot was told to stop.
-    #[error("the transfer of `{}` was stopped", path.display())]
-    Stopped {
-        /// Which way the file goes.
-        direction: Direction,
-        /// The source.
-        path: PathBuf,
+    #[error("the transfer was stopped")]
+    Stopped,
+    /// The storage's host cannot be reached.
+    #[error("the storage cannot be reached: {why}")]
+    Unreachable {
+        /// What failed: name, connection, TLS.
+        why: String,
     },
-    /// Anything else.
-    #[error("cannot {action} `{}`", path.display())]
+    /// The connection broke after the storage had answered. The same place can be asked again.
+    #[error("the connection broke: {why}")]
+    Broken {
+        /// How.
+        why: String,
+    },
+    /// The storage is busy or down for a while.
+    #[error("the storage is busy: {why}")]
+    Busy {
+        /// What it said.
+        why: String,
+        /// How long it wants to be left alone, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// The storage does not take the pilot's credential.
+    #[error("the storage refuses the credential: {why}")]
+    Denied {
+        /// What it said.
+        why: String,
+    },
+    /// The storage says no for another reason.
+    #[error("the storage refuses: {why}")]
+    Refused {
+        /// What it said, with its status.
+        why: String,
+    },
+    /// The storage sent something that is not the file: a page, a wrong range.
+    #[error("the storage sent something else: {why}")]
+    NotTheFile {
+        /// What came.
+        why: String,
+    },
+    /// The program that moves such files is not on this node.
+    #[error("the program `{program}` is not on this node")]
+    ToolMissing {
+        /// The program.
+        program: String,
+    },
+    /// The program that moves the file failed.
+    #[error("`{program}` failed: {said}")]
+    ToolFailed {
+        /// The program.
+        program: String,
+        /// The code that its message means.
+        code: ErrorCode,
+        /// Its last words.
+        said: String,
+    },
+    /// Anything else on this node.
+    #[error("cannot {action} it")]
     Io {
-        /// Which way the file goes.
-        direction: Direction,
         /// `read` or `write`.
         action: &'static str,
-        /// The file.
-        path: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
     },
 }
 
-/// What is wrong with a path.
+/// What is wrong with a path or URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadPathReason {
+pub enum BadPlaceReason {
     /// It has no file name at its end.
     #[error("it names no file")]
     NoName,
@@ -158,128 +179,127 @@ pub enum BadPathReason {
     /// A part is longer than the file system takes.
     #[error("its name is too long")]
     TooLong,
+    /// It cannot be read as a URL.
+    #[error("it is no URL")]
+    NoUrl,
 }
 
 impl TransferError {
+    /// Makes an error about a place.
+    #[must_use]
+    pub fn new(direction: Direction, place: impl Into<String>, cause: Cause) -> Self {
+        Self {
+            direction,
+            place: place.into(),
+            cause,
+        }
+    }
+
+    /// Makes an error about a path of this node.
+    #[must_use]
+    pub fn of_path(direction: Direction, path: &Path, cause: Cause) -> Self {
+        Self::new(direction, path.display().to_string(), cause)
+    }
+
     /// Returns the pilot's error code.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         use ErrorCode as E;
-        match self {
-            Self::MissingSource { direction, .. } => {
-                direction.pick(E::MissingInputFile, E::MissingOutputFile)
-            }
-            Self::BadPath { reason, .. } => match reason {
-                BadPathReason::TooLong => E::LfnTooLong,
-                BadPathReason::NoName | BadPathReason::LeadsUp | BadPathReason::NotAbsolute => {
-                    E::FileHandlingFailure
-                }
+        let pick = self.direction;
+        match &self.cause {
+            Cause::Missing => pick.pick(E::MissingInputFile, E::MissingOutputFile),
+            Cause::BadPlace(BadPlaceReason::TooLong) => E::LfnTooLong,
+            Cause::BadPlace(
+                BadPlaceReason::NoName
+                | BadPlaceReason::LeadsUp
+                | BadPlaceReason::NotAbsolute
+                | BadPlaceReason::NoUrl,
+            ) => E::FileHandlingFailure,
+            Cause::UnknownTool { .. } | Cause::ToolMissing { .. } => E::UnknownCopyTool,
+            Cause::NoSpace => pick.pick(E::NoLocalSpace, E::NoRemoteSpace),
+            Cause::NoDirectory(_) => E::Mkdir,
+            Cause::ChecksumMismatch { expected, .. } => match expected {
+                Checksum::Adler32(_) => pick.pick(E::GetAdMismatch, E::PutAdMismatch),
+                Checksum::Md5(_) => pick.pick(E::GetMd5Mismatch, E::PutMd5Mismatch),
             },
-            Self::UnknownTool { .. } => E::UnknownCopyTool,
-            Self::NoSpace { direction, .. } => direction.pick(E::NoLocalSpace, E::NoRemoteSpace),
-            Self::NoDirectory { .. } => E::Mkdir,
-            Self::ChecksumMismatch {
-                direction,
-                expected,
-                ..
-            } => match expected {
-                Checksum::Adler32(_) => direction.pick(E::GetAdMismatch, E::PutAdMismatch),
-                Checksum::Md5(_) => direction.pick(E::GetMd5Mismatch, E::PutMd5Mismatch),
-            },
-            Self::TimedOut { direction, .. } => {
-                direction.pick(E::StageInTimeout, E::StageOutTimeout)
-            }
-            Self::NotAFile { direction, .. }
-            | Self::NoPermission { direction, .. }
-            | Self::SizeMismatch { direction, .. }
-            | Self::Stopped { direction, .. }
-            | Self::Io { direction, .. } => direction.pick(E::StageInFailed, E::StageOutFailed),
+            Cause::TooSlow(_) => pick.pick(E::StageInTimeout, E::StageOutTimeout),
+            Cause::Unreachable { .. } => E::UnreachableNetwork,
+            Cause::Busy { .. } => E::ServiceNotAvailable,
+            Cause::Denied { .. } => pick.pick(
+                E::StageInAuthenticationFailure,
+                E::StageOutAuthenticationFailure,
+            ),
+            Cause::ToolFailed { code, .. } => *code,
+            Cause::NotAFile
+            | Cause::NoPermission { .. }
+            | Cause::SizeMismatch { .. }
+            | Cause::Changed { .. }
+            | Cause::Stopped
+            | Cause::Broken { .. }
+            | Cause::Refused { .. }
+            | Cause::NotTheFile { .. }
+            | Cause::Io { .. } => pick.pick(E::StageInFailed, E::StageOutFailed),
         }
     }
 
     /// Says whether trying again can help, and where.
     #[must_use]
     pub const fn retry(&self) -> Retry {
-        match self {
-            Self::BadPath { .. } | Self::UnknownTool { .. } => Retry::Never,
-            Self::Stopped { .. } => Retry::Later,
-            Self::MissingSource { .. }
-            | Self::NotAFile { .. }
-            | Self::NoSpace { .. }
-            | Self::NoPermission { .. }
-            | Self::NoDirectory { .. }
-            | Self::SizeMismatch { .. }
-            | Self::ChecksumMismatch { .. }
-            | Self::TimedOut { .. }
-            | Self::Io { .. } => self.code().retry(),
+        if matches!(self.cause, Cause::BadPlace(_) | Cause::UnknownTool { .. }) {
+            return Retry::Never;
         }
+        if matches!(self.cause, Cause::Stopped) {
+            return Retry::Later;
+        }
+        self.code().retry()
     }
 
     /// Says who can do something about it.
     #[must_use]
     pub const fn blame(&self) -> Blame {
-        match self {
-            Self::BadPath { .. } => Blame::User,
-            Self::Stopped { .. } => Blame::Pilot,
-            Self::MissingSource { .. }
-            | Self::NotAFile { .. }
-            | Self::UnknownTool { .. }
-            | Self::NoSpace { .. }
-            | Self::NoPermission { .. }
-            | Self::NoDirectory { .. }
-            | Self::SizeMismatch { .. }
-            | Self::ChecksumMismatch { .. }
-            | Self::TimedOut { .. }
-            | Self::Io { .. } => self.code().blame(),
+        if matches!(self.cause, Cause::BadPlace(_)) {
+            return Blame::User;
         }
+        if matches!(self.cause, Cause::Stopped) {
+            return Blame::Pilot;
+        }
+        self.code().blame()
     }
 
     /// Sorts what the operating system said about reading the source.
-    pub(crate) fn of_reading(direction: Direction, path: PathBuf, source: io::Error) -> Self {
-        match errno_of(&source) {
-            Some(Errno::NOENT | Errno::NOTDIR) => Self::MissingSource { direction, path },
-            _ => Self::of_either(direction, "read", path, source),
-        }
+    pub(crate) fn of_reading(direction: Direction, path: &Path, source: io::Error) -> Self {
+        let cause = match errno_of(&source) {
+            Some(Errno::NOENT | Errno::NOTDIR) => Cause::Missing,
+            _ => Cause::of_either("read", source),
+        };
+        Self::of_path(direction, path, cause)
     }
 
     /// Sorts what the operating system said about writing the target.
-    pub(crate) fn of_writing(direction: Direction, path: PathBuf, source: io::Error) -> Self {
-        match errno_of(&source) {
-            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Self::NoSpace { direction, path },
-            _ => Self::of_either(direction, "write", path, source),
-        }
+    pub(crate) fn of_writing(direction: Direction, path: &Path, source: io::Error) -> Self {
+        let cause = match errno_of(&source) {
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Cause::NoSpace,
+            _ => Cause::of_either("write", source),
+        };
+        Self::of_path(direction, path, cause)
     }
 
     /// Sorts what the operating system said about making the target's directory.
-    pub(crate) fn of_mkdir(direction: Direction, path: PathBuf, source: io::Error) -> Self {
-        match errno_of(&source) {
-            Some(Errno::NOSPC | Errno::DQUOT) => Self::NoSpace { direction, path },
-            _ => Self::NoDirectory { path, source },
-        }
+    pub(crate) fn of_mkdir(direction: Direction, path: &Path, source: io::Error) -> Self {
+        let cause = match errno_of(&source) {
+            Some(Errno::NOSPC | Errno::DQUOT) => Cause::NoSpace,
+            _ => Cause::NoDirectory(source),
+        };
+        Self::of_path(direction, path, cause)
     }
+}
 
-    fn of_either(
-        direction: Direction,
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    ) -> Self {
+impl Cause {
+    fn of_either(action: &'static str, source: io::Error) -> Self {
         match errno_of(&source) {
-            Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Self::NoPermission {
-                direction,
-                action,
-                path,
-            },
-            Some(Errno::NAMETOOLONG) => Self::BadPath {
-                path,
-                reason: BadPathReason::TooLong,
-            },
-            _ => Self::Io {
-                direction,
-                action,
-                path,
-                source,
-            },
+            Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Self::NoPermission { action },
+            Some(Errno::NAMETOOLONG) => Self::BadPlace(BadPlaceReason::TooLong),
+            _ => Self::Io { action, source },
         }
     }
 }
@@ -298,18 +318,20 @@ mod tests {
 
     #[test]
     fn a_full_target_is_named_by_the_direction() {
+        let path = Path::new("/x");
         for errno in [Errno::NOSPC, Errno::DQUOT] {
-            let stage_in = TransferError::of_writing(Direction::StageIn, "/x".into(), os(errno));
+            let stage_in = TransferError::of_writing(Direction::StageIn, path, os(errno));
             assert_eq!(stage_in.code(), ErrorCode::NoLocalSpace);
-            let stage_out = TransferError::of_writing(Direction::StageOut, "/x".into(), os(errno));
+            let stage_out = TransferError::of_writing(Direction::StageOut, path, os(errno));
             assert_eq!(stage_out.code(), ErrorCode::NoRemoteSpace);
         }
     }
 
     #[test]
     fn a_missing_source_is_named_by_the_direction() {
-        let code =
-            |direction| TransferError::of_reading(direction, "/x".into(), os(Errno::NOENT)).code();
+        let code = |direction| {
+            TransferError::of_reading(direction, Path::new("/x"), os(Errno::NOENT)).code()
+        };
         assert_eq!(code(Direction::StageIn), ErrorCode::MissingInputFile);
         assert_eq!(code(Direction::StageOut), ErrorCode::MissingOutputFile);
     }
@@ -317,14 +339,9 @@ mod tests {
     #[test]
     fn a_mismatch_is_named_by_checksum_and_direction() {
         let code = |direction, expected| {
-            TransferError::ChecksumMismatch {
-                direction,
-                path: "/x".into(),
-                expected,
-                found: Checksum::Adler32(2),
-            }
-            .code()
-            .number()
+            let found = Checksum::Adler32(2);
+            let cause = Cause::ChecksumMismatch { expected, found };
+            TransferError::new(direction, "/x", cause).code().number()
         };
         assert_eq!(code(Direction::StageIn, Checksum::Adler32(1)), 1171);
         assert_eq!(code(Direction::StageOut, Checksum::Adler32(1)), 1172);
@@ -337,8 +354,8 @@ mod tests {
 
     #[test]
     fn a_name_that_is_too_long_is_the_users_to_change() {
-        let path = PathBuf::from("/x");
-        let error = TransferError::of_writing(Direction::StageOut, path, os(Errno::NAMETOOLONG));
+        let (path, errno) = (Path::new("/x"), os(Errno::NAMETOOLONG));
+        let error = TransferError::of_writing(Direction::StageOut, path, errno);
         assert_eq!(error.code(), ErrorCode::LfnTooLong);
         assert_eq!((error.retry(), error.blame()), (Retry::Never, Blame::User));
     }

@@ -14,11 +14,15 @@ mod copy;
 mod error;
 mod naming;
 mod partial;
+pub mod patience;
+mod port;
 mod stage;
 mod tool;
 
 pub use copy::{CopyRequest, Durability, TransferReport, copy_local, file_checksum};
-pub use error::{Direction, TransferError};
+pub use error::{BadPlaceReason, Cause, Direction, TransferError};
 pub use naming::{deterministic_path, new_guid};
+pub use patience::{Impatience, Patience};
+pub use port::{RemoteFile, Tool, Transfer, Watch};
 pub use stage::{StageFile, StageOptions, stage};
 pub use tool::{CopyTool, local_path};

@@ -94,10 +94,10 @@ pub fn stage(
 }
 
 fn stage_one(file: &StageFile, options: &StageOptions) -> Result<TransferReport, TransferError> {
-    let tool = CopyTool::for_url(&file.source)?;
+    let tool = CopyTool::for_url(options.direction, &file.source)?;
     let request = CopyRequest {
-        from: local_path(&file.source)?,
-        to: local_path(&file.target)?,
+        from: local_path(options.direction, &file.source)?,
+        to: local_path(options.direction, &file.target)?,
         direction: options.direction,
         size: file.size,
         checksum: file.checksum.clone(),
@@ -115,6 +115,7 @@ mod tests {
     use ailurus_model::ErrorCode;
 
     use super::*;
+    use crate::error::Cause;
 
     fn options(parallel: usize) -> StageOptions {
         StageOptions {
@@ -176,7 +177,10 @@ mod tests {
         let outcomes = stage(&files, &options(1));
         assert!(matches!(
             outcomes[0],
-            Err(TransferError::UnknownTool { .. })
+            Err(TransferError {
+                cause: Cause::UnknownTool { .. },
+                ..
+            })
         ));
         assert!(outcomes[1].is_ok());
     }
@@ -189,7 +193,8 @@ mod tests {
         let options = options(2);
         options.stop.store(true, Ordering::Relaxed);
         let outcomes = stage(&[file(format!("{base}/a"), format!("{base}/b"))], &options);
-        assert!(matches!(outcomes[0], Err(TransferError::Stopped { .. })));
+        let error = outcomes[0].as_ref().expect_err("stopped");
+        assert!(matches!(error.cause, Cause::Stopped));
         assert!(!dir.path().join("b").exists());
     }
 

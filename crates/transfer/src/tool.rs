@@ -1,8 +1,11 @@
 //! Which tool moves what.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::{CopyRequest, TransferError, TransferReport, copy_local, error::BadPathReason};
+use crate::{
+    CopyRequest, Direction, TransferError, TransferReport, copy_local,
+    error::{BadPlaceReason, Cause},
+};
 
 /// A way to move files. PanDA queues name it (`copytools`), URLs imply it by their scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,18 +38,19 @@ impl CopyTool {
     ///
     /// # Errors
     ///
-    /// [`TransferError::UnknownTool`] with the names that there are.
-    pub fn named(name: &str) -> Result<Self, TransferError> {
-        find(name, Self::names)
+    /// [`Cause::UnknownTool`] with the names that there are.
+    pub fn named(direction: Direction, name: &str) -> Result<Self, TransferError> {
+        find(direction, name, Self::names)
     }
 
     /// Finds the tool for a URL or plain path.
     ///
     /// # Errors
     ///
-    /// [`TransferError::UnknownTool`] with the schemes that there are.
-    pub fn for_url(url: &str) -> Result<Self, TransferError> {
+    /// [`Cause::UnknownTool`] with the schemes that there are.
+    pub fn for_url(direction: Direction, url: &str) -> Result<Self, TransferError> {
         find(
+            direction,
             split_url(url).map_or("", |(scheme, _)| scheme),
             Self::schemes,
         )
@@ -75,10 +79,10 @@ impl CopyTool {
 ///
 /// # Errors
 ///
-/// [`TransferError::UnknownTool`] for another scheme, [`TransferError::BadPath`] for a file URL
+/// [`Cause::UnknownTool`] for another scheme, [`Cause::BadPlace`] for a file URL
 /// whose path is not absolute, as in `file://host/path`.
-pub fn local_path(url: &str) -> Result<PathBuf, TransferError> {
-    match CopyTool::for_url(url)? {
+pub fn local_path(direction: Direction, url: &str) -> Result<PathBuf, TransferError> {
+    match CopyTool::for_url(direction, url)? {
         CopyTool::Local => {}
     }
     let Some((_, rest)) = split_url(url) else {
@@ -88,10 +92,8 @@ pub fn local_path(url: &str) -> Result<PathBuf, TransferError> {
     if path.starts_with('/') {
         return Ok(PathBuf::from(path));
     }
-    Err(TransferError::BadPath {
-        path: Path::new(url).to_owned(),
-        reason: BadPathReason::NotAbsolute,
-    })
+    let cause = Cause::BadPlace(BadPlaceReason::NotAbsolute);
+    Err(TransferError::new(direction, url, cause))
 }
 
 /// Splits a URL into its scheme and the rest; none for a plain path, which may hold `://` behind
@@ -102,25 +104,31 @@ fn split_url(url: &str) -> Option<(&str, &str)> {
 }
 
 fn find(
+    direction: Direction,
     wanted: &str,
     known: fn(CopyTool) -> &'static [&'static str],
 ) -> Result<CopyTool, TransferError> {
     CopyTool::ALL
         .into_iter()
         .find(|tool| known(*tool).contains(&wanted))
-        .ok_or_else(|| TransferError::UnknownTool {
-            wanted: wanted.to_owned(),
-            known: CopyTool::ALL
+        .ok_or_else(|| {
+            let known: Vec<&str> = CopyTool::ALL
                 .into_iter()
                 .flat_map(known)
                 .map(|it| if it.is_empty() { "plain paths" } else { *it })
-                .collect::<Vec<_>>()
-                .join(", "),
+                .collect();
+            let cause = Cause::UnknownTool {
+                wanted: wanted.to_owned(),
+                known: known.join(", "),
+            };
+            TransferError::new(direction, wanted, cause)
         })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use ailurus_model::{ErrorCode, Retry};
 
     use super::*;
@@ -134,15 +142,19 @@ mod tests {
             ("relative/name", "relative/name"),
             ("/odd/a://b", "/odd/a://b"),
         ] {
-            assert_eq!(local_path(url).expect(url), Path::new(path));
+            assert_eq!(
+                local_path(Direction::StageIn, url).expect(url),
+                Path::new(path)
+            );
         }
     }
 
     #[test]
     fn an_unknown_scheme_is_named_with_those_there_are() {
-        let error = CopyTool::for_url("root://eos.example.org//x").expect_err("no such tool");
+        let error = CopyTool::for_url(Direction::StageIn, "root://eos.example.org//x")
+            .expect_err("no such tool");
         assert_eq!(
-            error.to_string(),
+            error.cause.to_string(),
             "no copy tool for `root`; there are: file, plain paths"
         );
         assert_eq!(error.code(), ErrorCode::UnknownCopyTool);
@@ -151,14 +163,17 @@ mod tests {
 
     #[test]
     fn queues_may_ask_by_pilot_3s_name() {
-        assert_eq!(CopyTool::named("mv").expect("known"), CopyTool::Local);
-        let error = CopyTool::named("rucio").expect_err("no such tool");
-        assert!(error.to_string().contains("local, mv"), "{error}");
+        assert_eq!(
+            CopyTool::named(Direction::StageIn, "mv").expect("known"),
+            CopyTool::Local
+        );
+        let error = CopyTool::named(Direction::StageIn, "rucio").expect_err("no such tool");
+        assert!(error.cause.to_string().contains("local, mv"), "{error}");
     }
 
     #[test]
     fn a_file_url_with_another_host_is_refused() {
-        let error = local_path("file://other/x").expect_err("not here");
-        assert!(matches!(error, TransferError::BadPath { .. }), "{error}");
+        let error = local_path(Direction::StageIn, "file://other/x").expect_err("not here");
+        assert!(matches!(error.cause, Cause::BadPlace(_)), "{error}");
     }
 }

@@ -1,0 +1,163 @@
+//! The port that every copy tool serves: [`Tool`], what it is asked for, what it answers.
+//!
+//! A tool moves one file between this node and a storage, verifies it in the same pass, and leaves
+//! it whole or not at all. Which tool, which replica and how often is decided elsewhere.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ailurus_model::{ByteCount, Checksum};
+
+use crate::{
+    Cause, Direction, Durability, TransferError, TransferReport,
+    checksum::ChecksumKind,
+    patience::{Pace, Patience},
+};
+
+/// One file to move between this node and a storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// The storage's side: a URL, or a path that the node mounts.
+    pub url: String,
+    /// This node's side. At stage-in its directories are made, and a file that is there is
+    /// replaced.
+    pub path: PathBuf,
+    /// The size that the catalogue says, if known: it must be this.
+    pub size: Option<ByteCount>,
+    /// The checksum that the catalogue says, if known: it must be this.
+    pub checksum: Option<Checksum>,
+    /// Which checksum to report if none is known.
+    pub kind: ChecksumKind,
+    /// Whether to wait for this node's disk.
+    pub durability: Durability,
+    /// How long it may go on.
+    pub patience: Patience,
+}
+
+/// A file as a storage describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RemoteFile {
+    /// Its size, if the storage says it.
+    pub size: Option<ByteCount>,
+    /// Its checksum, if the storage knows one.
+    pub checksum: Option<Checksum>,
+}
+
+/// A way to move files.
+pub trait Tool: Send + Sync + fmt::Debug {
+    /// Returns the name by which queues ask for it, for example `xrdcp`.
+    fn name(&self) -> &str;
+
+    /// Moves one file. The target appears whole and verified, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError`]; the target is as it was before.
+    fn transfer(&self, transfer: &Transfer, watch: &Watch)
+    -> Result<TransferReport, TransferError>;
+
+    /// Asks the storage about a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Missing`] if there is none, others as for a transfer.
+    fn look(&self, url: &str, watch: &Watch) -> Result<RemoteFile, TransferError>;
+
+    /// Removes a file from the storage; one that is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError`] as for a transfer.
+    fn remove(&self, url: &str, watch: &Watch) -> Result<(), TransferError>;
+}
+
+/// Watches one transfer: the switch that gives it up, what has moved, and its pace.
+///
+/// Threads that move parts of one file share it.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    moved_bytes: AtomicU64,
+    begin: Instant,
+    pace: Mutex<Pace>,
+}
+
+impl Watch {
+    /// Begins to watch. Once `stop` is true the transfer is given up.
+    #[must_use]
+    pub fn new(stop: Arc<AtomicBool>, patience: Patience) -> Self {
+        Self {
+            stop,
+            moved_bytes: AtomicU64::new(0),
+            begin: Instant::now(),
+            pace: Mutex::new(Pace::new(patience)),
+        }
+    }
+
+    /// Counts bytes that have moved.
+    pub fn add(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the bytes that have moved, also those of tries that broke.
+    #[must_use]
+    pub fn moved(&self) -> ByteCount {
+        ByteCount::from_bytes(self.moved_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Returns how long it has lasted.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    /// Says whether it is given up.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Returns the switch that gives it up.
+    #[must_use]
+    pub fn stop(&self) -> &Arc<AtomicBool> {
+        &self.stop
+    }
+
+    /// Judges whether the transfer may go on. `place` is what is moved, for the error.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Stopped`] if it is given up, [`Cause::TooSlow`] if it does not
+    /// move.
+    pub fn check(&self, direction: Direction, place: &str) -> Result<(), TransferError> {
+        if self.is_stopped() {
+            return Err(TransferError::new(direction, place, Cause::Stopped));
+        }
+        let moved = self.moved_bytes.load(Ordering::Relaxed);
+        self.pace()
+            .judge(self.elapsed(), moved)
+            .map_err(|why| TransferError::new(direction, place, Cause::TooSlow(why)))
+    }
+
+    /// Returns how long may be waited for the next byte before [`Watch::check`] is due.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        let moved = self.moved_bytes.load(Ordering::Relaxed);
+        let due = self.pace().next_judgement(moved);
+        due.saturating_sub(self.elapsed())
+    }
+
+    fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
