@@ -1,39 +1,30 @@
 //! Carries out what the core plans for data: inputs, outputs, script, log archive.
 
+mod log_archive;
+mod script;
+
 use std::{
-    fs, io,
+    fs,
     num::NonZeroUsize,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use ailurus_http::{Client, FileAnswer};
-use ailurus_model::{ByteCount, ErrorCode, Lfn};
+use ailurus_model::{ByteCount, ErrorCode};
 use ailurus_pilot_core::{
     Problem,
-    data::{Beginning, LogPlan, StageInFile, StageInPlan, StageOutFile, StageOutPlan, StoredFile},
-    payload::script::ScriptPlan,
+    data::{Beginning, StageInFile, StageInPlan, StageOutFile, StageOutPlan, StoredFile},
 };
 use ailurus_transfer::{
     Direction, Durability, StageFile, StageOptions, TransferError, TransferReport,
-    archive::{PackError, PackLimits, PackRequest, pack},
-    checksum::ChecksumKind,
-    file_checksum, local_path, stage,
+    checksum::ChecksumKind, file_checksum, local_path, stage,
 };
 
-use crate::log::{self, LOG_FILE};
+use crate::log;
 
 /// Files of a job that are moved at the same time.
 const PARALLEL: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
-/// Largest script, in bytes.
-const SCRIPT_MAX: u64 = 100 << 20;
-/// Answers below 500 of servers that may answer better later: a time-out, and too many requests.
-const BUSY_STATUSES: [u16; 2] = [408, 429];
-/// Mode of a script.
-const SCRIPT_MODE: u32 = 0o755;
-
 /// An output before it is stored.
 #[derive(Debug)]
 enum Output {
@@ -220,129 +211,9 @@ impl JobPlace {
         }
     }
 
-    /// Puts the pilot's log since the job's begin into the job's directory. A pilot may run thousands
-    /// of jobs, and each archive has a log of its own.
-    fn cut_log(&self) {
-        if self.log_begin == 0 {
-            return;
-        }
-        let home_log = self.dir.with_file_name(LOG_FILE);
-        if let Err(error) = log::cut(&home_log, self.log_begin, &self.dir.join(LOG_FILE)) {
-            tracing::debug!("the archive gets the whole log: {error}");
-        }
-    }
-
-    /// Packs the log archive beside the job's directory, and stores it.
-    pub(crate) fn save_log(&self, plan: &LogPlan) -> Result<StoredFile, Problem> {
-        self.cut_log();
-        // Not under the name that the job gives: that could be one of the pilot's own files.
-        let archive = self.dir.with_extension("log.tgz");
-        let names = plan.left_out_names.iter().map(ToString::to_string);
-        let patterns = plan
-            .left_out
-            .iter()
-            .map(|pattern| pattern.as_str().to_owned());
-        let request = PackRequest {
-            dir: self.dir.clone(),
-            archive: archive.clone(),
-            root_name: plan.top_directory.clone(),
-            exclude: names.chain(patterns).collect(),
-            linked_files: vec![self.dir.with_file_name(LOG_FILE)],
-            limits: PackLimits::default(),
-        };
-        let packed = pack(&request).or_else(|error| match error {
-            PackError::NoSpace { .. } => {
-                tracing::warn!("{}: inputs and outputs make room", log::chain(&error));
-                self.remove_files(&plan.left_out_names);
-                pack(&request)
-            }
-            PackError::Unwritable { .. }
-            | PackError::Unreadable { .. }
-            | PackError::TimedOut { .. } => Err(error),
-        });
-        let packed = packed.map_err(|error| Problem::new(error.code(), log::chain(&error)))?;
-        for note in &packed.notes {
-            tracing::info!("log archive: {note}");
-        }
-        let file = StageFile {
-            source: archive.display().to_string(),
-            target: plan.file.destination.clone(),
-            size: Some(packed.size),
-            checksum: Some(packed.checksum),
-            time_limit: time_limit(packed.size),
-        };
-        let outcome = stage(&[file], &self.options(Direction::StageOut)).pop();
-        if matches!(outcome, Some(Ok(_)))
-            && let Err(error) = fs::remove_file(&archive)
-        {
-            tracing::debug!("`{}` cannot be removed: {error}", archive.display());
-        }
-        match outcome {
-            Some(outcome) => stored(&plan.file, outcome),
-            None => Err(Problem::new(
-                ErrorCode::StageOutFailed,
-                "the log has no result",
-            )),
-        }
-    }
-
-    /// Removes files of the job that nobody needs any more. What is a link, only that is removed.
-    fn remove_files(&self, names: &[Lfn]) {
-        for name in names {
-            // Most of them may never have been there.
-            let _ = fs::remove_file(self.dir.join(name.as_str()));
-        }
-    }
-
-    /// Gets the script and makes it executable.
-    pub(crate) fn fetch_script(&self, client: &Client, plan: &ScriptPlan) -> Result<(), Problem> {
-        let name = match plan {
-            ScriptPlan::None => return Ok(()),
-            ScriptPlan::Input { name } => name,
-            ScriptPlan::Copy { path, name } => {
-                let target = self.dir.join(name);
-                fs::copy(path, target).map_err(|error| no_script(path, &error.to_string()))?;
-                name
-            }
-            ScriptPlan::Download { url, name } => {
-                let target = self.dir.join(name);
-                download_script(client, url, &target)?;
-                name
-            }
-        };
-        make_executable(&self.dir.join(name))
-            .map_err(|error| Problem::new(ErrorCode::ChmodTrf, format!("`{name}`: {error}")))
-    }
-
     fn path_text(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
     }
-}
-
-fn make_executable(path: &Path) -> io::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(SCRIPT_MODE))
-}
-
-/// Downloads a script. What may work later is 1324, all else 1149.
-fn download_script(client: &Client, url: &str, target: &Path) -> Result<(), Problem> {
-    let away = |why: &str| Problem::new(ErrorCode::ServiceNotAvailable, format!("`{url}`: {why}"));
-    match client.get_to_file(url, target, SCRIPT_MAX) {
-        Ok(FileAnswer::Saved { size_bytes: 0 }) => Err(no_script(url, "it is empty")),
-        Ok(FileAnswer::Saved { .. }) => Ok(()),
-        Ok(FileAnswer::Refused(answer)) => {
-            let why = format!("HTTP status {}", answer.status);
-            if answer.status >= 500 || BUSY_STATUSES.contains(&answer.status) {
-                return Err(away(&why));
-            }
-            Err(no_script(url, &why))
-        }
-        Err(error) if error.is_passing() => Err(away(&log::chain(&error))),
-        Err(error) => Err(no_script(url, &log::chain(&error))),
-    }
-}
-
-fn no_script(place: &str, why: &str) -> Problem {
-    Problem::new(ErrorCode::TrfDownloadFailure, format!("`{place}`: {why}"))
 }
 
 fn stored(
@@ -375,37 +246,4 @@ fn problem_of(error: &TransferError) -> Problem {
 /// Source: Pilot 3, `pilot/copytool/common.py`, `get_timeout`.
 fn time_limit(size: ByteCount) -> Duration {
     Duration::from_secs((400 + size.as_bytes() / 1_000_000).min(10_800))
-}
-
-#[cfg(test)]
-mod tests {
-    use ailurus_model::{EndpointName, Guid};
-
-    use super::*;
-
-    #[test]
-    fn a_log_named_like_the_pilots_own_takes_nothing_away_and_leaves_no_archive() {
-        let home = tempfile::tempdir().expect("space");
-        let storage = tempfile::tempdir().expect("space");
-        let place = JobPlace::new(home.path().join("PanDA_Pilot-1"), 0);
-        fs::create_dir(&place.dir).expect("space");
-        fs::write(home.path().join(LOG_FILE), "the pilot's").expect("space");
-        let target = storage.path().join("log");
-        let plan = LogPlan {
-            file: StageOutFile {
-                lfn: Lfn::new(LOG_FILE),
-                destination: target.display().to_string(),
-                endpoint: EndpointName::new("EP"),
-                guid: Guid::new("G"),
-            },
-            top_directory: "tarball".into(),
-            left_out_names: Vec::new(),
-            left_out: Vec::new(),
-        };
-        place.save_log(&plan).expect("saved");
-        let own = fs::read_to_string(home.path().join(LOG_FILE)).expect("there");
-        assert_eq!(own, "the pilot's");
-        assert!(target.is_file());
-        assert_eq!(fs::read_dir(home.path()).expect("there").count(), 2);
-    }
 }
