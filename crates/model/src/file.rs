@@ -13,11 +13,17 @@ pub enum Checksum {
     Adler32(u32),
     /// MD5, 32 hexadecimal digits in lower case, PanDA's `md:` form.
     Md5(String),
+    /// SHA-256, 64 hexadecimal digits in lower case. PanDA has no form for it: it stays between the
+    /// pilot and storages that know it.
+    Sha256(String),
 }
 
 /// A text was not a checksum.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{value}` is not a checksum: it must be `ad:` and 8 or `md:` and 32 hexadecimal digits")]
+#[error(
+    "`{value}` is not a checksum: it must be `ad:` and 8, `md:` and 32 or `sha256:` and 64 \
+     hexadecimal digits"
+)]
 pub struct ParseChecksumError {
     /// The text as it was given.
     pub value: String,
@@ -28,6 +34,7 @@ impl fmt::Display for Checksum {
         match self {
             Self::Adler32(value) => write!(f, "ad:{value:08x}"),
             Self::Md5(digits) => write!(f, "md:{digits}"),
+            Self::Sha256(digits) => write!(f, "sha256:{digits}"),
         }
     }
 }
@@ -35,7 +42,7 @@ impl fmt::Display for Checksum {
 impl FromStr for Checksum {
     type Err = ParseChecksumError;
 
-    /// Reads `ad:<hex>`, `md:<hex>`, `md5:<hex>`; digits without a prefix are Adler-32.
+    /// Reads `ad:<hex>`, `md:<hex>`, `md5:<hex>`, `sha256:<hex>`; digits without a prefix are Adler-32.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || ParseChecksumError {
             value: text.to_owned(),
@@ -45,12 +52,12 @@ impl FromStr for Checksum {
             .strip_prefix("md5:")
             .or_else(|| text.strip_prefix("md:"))
         {
-            let is_md5 = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-            return if is_md5 {
-                Ok(Self::Md5(digits.to_ascii_lowercase()))
-            } else {
-                Err(bad())
-            };
+            let digits = hex_digits(digits, 32).ok_or_else(bad)?;
+            return Ok(Self::Md5(digits));
+        }
+        if let Some(digits) = text.strip_prefix("sha256:") {
+            let digits = hex_digits(digits, 64).ok_or_else(bad)?;
+            return Ok(Self::Sha256(digits));
         }
         let digits = text.strip_prefix("ad:").unwrap_or(text);
         if digits.is_empty() || digits.len() > 8 || digits.starts_with('+') {
@@ -60,6 +67,12 @@ impl FromStr for Checksum {
             .map(Self::Adler32)
             .map_err(|_| bad())
     }
+}
+
+/// Returns hexadecimal digits in lower case, if they are that and so many.
+fn hex_digits(text: &str, count: usize) -> Option<String> {
+    let is_hex = text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| text.to_ascii_lowercase())
 }
 
 impl Serialize for Checksum {
@@ -143,13 +156,29 @@ mod tests {
     }
 
     #[test]
+    fn sha256_is_printed_as_it_is_read() {
+        let text = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        let checksum: Checksum = text.to_uppercase().replace("SHA", "sha").parse().unwrap();
+        assert!(matches!(checksum, Checksum::Sha256(_)));
+        assert_eq!(checksum.to_string(), text);
+    }
+
+    #[test]
     fn checksums_print_with_prefix_and_all_digits() {
         assert_eq!(Checksum::Adler32(31).to_string(), "ad:0000001f");
     }
 
     #[test]
     fn a_bad_checksum_is_refused_with_its_text() {
-        for text in ["", "ad:", "ad:xyz", "ad:123456789", "md:12", "+1"] {
+        for text in [
+            "",
+            "ad:",
+            "ad:xyz",
+            "ad:123456789",
+            "md:12",
+            "sha256:12",
+            "+1",
+        ] {
             assert!(text.parse::<Checksum>().is_err(), "{text}");
         }
     }

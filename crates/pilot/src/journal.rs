@@ -19,9 +19,8 @@ use std::{
     sync::LazyLock,
 };
 
-use ailurus_model::Checksum;
 use ailurus_pilot_core::recovery::journal::{JOURNAL_VERSION, Opening, Snapshot};
-use ailurus_transfer::checksum::{ChecksumKind, RunningChecksum};
+use ailurus_transfer::checksum::adler32;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use finding::{Found, FoundJournal, Whose, find, is_any_in};
@@ -198,12 +197,7 @@ fn content_of(line: &str) -> Option<&str> {
 }
 
 fn checksum_of(text: &str) -> String {
-    let mut hasher = RunningChecksum::new(ChecksumKind::Adler32);
-    hasher.update(text.as_bytes());
-    match hasher.finish() {
-        Checksum::Adler32(sum) => format!("{sum:08x}"),
-        Checksum::Md5(sum) => sum,
-    }
+    format!("{:08x}", adler32(text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -1,20 +1,29 @@
 //! Checksums that grow with the bytes that pass.
+//!
+//! [`RunningChecksum`] is one, [`RunningChecksums`] are several of the same bytes, and
+//! [`adler32_combine`] joins the sums of parts that moved side by side.
 
 use ailurus_model::Checksum;
 use md5::{Digest, Md5};
+use sha2::Sha256;
 use simd_adler32::Adler32;
 
 /// The modulus of Adler-32: the largest prime below 2^16.
 const ADLER_MODULUS: u64 = 65_521;
 
+/// Bytes that several checksums take in one after the other.
+const PIECE_BYTES: usize = 16 << 10;
+
 /// Which checksum is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum ChecksumKind {
     /// Adler-32: PanDA's usual one, and far faster than any disk.
     #[default]
     Adler32,
     /// MD5.
     Md5,
+    /// SHA-256.
+    Sha256,
 }
 
 impl ChecksumKind {
@@ -24,6 +33,7 @@ impl ChecksumKind {
         match checksum {
             Checksum::Adler32(_) => Self::Adler32,
             Checksum::Md5(_) => Self::Md5,
+            Checksum::Sha256(_) => Self::Sha256,
         }
     }
 }
@@ -35,6 +45,8 @@ pub enum RunningChecksum {
     Adler32(Adler32),
     /// MD5.
     Md5(Box<Md5>),
+    /// SHA-256.
+    Sha256(Box<Sha256>),
 }
 
 impl RunningChecksum {
@@ -44,6 +56,7 @@ impl RunningChecksum {
         match kind {
             ChecksumKind::Adler32 => Self::Adler32(Adler32::new()),
             ChecksumKind::Md5 => Self::Md5(Box::default()),
+            ChecksumKind::Sha256 => Self::Sha256(Box::default()),
         }
     }
 
@@ -52,6 +65,7 @@ impl RunningChecksum {
         match self {
             Self::Adler32(running) => running.write(bytes),
             Self::Md5(running) => Digest::update(running.as_mut(), bytes),
+            Self::Sha256(running) => Digest::update(running.as_mut(), bytes),
         }
     }
 
@@ -61,8 +75,51 @@ impl RunningChecksum {
         match self {
             Self::Adler32(running) => Checksum::Adler32(running.finish()),
             Self::Md5(running) => Checksum::Md5(hex(&running.finalize())),
+            Self::Sha256(running) => Checksum::Sha256(hex(&running.finalize())),
         }
     }
+}
+
+/// Several checksums of the same bytes, in one pass.
+#[derive(Clone)]
+pub struct RunningChecksums(Vec<RunningChecksum>);
+
+impl RunningChecksums {
+    /// Begins with no bytes. A kind that is named twice is computed once.
+    #[must_use]
+    pub fn new(kinds: impl IntoIterator<Item = ChecksumKind>) -> Self {
+        let mut different = Vec::new();
+        for kind in kinds {
+            if !different.contains(&kind) {
+                different.push(kind);
+            }
+        }
+        Self(different.into_iter().map(RunningChecksum::new).collect())
+    }
+
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        // Piece by piece, so that all but the first sum find the bytes in the nearest cache.
+        for piece in bytes.chunks(PIECE_BYTES) {
+            for running in &mut self.0 {
+                running.update(piece);
+            }
+        }
+    }
+
+    /// Returns the checksums of all bytes so far, in the order of the kinds.
+    #[must_use]
+    pub fn finish(self) -> Vec<Checksum> {
+        self.0.into_iter().map(RunningChecksum::finish).collect()
+    }
+}
+
+/// Returns the Adler-32 of bytes.
+#[must_use]
+pub fn adler32(bytes: &[u8]) -> u32 {
+    let mut running = Adler32::new();
+    running.write(bytes);
+    running.finish()
 }
 
 /// Returns the Adler-32 of two parts that follow each other, from the Adler-32 of each and the
@@ -99,12 +156,6 @@ mod tests {
 
     use super::*;
 
-    fn adler32(bytes: &[u8]) -> u32 {
-        let mut running = Adler32::new();
-        running.write(bytes);
-        running.finish()
-    }
-
     #[test]
     fn known_values_are_met() {
         for (kind, text, expected) in [
@@ -116,11 +167,30 @@ mod tests {
                 "abc",
                 "md:900150983cd24fb0d6963f7d28e17f72",
             ),
+            (
+                ChecksumKind::Sha256,
+                "abc",
+                "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            ),
         ] {
             let mut running = RunningChecksum::new(kind);
             running.update(text.as_bytes());
             assert_eq!(running.finish().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn several_checksums_are_those_of_one_each_in_their_order() {
+        use ChecksumKind::{Adler32, Md5, Sha256};
+        let bytes = b"0123456789".repeat(5000);
+        let mut all = RunningChecksums::new([Md5, Adler32, Md5, Sha256]);
+        bytes.chunks(7777).for_each(|part| all.update(part));
+        let each = [Md5, Adler32, Sha256].map(|kind| {
+            let mut one = RunningChecksum::new(kind);
+            one.update(&bytes);
+            one.finish()
+        });
+        assert_eq!(all.finish(), each);
     }
 
     proptest! {

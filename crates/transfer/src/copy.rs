@@ -12,7 +12,7 @@ use ailurus_model::{ByteCount, Checksum};
 use rustix::fs::{Advice, Mode, OFlags, fadvise};
 
 use crate::{
-    Direction, TransferError,
+    Direction, Durability, TransferError, TransferReport,
     checksum::{ChecksumKind, RunningChecksum},
     error::{BadPlaceReason, Cause},
     partial::Partial,
@@ -50,27 +50,6 @@ impl CopyRequest {
     }
 }
 
-/// Whether a copy waits for the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// The kernel writes when it likes: for inputs, which can be fetched again.
-    #[default]
-    Relaxed,
-    /// File and directory entry are on the disk: for outputs, which are reported to the server.
-    Synced,
-}
-
-/// A file that was moved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TransferReport {
-    /// Its size.
-    pub size: ByteCount,
-    /// Its checksum, of the bytes as they were read.
-    pub checksum: Checksum,
-    /// How long it took.
-    pub duration: Duration,
-}
-
 /// Copies one file.
 ///
 /// `stop` is looked at between chunks and once more before the target gets its name; once it is
@@ -102,6 +81,7 @@ pub fn copy_local(
     Ok(TransferReport {
         size,
         checksum,
+        also: Vec::new(),
         duration: begin.elapsed(),
     })
 }

@@ -219,7 +219,10 @@ impl TransferError {
             Cause::NoSpace => pick.pick(E::NoLocalSpace, E::NoRemoteSpace),
             Cause::NoDirectory(_) => E::Mkdir,
             Cause::ChecksumMismatch { expected, .. } => match expected {
-                Checksum::Adler32(_) => pick.pick(E::GetAdMismatch, E::PutAdMismatch),
+                // PanDA has no code for SHA-256: that of its usual checksum stands for a mismatch.
+                Checksum::Adler32(_) | Checksum::Sha256(_) => {
+                    pick.pick(E::GetAdMismatch, E::PutAdMismatch)
+                }
                 Checksum::Md5(_) => pick.pick(E::GetMd5Mismatch, E::PutMd5Mismatch),
             },
             Cause::TooSlow(_) => pick.pick(E::StageInTimeout, E::StageOutTimeout),

@@ -19,10 +19,10 @@ mod port;
 mod stage;
 mod tool;
 
-pub use copy::{CopyRequest, Durability, TransferReport, copy_local, file_checksum};
+pub use copy::{CopyRequest, copy_local, file_checksum};
 pub use error::{BadPlaceReason, Cause, Direction, TransferError};
 pub use naming::{deterministic_path, new_guid};
 pub use patience::{Impatience, Patience};
-pub use port::{RemoteFile, Tool, Transfer, Watch};
+pub use port::{Durability, RemoteFile, Tool, Transfer, TransferReport, Watch};
 pub use stage::{StageFile, StageOptions, stage};
 pub use tool::{CopyTool, local_path};

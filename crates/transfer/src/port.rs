@@ -16,8 +16,8 @@ use std::{
 use ailurus_model::{ByteCount, Checksum};
 
 use crate::{
-    Cause, Direction, Durability, TransferError, TransferReport,
-    checksum::ChecksumKind,
+    Cause, Direction, TransferError,
+    checksum::{ChecksumKind, RunningChecksums},
     patience::{Pace, Patience},
 };
 
@@ -37,10 +37,83 @@ pub struct Transfer {
     pub checksum: Option<Checksum>,
     /// Which checksum to report if none is known.
     pub kind: ChecksumKind,
+    /// Further checksums to report, computed in the same pass.
+    pub also: Vec<ChecksumKind>,
     /// Whether to wait for this node's disk.
     pub durability: Durability,
     /// How long it may go on.
     pub patience: Patience,
+}
+
+impl Transfer {
+    /// Returns the kind of the checksum that is verified or, if none is known, reported.
+    #[must_use]
+    pub fn main_kind(&self) -> ChecksumKind {
+        self.checksum.as_ref().map_or(self.kind, ChecksumKind::of)
+    }
+
+    /// Begins all checksums that are asked for, the main one first.
+    #[must_use]
+    pub fn begin_checksums(&self) -> RunningChecksums {
+        RunningChecksums::new(
+            [self.main_kind()]
+                .into_iter()
+                .chain(self.also.iter().copied()),
+        )
+    }
+
+    /// Compares what has moved with what the catalogue says. `place` is where it was read, for the
+    /// error.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::SizeMismatch`], [`Cause::ChecksumMismatch`].
+    pub fn verify(
+        &self,
+        place: &str,
+        size: ByteCount,
+        checksum: &Checksum,
+    ) -> Result<(), TransferError> {
+        let wrong = |cause| Err(TransferError::new(self.direction, place, cause));
+        if let Some(expected) = self.size
+            && expected != size
+        {
+            let found = size;
+            return wrong(Cause::SizeMismatch { expected, found });
+        }
+        if let Some(expected) = &self.checksum
+            && expected != checksum
+        {
+            return wrong(Cause::ChecksumMismatch {
+                expected: expected.clone(),
+                found: checksum.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A file that was moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferReport {
+    /// Its size.
+    pub size: ByteCount,
+    /// Its checksum, of the bytes as they were read.
+    pub checksum: Checksum,
+    /// The further checksums that were asked for, as far as the tool can compute them.
+    pub also: Vec<Checksum>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Whether a transfer waits for this node's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The kernel writes when it likes: for inputs, which can be fetched again.
+    #[default]
+    Relaxed,
+    /// File and directory entry are on the disk: for outputs, which are reported to the server.
+    Synced,
 }
 
 /// A file as a storage describes it.

@@ -121,21 +121,26 @@ pub fn encode_outputs(panda_id: PandaId, log: Option<&Lfn>, files: &[FileReport]
     let entry = |file: &FileReport| {
         let path = local_path(file)?;
         let checksum = match &file.checksum {
-            Checksum::Adler32(value) => format!("{value:08x}"),
-            Checksum::Md5(_) => file.checksum.to_string(),
+            Checksum::Adler32(value) => Some(format!("{value:08x}")),
+            Checksum::Md5(_) => Some(file.checksum.to_string()),
+            // PanDA has no form for it.
+            Checksum::Sha256(_) => None,
         };
         let kind = if log == Some(&file.lfn) {
             "log"
         } else {
             "output"
         };
-        Some(json!({
+        let mut entry = json!({
             "type": kind,
             "path": path,
             "guid": file.guid,
             "fsize": file.size.as_bytes(),
-            "chksum": checksum,
-        }))
+        });
+        if let Some(checksum) = checksum {
+            entry["chksum"] = checksum.into();
+        }
+        Some(entry)
     };
     let entries: Vec<Value> = files.iter().filter_map(entry).collect();
     body::encode_value(&json!({ panda_id.to_string(): entries }))

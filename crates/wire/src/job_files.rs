@@ -55,8 +55,11 @@ pub(crate) fn encode_inputs(out: &mut Fields, files: &[InputFile]) {
         size.unwrap_or_else(|| NULL.to_owned())
     });
     put_list(out, "checksum", files, |file| {
-        let checksum = file.checksum.as_ref().map(Checksum::to_string);
-        checksum.unwrap_or_else(|| NULL.to_owned())
+        match &file.checksum {
+            Some(checksum @ (Checksum::Adler32(_) | Checksum::Md5(_))) => checksum.to_string(),
+            // PanDA has no form for SHA-256.
+            Some(Checksum::Sha256(_)) | None => NULL.to_owned(),
+        }
     });
     put_list(out, "ddmEndPointIn", files, |file| {
         file.endpoint.to_string()

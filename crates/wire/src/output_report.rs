@@ -16,17 +16,21 @@ pub(crate) fn encode(files: &[FileReport]) -> String {
     let members: Map<String, Value> = files
         .iter()
         .map(|file| {
-            let (checksum_key, digits) = match &file.checksum {
-                Checksum::Adler32(value) => ("adler32", format!("{value:08x}")),
-                Checksum::Md5(digits) => ("md5sum", digits.clone()),
+            let checksum = match &file.checksum {
+                Checksum::Adler32(value) => Some(("adler32", format!("{value:08x}"))),
+                Checksum::Md5(digits) => Some(("md5sum", digits.clone())),
+                // PanDA has no form for it.
+                Checksum::Sha256(_) => None,
             };
-            let entry = json!({
+            let mut entry = json!({
                 "guid": file.guid,
                 "fsize": file.size.as_bytes(),
-                checksum_key: digits,
                 "surl": file.surl,
                 "endpoint": file.endpoint,
             });
+            if let Some((key, digits)) = checksum {
+                entry[key] = digits.into();
+            }
             (file.lfn.to_string(), entry)
         })
         .collect();
