@@ -5,8 +5,8 @@ use ailurus_model::{HarvesterId, PandaId, QueueName};
 use crate::{
     Answer, Dialect, Fields, body, cloud_event, credential_call, get_job, harvester_call,
     harvester_files, job_file, job_status, job_text, node_map, plain_job, queue_data,
-    resource_types, storage_data, system_call, task_file, update_bulk, update_job, worker_status,
-    worker_text,
+    resource_types, rucio, storage_data, system_call, task_file, update_bulk, update_job,
+    worker_status, worker_text,
 };
 
 /// Gives the bytes to every decoder in both dialects and drops what they make of them.
@@ -35,10 +35,22 @@ pub fn decode_anything(bytes: &[u8]) {
         let header = |name: &str| (name == "content-type").then_some(kind);
         drop(cloud_event::decode(header, bytes));
     }
+    decode_rucio(bytes);
     drop(task_file::parse(
         "fuzz.toml",
         &String::from_utf8_lossy(bytes),
     ));
+}
+
+fn decode_rucio(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    drop(rucio::auth::decode_answer(|_| Some(&text)));
+    drop(rucio::refusal::decode(|_| Some(&text), bytes));
+    drop(rucio::replicas::decode_answer(bytes, drop));
+    drop(rucio::rse::decode_rse(bytes));
+    drop(rucio::rse::decode_protocols(bytes));
+    drop(rucio::rse::decode_attributes(bytes));
+    drop(rucio::register::decode_not_declared(bytes));
 }
 
 fn decode_requests(dialect: Dialect, fields: &Fields) {

@@ -22,6 +22,7 @@
 //! | [`harvester_call`], [`worker_text`] | Harvester's calls and its workers |
 //! | [`system_call`] | whether the server is there, job statistics |
 //! | [`queue_data`], [`storage_data`] | CRIC's files |
+//! | [`rucio`] | the catalogue of replicas |
 //! | [`rest`] | Ailurus' own JSON API |
 //! | [`task_file`] | what people submit |
 //!
@@ -54,6 +55,7 @@ pub mod queue_data;
 mod queue_options;
 pub mod resource_types;
 pub mod rest;
+pub mod rucio;
 pub mod storage_data;
 pub mod system_call;
 mod table;

@@ -5,4 +5,5 @@ mod generators;
 mod golden;
 mod hostile;
 mod round_trip;
+mod rucio;
 mod samples;
