@@ -3,12 +3,14 @@
 //! * [`copy_local`] copies one file: verified while it is read, never half-written at its target.
 //! * [`stage`] moves many, a bounded number at a time, each with its own outcome.
 //! * [`CopyTool`] says which tool moves what, by name and by URL scheme.
+//! * [`cache::Cache`] keeps inputs for many pilots.
 //! * [`archive::pack`] makes the log archive.
 //!
 //! Which replica to take, when to try again and what a failure means for the job is decided by the
 //! core; each error says its [`ErrorCode`](ailurus_model::ErrorCode).
 
 pub mod archive;
+pub mod cache;
 pub mod checksum;
 mod copy;
 mod error;
