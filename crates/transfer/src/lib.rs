@@ -25,6 +25,6 @@ pub use copy::{CopyRequest, copy_local, file_checksum};
 pub use error::{BadPlaceReason, Cause, Direction, TransferError};
 pub use naming::{deterministic_path, new_guid};
 pub use patience::{Impatience, Patience};
-pub use port::{Durability, RemoteFile, Tool, Transfer, TransferReport, Watch};
+pub use port::{Durability, FileIdentity, RemoteFile, Tool, Transfer, TransferReport, Watch};
 pub use stage::{StageFile, StageOptions, stage};
 pub use tool::{CopyTool, local_path};

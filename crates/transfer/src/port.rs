@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ailurus_model::{ByteCount, Checksum};
+use ailurus_model::{ByteCount, Checksum, EndpointName, Guid, Lfn, Scope};
 
 use crate::{
     Cause, Direction, TransferError,
@@ -43,6 +43,23 @@ pub struct Transfer {
     pub durability: Durability,
     /// How long it may go on.
     pub patience: Patience,
+    /// What catalogues call the file, for programs that want to be told.
+    pub identity: FileIdentity,
+}
+
+/// What catalogues call a file. The default is a file of which nothing is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileIdentity {
+    /// Its scope.
+    pub scope: Option<Scope>,
+    /// Its logical name.
+    pub lfn: Option<Lfn>,
+    /// Its globally unique id.
+    pub guid: Option<Guid>,
+    /// The storage endpoint of the storage's side.
+    pub endpoint: Option<EndpointName>,
+    /// The name of the endpoint's space reservation (`token` in CRIC), which is no secret.
+    pub space_token: Option<String>,
 }
 
 impl Transfer {
