@@ -110,8 +110,36 @@ impl Client {
         content_type: &str,
         headers: &[(&str, &str)],
     ) -> Result<Response, HttpError> {
+        self.send_body(http::Method::POST, url, (body, content_type), headers)
+    }
+
+    /// As [`Self::post`], by the method `PUT`.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`] if there is no answer.
+    pub fn put(
+        &self,
+        url: &str,
+        body: &[u8],
+        content_type: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Response, HttpError> {
+        self.send_body(http::Method::PUT, url, (body, content_type), headers)
+    }
+
+    fn send_body(
+        &self,
+        method: http::Method,
+        url: &str,
+        (body, content_type): (&[u8], &str),
+        headers: &[(&str, &str)],
+    ) -> Result<Response, HttpError> {
         let answer = self.agents.run(|agent| {
-            let mut request = http::Request::post(url).header("Content-Type", content_type);
+            let mut request = http::Request::builder()
+                .method(&method)
+                .uri(url)
+                .header("Content-Type", content_type);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }

@@ -124,6 +124,17 @@ fn a_get_is_asked_again_once_if_the_connection_breaks_before_the_answer() {
 }
 
 #[test]
+fn a_put_is_a_post_by_another_method() {
+    let stand = Stand::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let put = client().put(&stand.url("/f"), b"x", "text/plain", &[("X-Nr", "5")]);
+    assert_eq!(put.expect("answers").status, 200);
+    let request = &stand.requests()[0];
+    assert!(request.head.starts_with("PUT /f HTTP/1.1"));
+    assert_eq!(request.header("x-nr"), Some("5"));
+    assert_eq!(request.body, b"x");
+}
+
+#[test]
 fn a_post_is_never_sent_twice() {
     let stand = Stand::hanging_up_on_first(9, "");
     let error = client()
