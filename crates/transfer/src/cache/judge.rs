@@ -3,10 +3,10 @@
 //! Is there room for a file, who has to go for it, what does a failed use mean, may a directory be
 //! trusted. Carried out in `room.rs` and `cache.rs`.
 
-use ailurus_model::{ByteCount, Checksum};
+use ailurus_model::ByteCount;
 
 use super::key::{Key, Stem};
-use crate::{Cause, TransferError, TransferReport};
+use crate::{Cause, TransferError, TransferReport, checksum::ChecksumKind};
 
 /// How much the cache may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,10 +160,7 @@ pub(super) fn check_fetched(report: &TransferReport, key: &Key) -> Result<(), Ca
             found: report.size,
         });
     }
-    let is_same_kind = matches!(
-        (&report.checksum, key.checksum()),
-        (Checksum::Adler32(_), Checksum::Adler32(_)) | (Checksum::Md5(_), Checksum::Md5(_))
-    );
+    let is_same_kind = ChecksumKind::of(&report.checksum) == ChecksumKind::of(key.checksum());
     // One of another kind says nothing: the entry is verified when it is used.
     if is_same_kind && &report.checksum != key.checksum() {
         return Err(Cause::ChecksumMismatch {

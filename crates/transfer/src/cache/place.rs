@@ -86,6 +86,7 @@ fn hard_link(
     Ok(Some(TransferReport {
         size: key.size(),
         checksum: key.checksum().clone(),
+        also: Vec::new(),
         duration: begin.elapsed(),
     }))
 }
@@ -117,6 +118,7 @@ fn verify(path: &Path, place: &Path, key: &Key, stop: &AtomicBool) -> Result<(),
     let found = TransferReport {
         size: ailurus_model::ByteCount::from_bytes(file.metadata().map_err(reading)?.size()),
         checksum: sum.finish(),
+        also: Vec::new(),
         duration: Duration::ZERO,
     };
     super::judge::check_fetched(&found, key).map_err(wrong)

@@ -118,6 +118,7 @@ fn report(nr: u8) -> TransferReport {
     TransferReport {
         size: ByteCount::from_kib(4),
         checksum: sum.finish(),
+        also: Vec::new(),
         duration: Duration::ZERO,
     }
 }
