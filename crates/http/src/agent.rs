@@ -11,7 +11,7 @@ use std::{
 use ureq::{Agent, Proxy, config::RedirectAuthHeaders, unversioned::transport::DefaultConnector};
 
 use crate::{
-    ClientCertificate, ClientConfig, ConfigError, HttpError, ProxyConfig, Trust,
+    ClientCertificate, ClientConfig, ConfigError, HttpError, ProxyConfig, Redirects, Trust,
     error::without_secrets, file_version::FileVersion, resolve::HostResolver, trust::tls_config,
 };
 
@@ -121,12 +121,16 @@ fn make_all(config: &ClientConfig) -> Result<Agents, ConfigError> {
 
 fn make(config: &ClientConfig, trust: &Trust) -> Result<Agent, ConfigError> {
     let proxy = config.proxy.as_ref().map(proxy_of).transpose()?;
+    let redirects_max = match config.redirects {
+        Redirects::Followed => REDIRECTS_MAX,
+        Redirects::Told => 0,
+    };
     let settings = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(proxy)
         .tls_config(tls_config(config, trust)?)
         .user_agent(config.user_agent.as_str())
-        .max_redirects(REDIRECTS_MAX)
+        .max_redirects(redirects_max)
         .redirect_auth_headers(RedirectAuthHeaders::Never)
         .max_response_header_size(HEADERS_MAX_BYTES)
         .max_idle_connections(IDLE_CONNECTIONS_MAX)

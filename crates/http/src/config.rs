@@ -19,6 +19,8 @@ pub struct ClientConfig {
     pub token: Option<BearerToken>,
     /// The HTTP proxy, if one is to be used.
     pub proxy: Option<ProxyConfig>,
+    /// Whether answers that point elsewhere are gone after.
+    pub redirects: Redirects,
     /// Most bytes of an answer that is kept in memory.
     pub response_max_bytes: u64,
 }
@@ -32,6 +34,16 @@ pub struct Timeouts {
     pub whole: Duration,
     /// Until a file has come whole, in [`crate::Client::get_to_file`].
     pub download: Duration,
+}
+
+/// What becomes of answers that point elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Redirects {
+    /// They are gone after, a few times. Headers of the request go along, whatever host it is.
+    #[default]
+    Followed,
+    /// They are the answer: for requests whose headers are secrets.
+    Told,
 }
 
 /// Whose server certificates are believed.
@@ -96,6 +108,7 @@ impl Default for ClientConfig {
             certificate: None,
             token: None,
             proxy: None,
+            redirects: Redirects::default(),
             response_max_bytes: 64 << 20,
         }
     }

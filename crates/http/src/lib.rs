@@ -19,7 +19,8 @@ mod validity;
 
 pub use client::{Client, FileAnswer, Response};
 pub use config::{
-    BearerToken, ClientCertificate, ClientConfig, ProxyConfig, Timeouts, Trust, Verification,
+    BearerToken, ClientCertificate, ClientConfig, ProxyConfig, Redirects, Timeouts, Trust,
+    Verification,
 };
 pub use error::{ConfigError, HttpError, TimedOutPhase};
 pub use gzip::gzipped;

@@ -9,8 +9,8 @@ use std::{
 };
 
 use ailurus_http::{
-    BearerToken, Client, ClientConfig, FileAnswer, HttpError, ProxyConfig, TimedOutPhase, Timeouts,
-    gzipped,
+    BearerToken, Client, ClientConfig, FileAnswer, HttpError, ProxyConfig, Redirects,
+    TimedOutPhase, Timeouts, gzipped,
 };
 use stand::Stand;
 
@@ -319,6 +319,23 @@ fn the_token_does_not_follow_a_redirect() {
     client.get(&stand.url("/"), &[]).expect("answers");
     assert!(stand.requests()[0].header("authorization").is_some());
     assert_eq!(target.requests()[0].header("authorization"), None);
+}
+
+#[test]
+fn where_redirects_are_told_secret_headers_stay_with_their_server() {
+    let target = Stand::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let stand = Stand::answering(&format!(
+        "HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n",
+        target.url("/elsewhere")
+    ));
+    let client = client_with(ClientConfig {
+        redirects: Redirects::Told,
+        ..ClientConfig::default()
+    });
+    let secret = [("X-Password", "s3cret")];
+    let answer = client.get(&stand.url("/"), &secret).expect("answers");
+    assert_eq!(answer.status, 302);
+    assert!(target.requests().is_empty());
 }
 
 #[test]
