@@ -21,10 +21,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ailurus_model::ByteCount;
-
 use crate::{Cause, Direction, TransferError, TransferReport, new_guid};
 
+mod config;
 mod flights;
 mod judge;
 mod key;
@@ -32,6 +31,7 @@ mod lock;
 mod place;
 mod room;
 
+pub use config::{CacheConfig, CacheError, Link};
 pub use key::Key;
 
 use flights::Flights;
@@ -51,80 +51,6 @@ const PART_NAME: &str = "data";
 
 /// Most times that an entry is begun with anew, because it went or was damaged meanwhile.
 const ROUNDS_MAX: usize = 5;
-
-/// A cache as it is configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheConfig {
-    /// The directory that the pilots share. It is made if it is not there. If its group may write
-    /// to it, the cache is shared with the group, else with nobody.
-    pub dir: PathBuf,
-    /// Most bytes of all files in it.
-    pub size_max: ByteCount,
-    /// Bytes of its file system that the cache leaves free, 5 GiB by default.
-    pub free_min: ByteCount,
-    /// Most files in it, 50,000 by default.
-    pub entries_max: usize,
-    /// Longest wait for another pilot that fetches the same file, one hour by default. After it
-    /// the file is fetched without the cache.
-    pub lock_wait: Duration,
-    /// How jobs get files.
-    pub link: Link,
-}
-
-impl CacheConfig {
-    /// Makes a configuration with defaults.
-    #[must_use]
-    pub const fn new(dir: PathBuf, size_max: ByteCount) -> Self {
-        Self {
-            dir,
-            size_max,
-            free_min: ByteCount::from_gib(5),
-            entries_max: 50_000,
-            lock_wait: Duration::from_secs(3600),
-            link: Link::Copy,
-        }
-    }
-}
-
-/// How a job gets a file of the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Link {
-    /// As a copy, which shares the blocks on the disk where the file system can.
-    #[default]
-    Copy,
-    /// As a hard link, if the job's directory is on the same file system: no time and no space.
-    /// The file cannot be written by accident, but a payload can lift that, and then changes the
-    /// file of all jobs that have it. The next use finds it damaged.
-    Hard,
-}
-
-/// A cache cannot be used. The pilot goes on without.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    /// The directory cannot be made, read or written.
-    #[error("the cache `{}` cannot be used", dir.display())]
-    Unusable {
-        /// The directory.
-        dir: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Everybody, or another account alone, may write to the directory.
-    #[error(
-        "the cache `{}` is not trusted: it must belong to the pilot's account or to a group, and not be writable by all", dir.display()
-    )]
-    Untrusted {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// Locks do not hold there.
-    #[error("the cache `{}` is on a file system without `flock`", dir.display())]
-    NoLocks {
-        /// The directory.
-        dir: PathBuf,
-    },
-}
 
 /// A file that a job got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -377,12 +303,18 @@ impl Cache {
                 cause,
             ))
         })?;
-        let in_use = self
-            .shelf
-            .mark_use(key.stem(), &key.to_string(), wait)
-            .map_err(|why| self.miss(&part, why))?;
-        fetching.put_on_shelf(&part).map_err(unusable)?;
-        Ok(in_use)
+        // However long the fetch took, the rest may take as long as any wait.
+        let wait = Wait {
+            until: Instant::now() + self.lock_wait,
+            ..*wait
+        };
+        self.shelf
+            .mark_use(key.stem(), &key.to_string(), &wait)
+            .and_then(|in_use| {
+                self.shelf.redeem(key.stem(), &part, &wait)?;
+                Ok(in_use)
+            })
+            .map_err(|why| self.miss(&part, why))
     }
 
     fn miss(&self, target: &Path, why: NoLock) -> Miss {
@@ -419,12 +351,6 @@ impl Fetching<'_> {
         let dir = dir.join(new_guid()?.as_str());
         fs::create_dir(&dir)?;
         Ok(dir.join(PART_NAME))
-    }
-
-    fn put_on_shelf(self, part: &Path) -> io::Result<()> {
-        let mode = self.shelf.sharing.data_mode();
-        fs::set_permissions(part, fs::Permissions::from_mode(mode))?;
-        fs::rename(part, self.shelf.path(self.stem, Role::Data))
     }
 }
 

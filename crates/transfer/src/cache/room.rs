@@ -6,7 +6,7 @@
 use std::{
     fs::{self, Metadata},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -61,13 +61,7 @@ impl Shelf {
     /// Promises room for an entry whose lock the caller holds, and makes its part directory, which
     /// stands for the promise.
     pub(super) fn promise(&self, stem: Stem, wait: &Wait<'_>) -> Result<(), NoRoom> {
-        let room_wait = Wait {
-            until: wait.until.min(Instant::now() + ROOM_WAIT),
-            ..*wait
-        };
-        let mode = self.sharing.lock_mode();
-        let _room = lock::lock(&self.dir.join(ROOM_LOCK), Kind::Exclusive, mode, &room_wait)
-            .map_err(NoRoom::Lock)?;
+        let _room = self.lock_room(wait).map_err(NoRoom::Lock)?;
         let listing = self.list()?;
         let mut occupancy = self.sweep(&listing, Some(stem))?;
         if !judge::has_room(stem.size, &occupancy, &self.limits) {
@@ -77,6 +71,27 @@ impl Shelf {
         builder.mode(self.sharing.dir_mode());
         builder.create(self.path(stem, Role::Part))?;
         Ok(())
+    }
+
+    /// Gives the file `part` of an entry, whose lock the caller holds, the name of its data, and
+    /// redeems the promise.
+    ///
+    /// Under the lock of the whole cache: who reads the directory meanwhile could miss both names.
+    pub(super) fn redeem(&self, stem: Stem, part: &Path, wait: &Wait<'_>) -> Result<(), NoLock> {
+        let mode = fs::Permissions::from_mode(self.sharing.data_mode());
+        fs::set_permissions(part, mode)?;
+        let _room = self.lock_room(wait)?;
+        fs::rename(part, self.path(stem, Role::Data))?;
+        Ok(self.remove_part(stem)?)
+    }
+
+    fn lock_room(&self, wait: &Wait<'_>) -> Result<Lock, NoLock> {
+        let wait = Wait {
+            until: Instant::now() + ROOM_WAIT,
+            ..*wait
+        };
+        let mode = self.sharing.lock_mode();
+        lock::lock(&self.dir.join(ROOM_LOCK), Kind::Exclusive, mode, &wait)
     }
 
     /// Removes what dead pilots left, unless somebody else is at it.
