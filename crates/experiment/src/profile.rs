@@ -6,8 +6,8 @@ use ailurus_model::PandaId;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ContainerProfile, HookPoint, HookProfile, Limits, NamePattern, Template,
-    container::NO_CONTAINER,
+    ContainerProfile, DataProfile, FormatProfile, HookPoint, HookProfile, Limits, NamePattern,
+    Template, container::NO_CONTAINER,
 };
 
 /// Profiles that are part of the program, by name.
@@ -58,6 +58,12 @@ pub struct Profile {
     /// How a job's outputs are understood.
     #[serde(default)]
     pub outputs: OutputProfile,
+    /// How inputs and outputs are moved.
+    #[serde(default)]
+    pub data: DataProfile,
+    /// Which files are checked, and how. Default: none is.
+    #[serde(default)]
+    pub formats: Vec<FormatProfile>,
     /// Where the payload's output is shown while it runs.
     #[serde(default)]
     pub log_stream: LogStreamProfile,
@@ -365,6 +371,14 @@ impl Profile {
                 "at least one word",
             );
         }
+        if self.data.copy_tools.is_empty() {
+            return bad("data.copy_tools", "empty".into(), "at least one name");
+        }
+        let mut faults = self.formats.iter().filter_map(|it| Some((it, it.fault()?)));
+        if let Some((format, (key, allowed))) = faults.next() {
+            let value = format!("missing for `{}`", format.pattern);
+            return bad(&format!("formats.{key}"), value, allowed);
+        }
         for (key, period) in self.limits.periods() {
             if period < PERIOD_MIN {
                 return bad(key, format!("`{period:?}`"), "at least `10ms`");
@@ -400,6 +414,8 @@ mod tests {
     use std::{error::Error, time::Duration};
 
     use ailurus_model::ByteCount;
+
+    use crate::CheckTime;
 
     use super::*;
 
@@ -490,6 +506,42 @@ mod tests {
             error.contains("`payload.container` is `shifter`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_profile_that_says_nothing_of_data_moves_them_as_pilot_3() {
+        let profile = Profile::from_toml("small", SMALL).expect("valid");
+        assert_eq!(profile.data, DataProfile::default());
+        assert_eq!(profile.data.copy_tools, ["rucio"]);
+        assert!(profile.formats.is_empty());
+    }
+
+    #[test]
+    fn formats_are_read_with_their_defaults_and_refused_with_the_key() {
+        let read =
+            |entry: &str| Profile::from_toml("x.toml", &format!("{SMALL}\n[[formats]]\n{entry}\n"));
+        let profile = read("pattern = \"*.root\"\nformat = \"root\"").expect("valid");
+        let entry = &profile.formats[0];
+        assert_eq!(entry.depth, "structure");
+        assert_eq!(entry.when, [CheckTime::Input, CheckTime::Output]);
+        for (entry, key) in [
+            ("pattern = \"*\"", "`formats.format`"),
+            (
+                "pattern = \"*\"\nformat = \"root\"\nwhen = []",
+                "`formats.when`",
+            ),
+            (
+                "pattern = \"*\"\ncommand = { command = [] }",
+                "`formats.command.command`",
+            ),
+            ("pattern = \"*\"\nformats = \"root\"", "`format`"),
+        ] {
+            let error = whole_text(&read(entry).expect_err(entry));
+            assert!(error.contains(key), "{entry}: {error}");
+        }
+        let none = format!("{SMALL}\n[data]\ncopy_tools = []\n");
+        let error = Profile::from_toml("x.toml", &none).expect_err("none");
+        assert!(error.to_string().contains("`data.copy_tools`"), "{error}");
     }
 
     #[test]

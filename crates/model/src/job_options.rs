@@ -5,7 +5,11 @@
 //! Source: Pilot 3, `pilot/info/jobdata.py`, `JobData`; PanDA server,
 //! `pandaserver/jobdispatcher/Protocol.py`, `Response.appendJob`.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +56,12 @@ pub struct JobOptions {
     pub session_ip: String,
     /// Storage token of an input (`prodDBlockToken`): `local` demands a copy on the node.
     pub storage_tokens: BTreeMap<Lfn, String>,
+    /// Where an input lies, if the job itself says so (`gs://…` in place of a name).
+    #[serde(default)]
+    pub input_urls: BTreeMap<Lfn, String>,
+    /// Inputs that are archives to be unpacked (`zip://…` in place of a name).
+    #[serde(default)]
+    pub archived_inputs: BTreeSet<Lfn>,
     /// Secrets of the user for the payload. Never written to a log, a journal or a test trace.
     #[serde(skip)]
     pub secrets: Option<SecretText>,

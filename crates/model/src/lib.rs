@@ -29,7 +29,7 @@ pub use job::{Job, JobRequest, RequestDetails, SourceLabel};
 pub use job_options::{AlternativeStageOut, ContainerOptions, JobOptions, JobStep, SecretText};
 pub use queue::{Queue, QueueOptions};
 pub use status::{FileStatus, JobStatus, TaskStatus, WorkerStatus};
-pub use storage::{StorageEndpoint, StorageProtocol};
+pub use storage::{StorageEndpoint, StorageKeys, StorageOptions, StorageProtocol};
 pub use task::TaskSpec;
 pub use time::{Moment, Timestamp};
 pub use units::ByteCount;

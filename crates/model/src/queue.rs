@@ -109,8 +109,10 @@ pub struct QueueOptions {
     pub container_options: String,
     /// Set-up scripts of the copy tools that need one, by tool (`copytools`).
     pub copy_tool_setups: BTreeMap<String, String>,
-    /// Schemes by activity (`acopytools_schemas`), best first.
-    pub copy_tool_schemes: BTreeMap<Activity, Vec<String>>,
+    /// Schemes by activity and copy tool (`acopytools_schemas`), best first; those for tools that are
+    /// not named stand under [`QueueOptions::EVERY_TOOL`].
+    #[serde(default)]
+    pub schemes: BTreeMap<Activity, BTreeMap<String, Vec<String>>>,
     /// Whether inputs may come over the local network.
     pub allows_lan: bool,
     /// Whether inputs may come from far away.
@@ -129,6 +131,25 @@ pub struct QueueOptions {
     pub pledged_cpu: i64,
 }
 
+impl QueueOptions {
+    /// Stands for every copy tool that has no schemes of its own.
+    pub const EVERY_TOOL: &str = "default";
+
+    /// Returns the schemes that the queue allows for a copy tool, best first; empty if it leaves that
+    /// to the tool. The first of `activities` that is described counts.
+    ///
+    /// Source: Pilot 3, `pilot/info/queuedata.py`, `resolve_allowed_schemas`.
+    #[must_use]
+    pub fn schemes_for(&self, activities: &[&str], tool: &str) -> &[String] {
+        let mut described = activities.iter().filter_map(|it| self.schemes.get(*it));
+        let Some(by_tool) = described.find(|by_tool| !by_tool.is_empty()) else {
+            return &[];
+        };
+        let of_tool = by_tool.get(tool).or_else(|| by_tool.get(Self::EVERY_TOOL));
+        of_tool.map_or(&[], Vec::as_slice)
+    }
+}
+
 impl Default for QueueOptions {
     fn default() -> Self {
         Self {
@@ -136,7 +157,7 @@ impl Default for QueueOptions {
             container_types: BTreeMap::new(),
             container_options: String::new(),
             copy_tool_setups: BTreeMap::new(),
-            copy_tool_schemes: BTreeMap::new(),
+            schemes: BTreeMap::new(),
             allows_lan: true,
             allows_wan: false,
             has_direct_lan: false,
@@ -169,5 +190,32 @@ impl Queue {
     #[must_use]
     pub fn input_endpoints(&self) -> &[EndpointName] {
         Self::first_of(&self.storages, &["read_lan", "pr", "r", "default"])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_are_those_of_the_first_described_activity_and_of_the_tool() {
+        let schemes = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect();
+        let of = |tool: &str, list: &[&str]| BTreeMap::from([(tool.to_owned(), schemes(list))]);
+        let options = QueueOptions {
+            schemes: BTreeMap::from([
+                ("read_lan".to_owned(), BTreeMap::new()),
+                ("pr".to_owned(), of("gfal", &["davs"])),
+                (
+                    "default".to_owned(),
+                    of(QueueOptions::EVERY_TOOL, &["root"]),
+                ),
+            ]),
+            ..QueueOptions::default()
+        };
+        let activities = ["read_lan", "pr", "default"];
+        assert_eq!(options.schemes_for(&activities, "gfal"), ["davs"]);
+        assert!(options.schemes_for(&activities, "rucio").is_empty());
+        assert_eq!(options.schemes_for(&["default"], "gfal"), ["root"]);
+        assert!(options.schemes_for(&["pw"], "gfal").is_empty());
     }
 }

@@ -14,6 +14,9 @@ pub struct StorageProtocol {
     pub endpoint: String,
     /// The path under which the endpoint keeps its files, for example `/eos/spd/`.
     pub path: String,
+    /// CRIC's number of the protocol, if it has one: its settings stand under it.
+    #[serde(default)]
+    pub id: Option<u64>,
 }
 
 impl StorageProtocol {
@@ -52,6 +55,47 @@ pub struct StorageEndpoint {
     pub is_deterministic: bool,
     /// Protocols by activity, best first (`arprotocols`).
     pub protocols: BTreeMap<Activity, Vec<StorageProtocol>>,
+    /// What only some endpoints say.
+    #[serde(default)]
+    pub options: StorageOptions,
+}
+
+/// The rarer parts of storage data. The default is what Pilot 3 assumes where they are missing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageOptions {
+    /// CRIC's number of the endpoint (`id`), which storage tokens of jobs name.
+    pub id: Option<u64>,
+    /// The space token (`token`), for `lsm`; empty if none.
+    pub token: String,
+    /// Whether files lie on tape (`is_tape`), from where they first have to be recalled.
+    pub is_tape: bool,
+    /// The bucket of an object store (`resource.bucket_id`), empty if none.
+    pub bucket: String,
+    /// Keys of object stores by the number of the protocol (`rprotocols`).
+    pub keys: BTreeMap<u64, StorageKeys>,
+}
+
+/// The names under which PanDA's server keeps the two halves of an object store's key.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StorageKeys {
+    /// Name of the public half (`access_key`).
+    pub access: String,
+    /// Name of the private half (`secret_key`).
+    pub secret: String,
+    /// Whether the store speaks TLS (`is_secure`).
+    pub is_secure: bool,
+}
+
+impl StorageEndpoint {
+    /// Kinds of object stores, whose paths do not follow from names alone.
+    const OBJECT_STORES: [&str; 2] = ["OS_ES", "OS_LOGS"];
+
+    /// Says whether this is an object store of event services or logs.
+    #[must_use]
+    pub fn is_object_store(&self) -> bool {
+        Self::OBJECT_STORES.contains(&self.kind.as_str())
+    }
 }
 
 impl StorageEndpoint {
@@ -97,6 +141,7 @@ mod tests {
         let local = StorageProtocol {
             endpoint: "file://".into(),
             path: "/eos/spd/".into(),
+            id: None,
         };
         assert_eq!(local.url("/a/b"), "file:///eos/spd/a/b");
         assert_eq!(local.scheme(), "file");

@@ -25,7 +25,7 @@ pub enum Effect {
     /// Measure memory and free space: `NodeMeasured`.
     MeasureNode,
     /// Ask the server for jobs: `JobsOffered` or `AcquireFailed`.
-    AcquireJob(JobRequest),
+    AcquireJob(Box<JobRequest>),
     /// Tell the server what the worker is: `WorkerReported`.
     ReportWorker(WorkerPhase),
     /// Do something for a job.
@@ -81,7 +81,7 @@ pub enum JobEffect {
     /// Verify and store the outputs: `StageOutEnded`.
     StageOut(StageOutPlan),
     /// Pack and store the log archive: `LogSaved`.
-    SaveLog(LogPlan),
+    SaveLog(Box<LogPlan>),
     /// Give up transfers that are under way; nothing comes back, and what they end with is ignored.
     StopTransfers,
     /// Send an update: `UpdateAnswered` with the same number.

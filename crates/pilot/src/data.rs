@@ -76,9 +76,8 @@ impl JobPlace {
         let mut round = 0;
         let mut first_problem = None;
         while !open.is_empty() {
-            let (now, without): (Vec<_>, Vec<_>) = open
-                .into_iter()
-                .partition(|file| round < file.sources.len());
+            let (now, without): (Vec<_>, Vec<_>) =
+                open.into_iter().partition(|file| round < file.tries.len());
             if let Some(file) = without.first() {
                 let no_source = || Problem::new(ErrorCode::NoReplicas, format!("`{}`", file.lfn));
                 return Err(first_problem.unwrap_or_else(no_source));
@@ -104,7 +103,7 @@ impl JobPlace {
 
     fn fetch(&self, file: &StageInFile, round: usize) -> StageFile {
         StageFile {
-            source: file.sources[round].clone(),
+            source: file.tries[round].url.clone(),
             target: self.path_text(file.lfn.as_str()),
             size: file.size,
             checksum: file.checksum.clone(),
@@ -189,7 +188,7 @@ impl JobPlace {
             "output `{}` is stored already: {size}, {checksum}",
             file.lfn
         );
-        Some(StoredFile { size, checksum })
+        Some(StoredFile::new(size, checksum))
     }
 
     /// Says whether a file is really in the job's directory. By a link, a payload in a container
@@ -222,10 +221,7 @@ fn stored(
 ) -> Result<StoredFile, Problem> {
     let report = outcome.map_err(|error| problem_of(&error))?;
     tell_moved("output", file.lfn.as_str(), &report);
-    Ok(StoredFile {
-        size: report.size,
-        checksum: report.checksum,
-    })
+    Ok(StoredFile::new(report.size, report.checksum))
 }
 
 fn tell_moved(what: &str, name: &str, report: &TransferReport) {

@@ -9,7 +9,8 @@
 use std::collections::BTreeSet;
 
 use ailurus_model::{
-    ByteCount, Checksum, DatasetName, EndpointName, Guid, InputFile, Lfn, OutputFile, Scope,
+    ByteCount, Checksum, DatasetName, EndpointName, Guid, InputFile, JobOptions, Lfn, OutputFile,
+    Scope,
 };
 
 use crate::{
@@ -37,9 +38,15 @@ pub(crate) fn is_list(field: &str) -> bool {
     LISTS.contains(&field)
 }
 
-/// Writes the lists of the inputs.
-pub(crate) fn encode_inputs(out: &mut Fields, files: &[InputFile]) {
-    put_list(out, IN_FILES, files, |file| file.lfn.to_string());
+/// Writes the lists of the inputs; `options` say what is more than a name.
+pub(crate) fn encode_inputs(out: &mut Fields, files: &[InputFile], options: &JobOptions) {
+    put_list(out, IN_FILES, files, |file| {
+        match options.input_urls.get(&file.lfn) {
+            Some(url) => url.clone(),
+            None if options.archived_inputs.contains(&file.lfn) => format!("zip://{}", file.lfn),
+            None => file.lfn.to_string(),
+        }
+    });
     put_list(out, "scopeIn", files, |file| file.scope.to_string());
     for name in ["realDatasetsIn", "prodDBlocks", "dispatchDblock"] {
         put_list(out, name, files, |file| or_null(file.dataset.as_str()));
@@ -114,7 +121,7 @@ pub(crate) fn decode_inputs(fields: &Fields) -> Result<Vec<InputFile>, FieldErro
         .distinct()
         .map(|(index, lfn)| {
             Ok(InputFile {
-                lfn: Lfn::new(lfn),
+                lfn: Lfn::new(InputName::of(lfn).lfn()),
                 scope: scopes.scope(index, lfn)?,
                 guid: guids.part(index).map(Guid::new),
                 dataset: DatasetName::new(datasets.part(index).unwrap_or_default()),
@@ -124,6 +131,36 @@ pub(crate) fn decode_inputs(fields: &Fields) -> Result<Vec<InputFile>, FieldErro
             })
         })
         .collect()
+}
+
+/// What stands in the list of inputs: a name, or more than that.
+///
+/// Source: Pilot 3, `pilot/info/filespec.py`, `FileSpec.clean`.
+pub(crate) enum InputName<'a> {
+    /// A name.
+    Plain(&'a str),
+    /// The name of an archive that is to be unpacked, `zip://NAME`.
+    Archive(&'a str),
+    /// Where it lies, `gs://…/NAME`.
+    Url(&'a str),
+}
+
+impl<'a> InputName<'a> {
+    pub(crate) fn of(text: &'a str) -> Self {
+        match text.strip_prefix("zip://") {
+            Some(name) => Self::Archive(name),
+            None if text.starts_with("gs://") => Self::Url(text),
+            None => Self::Plain(text),
+        }
+    }
+
+    /// The name of the file.
+    pub(crate) fn lfn(&self) -> &'a str {
+        match self {
+            Self::Plain(name) | Self::Archive(name) => name,
+            Self::Url(url) => url.rsplit('/').next().unwrap_or_default(),
+        }
+    }
 }
 
 /// Reads the outputs and the log.
@@ -210,7 +247,9 @@ impl List {
             .iter()
             .map(String::as_str)
             .enumerate()
-            .filter(move |(_, name)| !is_missing_text(name) && seen.insert(*name))
+            .filter(move |(_, name)| {
+                !is_missing_text(name) && seen.insert(InputName::of(name).lfn())
+            })
     }
 
     fn part(&self, index: usize) -> Option<&str> {
@@ -260,6 +299,20 @@ mod tests {
 
     fn fields(value: Value) -> Fields {
         Fields::from_value(value).expect("an object")
+    }
+
+    #[test]
+    fn an_input_may_be_an_archive_or_have_its_own_url() {
+        let message = fields(json!({"inFiles": "zip://a,gs://bucket/x/b", "scopeIn": "s,s"}));
+        let inputs = decode_inputs(&message).expect("inputs");
+        let names: Vec<&str> = inputs.iter().map(|file| file.lfn.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        let options = crate::job_options::decode(&message, &inputs).expect("options");
+        assert!(options.archived_inputs.contains(&Lfn::new("a")));
+        assert_eq!(options.input_urls[&Lfn::new("b")], "gs://bucket/x/b");
+        let mut written = Fields::new();
+        encode_inputs(&mut written, &inputs, &options);
+        assert_eq!(written.text(IN_FILES), "zip://a,gs://bucket/x/b");
     }
 
     #[test]

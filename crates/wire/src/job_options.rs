@@ -6,7 +6,10 @@
 //! Source: Pilot 3, `pilot/info/jobdata.py`, `JobData`; PanDA server,
 //! `pandaserver/jobdispatcher/Protocol.py`, `Response.appendJob`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ailurus_model::{
     AlternativeStageOut, ContainerOptions, InputFile, JobOptions, JobStep, Lfn, SecretText,
@@ -15,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     fields::{FieldError, Fields, is_missing_text, text_of},
+    job_files::InputName,
     python_literal,
 };
 
@@ -105,6 +109,7 @@ pub(crate) fn encode(out: &mut Fields, options: &JobOptions) {
 /// Reads what is stated.
 pub(crate) fn decode(fields: &Fields, inputs: &[InputFile]) -> Result<JobOptions, FieldError> {
     let flag = |name| fields.flag(name).unwrap_or(false);
+    let (input_urls, archived_inputs) = special_inputs(fields);
     Ok(JobOptions {
         preprocess: step(fields, "preprocess")?,
         postprocess: step(fields, "postprocess")?,
@@ -129,6 +134,8 @@ pub(crate) fn decode(fields: &Fields, inputs: &[InputFile]) -> Result<JobOptions
         scheduler_ip: fields.text("scheduler_ip"),
         session_ip: fields.text("session_ip"),
         storage_tokens: tokens(fields, inputs),
+        input_urls,
+        archived_inputs,
         secrets: fields.get(SECRETS).map(|it| SecretText::new(text_of(it))),
         pilot_secrets: pilot_secrets(fields),
     })
@@ -172,14 +179,36 @@ fn container(fields: &Fields) -> Result<ContainerOptions, FieldError> {
 /// The tokens that say something, by the name of their input.
 fn tokens(fields: &Fields, inputs: &[InputFile]) -> BTreeMap<Lfn, String> {
     let (names, tokens) = (fields.text("inFiles"), fields.text(TOKENS));
-    let known: std::collections::BTreeSet<&Lfn> = inputs.iter().map(|file| &file.lfn).collect();
+    let known: BTreeSet<&Lfn> = inputs.iter().map(|file| &file.lfn).collect();
     names
         .split(',')
         .zip(tokens.split(','))
         .filter(|(_, token)| !is_missing_text(token))
-        .map(|(name, token)| (Lfn::new(name.trim()), token.trim().to_owned()))
+        .map(|(name, token)| {
+            let name = InputName::of(name.trim());
+            (Lfn::new(name.lfn()), token.trim().to_owned())
+        })
         .filter(|(name, _)| known.contains(name))
         .collect()
+}
+
+/// The inputs that are more than a name: where they lie, or that they are archives.
+fn special_inputs(fields: &Fields) -> (BTreeMap<Lfn, String>, BTreeSet<Lfn>) {
+    let (mut urls, mut archives) = (BTreeMap::new(), BTreeSet::new());
+    for text in fields.text("inFiles").split(',') {
+        let name = InputName::of(text.trim());
+        let lfn = Lfn::new(name.lfn());
+        match name {
+            InputName::Plain(_) => {}
+            InputName::Archive(_) => {
+                archives.insert(lfn);
+            }
+            InputName::Url(url) => {
+                urls.entry(lfn).or_insert_with(|| url.to_owned());
+            }
+        }
+    }
+    (urls, archives)
 }
 
 /// The pilot's secrets, whether in a job or in the answer to an update. What is no object, or

@@ -100,7 +100,7 @@ pub fn encode(job: &Job) -> Fields {
         let names: Vec<&str> = job.outputs_optional.iter().map(Lfn::as_str).collect();
         out.put("allowNoOutput", names.join(","));
     }
-    job_files::encode_inputs(&mut out, &job.inputs);
+    job_files::encode_inputs(&mut out, &job.inputs, &job.options);
     job_files::encode_outputs(&mut out, &job.outputs, job.log.as_ref());
     job_options::encode(&mut out, &job.options);
     out

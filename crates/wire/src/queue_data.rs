@@ -255,7 +255,7 @@ fn queue_of(fields: &Fields) -> Result<Queue, FieldError> {
         platform: fields.text("cmtconfig"),
         environ: fields.text("environ"),
         catchall: fields.text("catchall"),
-        copy_tools: lists_of(fields, "acopytools", str::to_owned)?,
+        copy_tools: copy_tools(fields)?,
         storages: lists_of(fields, "astorages", |name| EndpointName::new(name))?,
         has_cvmfs: fields.flag("is_cvmfs").unwrap_or(true),
         walltime_grace_percent: percent("pilot_walltime_grace", 0),
@@ -287,6 +287,19 @@ fn status_of(fields: &Fields) -> Result<QueueStatus, FieldError> {
             "online, standby, brokeroff, test, paused or offline",
         )),
     }
+}
+
+/// The copy tools by activity; a queue that only lists its tools has them for every activity.
+///
+/// Source: Pilot 3, `pilot/api/data.py`, `set_acopytools`.
+fn copy_tools(fields: &Fields) -> Result<BTreeMap<Activity, Vec<String>>, FieldError> {
+    let by_activity = lists_of(fields, "acopytools", str::to_owned)?;
+    let listed = object_of(fields, "copytools")?;
+    let listed: Vec<String> = listed.iter().map(|(tool, _)| tool.to_owned()).collect();
+    if by_activity.is_empty() && !listed.is_empty() {
+        return Ok(BTreeMap::from([("default".to_owned(), listed)]));
+    }
+    Ok(by_activity)
 }
 
 /// An object, also as JSON text or as Python writes it; a missing one is empty.

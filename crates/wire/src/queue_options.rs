@@ -32,7 +32,7 @@ pub(crate) fn decode(
         container_types: container_types(&fields.text("container_type")),
         container_options: container_options(&fields.text("container_options"), catchall),
         copy_tool_setups: copy_tool_setups(fields)?,
-        copy_tool_schemes: copy_tool_schemes(fields)?,
+        schemes: schemes(fields)?,
         allows_lan: flag("allow_lan", unstated.allows_lan),
         allows_wan: flag("allow_wan", unstated.allows_wan),
         has_direct_lan: flag("direct_access_lan", unstated.has_direct_lan),
@@ -98,8 +98,10 @@ fn copy_tool_setups(fields: &Fields) -> Result<BTreeMap<String, String>, FieldEr
         .collect())
 }
 
-/// `{activity: [scheme…]}` or `{activity: {tool: [scheme…]}}`, where all tools count.
-fn copy_tool_schemes(fields: &Fields) -> Result<BTreeMap<Activity, Vec<String>>, FieldError> {
+/// `{activity: [scheme…]}` or `{activity: {tool: [scheme…]}}`.
+fn schemes(
+    fields: &Fields,
+) -> Result<BTreeMap<Activity, BTreeMap<String, Vec<String>>>, FieldError> {
     let object = object_of(fields, "acopytools_schemas")?;
     let texts = |value: &Value| -> Vec<String> {
         let items = value.as_array().map_or(&[][..], Vec::as_slice);
@@ -109,11 +111,12 @@ fn copy_tool_schemes(fields: &Fields) -> Result<BTreeMap<Activity, Vec<String>>,
     Ok(object
         .iter()
         .map(|(activity, value)| {
-            let schemes = match value.as_object() {
-                Some(by_tool) => by_tool.values().flat_map(texts).collect(),
-                None => texts(value),
+            let of_tool = |(tool, value): (&String, &Value)| (tool.clone(), texts(value));
+            let by_tool = match value.as_object() {
+                Some(by_tool) => by_tool.iter().map(of_tool).collect(),
+                None => BTreeMap::from([(QueueOptions::EVERY_TOOL.to_owned(), texts(value))]),
             };
-            (activity.to_owned(), schemes)
+            (activity.to_owned(), by_tool)
         })
         .collect())
 }
@@ -135,11 +138,8 @@ pub(crate) fn encode(out: &mut Map<String, Value>, params: &mut Map<String, Valu
     if !options.app_dir.is_empty() {
         out.insert("appdir".into(), options.app_dir.as_str().into());
     }
-    if !options.copy_tool_schemes.is_empty() {
-        out.insert(
-            "acopytools_schemas".into(),
-            json!(options.copy_tool_schemes),
-        );
+    if !options.schemes.is_empty() {
+        out.insert("acopytools_schemas".into(), json!(options.schemes));
     }
     let mut tools: BTreeMap<&str, Value> = queue
         .copy_tools
@@ -226,8 +226,12 @@ mod tests {
             "copytools": {"rucio": {"setup": "/s.sh"}, "mv": {}},
             "params": {"allow_altstageout": false},
         }));
-        assert_eq!(options.copy_tool_schemes["read_lan"], ["root", "https"]);
-        assert_eq!(options.copy_tool_schemes["pw"], ["davs"]);
+        assert_eq!(
+            options.schemes_for(&["read_lan"], "rucio"),
+            ["root", "https"]
+        );
+        assert_eq!(options.schemes_for(&["pw"], "gfal"), ["davs"]);
+        assert!(options.schemes_for(&["pw"], "rucio").is_empty());
         assert_eq!(options.copy_tool_setups["rucio"], "/s.sh");
         assert_eq!(options.allows_alternative_stage_out, Some(false));
     }

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use ailurus_model::{
-    Blame, EndpointName, ErrorCode, Retry, StorageEndpoint, StorageProtocol, queue::Activity,
+    Blame, EndpointName, ErrorCode, Retry, StorageEndpoint, StorageKeys, StorageOptions,
+    StorageProtocol, queue::Activity,
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
     body::{self, BodyError},
-    fields::{FieldError, Fields, is_missing, text_of},
+    fields::{FieldError, Fields, is_missing, text_of, whole_of},
 };
 
 /// Storage data cannot be used.
@@ -126,7 +127,39 @@ fn decode_endpoint(key: &str, value: &Value) -> Result<StorageEndpoint, FieldErr
         state: fields.text("state"),
         is_deterministic: fields.flag("is_deterministic").unwrap_or(false),
         protocols,
+        options: options_of(&fields),
     })
+}
+
+/// The rarer parts: what makes no sense there counts as not stated.
+fn options_of(fields: &Fields) -> StorageOptions {
+    let resource = fields.get("resource").and_then(|it| it.get("bucket_id"));
+    StorageOptions {
+        id: fields.whole_if_any("id"),
+        token: fields.text("token"),
+        is_tape: fields.flag("is_tape").unwrap_or(false),
+        bucket: resource.map(text_of).unwrap_or_default().into_owned(),
+        keys: keys_of(fields),
+    }
+}
+
+/// The names of keys, by the number of the protocol. All three settings must be there.
+fn keys_of(fields: &Fields) -> BTreeMap<u64, StorageKeys> {
+    let Some(Value::Object(protocols)) = fields.get("rprotocols") else {
+        return BTreeMap::new();
+    };
+    let keys = |(id, value): (&String, &Value)| {
+        let settings = value.get("settings")?.as_object()?;
+        let settings = Fields::from_value(Value::Object(settings.clone())).ok()?;
+        let keys = StorageKeys {
+            access: settings.text("access_key"),
+            secret: settings.text("secret_key"),
+            is_secure: settings.flag("is_secure")?,
+        };
+        let are_named = !keys.access.is_empty() && !keys.secret.is_empty();
+        Some((id.parse().ok()?, keys)).filter(|_| are_named)
+    };
+    protocols.iter().filter_map(keys).collect()
 }
 
 fn protocols_of(activity: &str, list: &Value) -> Result<Vec<StorageProtocol>, FieldError> {
@@ -146,6 +179,10 @@ fn protocols_of(activity: &str, list: &Value) -> Result<Vec<StorageProtocol>, Fi
                 (Some(endpoint), path) if !endpoint.is_empty() => Ok(StorageProtocol {
                     endpoint: endpoint.to_owned(),
                     path: path.unwrap_or_default().to_owned(),
+                    id: item
+                        .get("id")
+                        .and_then(whole_of)
+                        .and_then(|id| id.try_into().ok()),
                 }),
                 _ => Err(FieldError::new(
                     &field(),
@@ -172,21 +209,66 @@ fn encode_endpoint(endpoint: &StorageEndpoint, id: u64) -> Value {
     let protocols: BTreeMap<&Activity, Vec<Value>> = endpoint
         .protocols
         .iter()
-        .map(|(activity, list)| {
-            let list = list
-                .iter()
-                .map(|protocol| json!({"endpoint": protocol.endpoint, "path": protocol.path}));
-            (activity, list.collect())
-        })
+        .map(|(activity, list)| (activity, list.iter().map(encode_protocol).collect()))
         .collect();
-    json!({
+    let options = &endpoint.options;
+    let keys: BTreeMap<String, Value> = options.keys.iter().map(encode_keys).collect();
+    let mut object = json!({
         "name": endpoint.name,
-        "id": id,
+        "id": options.id.unwrap_or(id),
         "site": endpoint.site,
         "type": endpoint.kind,
         "state": endpoint.state,
         "is_deterministic": endpoint.is_deterministic,
         "arprotocols": protocols,
-        "rprotocols": {},
-    })
+        "rprotocols": keys,
+    });
+    if !options.token.is_empty() {
+        object["token"] = options.token.as_str().into();
+    }
+    if options.is_tape {
+        object["is_tape"] = true.into();
+    }
+    if !options.bucket.is_empty() {
+        object["resource"] = json!({"bucket_id": options.bucket});
+    }
+    object
+}
+
+fn encode_protocol(protocol: &StorageProtocol) -> Value {
+    let mut object = json!({"endpoint": protocol.endpoint, "path": protocol.path});
+    if let Some(id) = protocol.id {
+        object["id"] = id.into();
+    }
+    object
+}
+
+fn encode_keys((id, keys): (&u64, &StorageKeys)) -> (String, Value) {
+    let settings = json!({
+        "access_key": keys.access, "secret_key": keys.secret, "is_secure": keys.is_secure,
+    });
+    (id.to_string(), json!({"settings": settings}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_buckets_and_tape_are_read_and_written() {
+        let text = br#"{"OS": {"id": "12", "type": "OS_ES", "token": "T", "is_tape": "true",
+            "resource": {"bucket_id": 3}, "arprotocols": {"w": [{"endpoint": "s3://h/", "path": "/b",
+            "id": 175, "flavour": "AWS-S3-SSL"}]},
+            "rprotocols": {"175": {"settings": {"access_key": "a", "secret_key": "s",
+            "is_secure": true}}, "176": {"settings": {"access_key": "a"}}, "x": 7}}}"#;
+        let set = decode(text).expect("storage data");
+        let endpoint = &set.endpoints[&EndpointName::new("OS")];
+        let options = &endpoint.options;
+        assert!(endpoint.is_object_store() && options.is_tape);
+        assert_eq!((options.id, options.bucket.as_str()), (Some(12), "3"));
+        assert_eq!(endpoint.protocols["w"][0].id, Some(175));
+        assert_eq!(options.keys.keys().copied().collect::<Vec<_>>(), [175]);
+        let again = decode(&body::encode_value(&encode([endpoint]))).expect("storage data");
+        assert_eq!(&again.endpoints[&EndpointName::new("OS")], endpoint);
+    }
 }

@@ -87,7 +87,7 @@ pub(crate) enum PilotEvent {
     PayloadEnds(JobTicket, PayloadExit),
     Sampled(JobTicket, SampleScope),
     StagedOut(JobTicket, StageOutPlan),
-    LogSaved(JobTicket, LogPlan),
+    LogSaved(JobTicket, Box<LogPlan>),
 }
 
 /// What a pilot asked the server for.

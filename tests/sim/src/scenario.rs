@@ -149,6 +149,7 @@ fn storage_of(queue: &QueueName) -> (EndpointName, StorageEndpoint) {
     let protocol = StorageProtocol {
         endpoint: "file://".to_owned(),
         path: format!("/storage/{name}"),
+        id: None,
     };
     let endpoint = StorageEndpoint {
         name: name.clone(),
@@ -157,6 +158,7 @@ fn storage_of(queue: &QueueName) -> (EndpointName, StorageEndpoint) {
         state: "ACTIVE".to_owned(),
         is_deterministic: true,
         protocols: BTreeMap::from([("default".to_owned(), vec![protocol])]),
+        options: ailurus_model::StorageOptions::default(),
     };
     (name, endpoint)
 }

@@ -48,8 +48,6 @@ impl Storage {
 
 /// Draws what a payload wrote.
 pub(crate) fn draw_file(chance: &mut Chance) -> StoredFile {
-    StoredFile {
-        size: ByteCount::from_bytes(chance.number(1, 1 << 30)),
-        checksum: Checksum::Adler32(chance.count(0, u32::MAX)),
-    }
+    let size = ByteCount::from_bytes(chance.number(1, 1 << 30));
+    StoredFile::new(size, Checksum::Adler32(chance.count(0, u32::MAX)))
 }

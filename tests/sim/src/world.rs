@@ -282,10 +282,10 @@ impl World {
                 &file.lfn,
                 Direction::Read,
             );
-            let stored = StoredFile {
-                size: file.size.unwrap_or(ByteCount::ZERO),
-                checksum: file.checksum.clone().unwrap_or(Checksum::Adler32(1)),
-            };
+            let stored = StoredFile::new(
+                file.size.unwrap_or(ByteCount::ZERO),
+                file.checksum.clone().unwrap_or(Checksum::Adler32(1)),
+            );
             match url {
                 Ok(url) => self.storage.store(&url, stored),
                 Err(problem) => {

@@ -117,7 +117,7 @@ enum Phase {
         plan: StageOutPlan,
     },
     SavingLog {
-        plan: LogPlan,
+        plan: Box<LogPlan>,
     },
     Reporting {
         give_up_at: Moment,

@@ -48,6 +48,7 @@ pub(crate) fn site() -> Site {
     let protocol = StorageProtocol {
         endpoint: "file://".into(),
         path: "/store".into(),
+        id: None,
     };
     let activities = ["read_lan", "write_lan"].map(str::to_owned);
     let storage = StorageEndpoint {
@@ -60,6 +61,7 @@ pub(crate) fn site() -> Site {
             .clone()
             .map(|activity| (activity, vec![protocol.clone()]))
             .into(),
+        options: ailurus_model::StorageOptions::default(),
     };
     Site {
         queue: Queue {

@@ -1,9 +1,14 @@
 //! Plans the stage-in of a job: which files, from which replicas.
 
-use ailurus_model::{ByteCount, Checksum, EndpointName, ErrorCode, InputFile, Job, Lfn, PandaId};
+use ailurus_experiment::CheckTime;
+use ailurus_model::{
+    ByteCount, Checksum, DatasetName, EndpointName, ErrorCode, Guid, InputFile, Job, Lfn, PandaId,
+    Scope,
+};
 
 use super::{
-    check_name,
+    CourseLimits, Domain, FormatCheck, LeftOut, Try, check_name,
+    formats::check_of,
     place::{Direction, place_file, place_in_directory},
 };
 use crate::{PilotConfig, Problem, input::Site};
@@ -13,6 +18,21 @@ use crate::{PilotConfig, Problem, input::Site};
 pub struct StageInPlan {
     /// Every input, in the order of the job.
     pub files: Vec<StageInFile>,
+    /// Text of `PoolFileCatalog.xml` for the job's directory, if the profile wants one.
+    pub pool_file_catalog: Option<String>,
+    /// Whether inputs go through a cache on the node.
+    pub cache: CacheUse,
+    /// How often and how long each file is tried.
+    pub limits: CourseLimits,
+}
+
+/// Whether inputs go through a cache on the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheUse {
+    /// They do, where the node has one.
+    Cached,
+    /// They go straight to the job's directory.
+    Uncached,
 }
 
 /// One input.
@@ -20,12 +40,61 @@ pub struct StageInPlan {
 pub struct StageInFile {
     /// Its name in the job's directory.
     pub lfn: Lfn,
-    /// URLs of its replicas, best first, at least one.
-    pub sources: Vec<String>,
+    /// Its Rucio scope.
+    pub scope: Scope,
+    /// The dataset that it belongs to.
+    pub dataset: DatasetName,
+    /// Its globally unique id, if one is known.
+    pub guid: Option<Guid>,
+    /// How the payload gets it.
+    pub access: Access,
+    /// Ways to fetch it, best first; at least one if it is to be copied.
+    pub tries: Vec<Try>,
     /// Its size, if known: it must be this.
     pub size: Option<ByteCount>,
     /// Its checksum, if known: it must be this.
     pub checksum: Option<Checksum>,
+    /// How its format is checked before the payload reads it, if at all.
+    pub check: Option<FormatCheck>,
+    /// What is not tried, and why.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// How the payload gets an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// It is copied to the job's directory.
+    Copy,
+    /// The payload reads it from where it lies (`remote_io`); nothing is moved.
+    Remote(RemoteInput),
+    /// It is on the node already (`no_transfer`); nothing is moved.
+    None,
+}
+
+/// An input that the payload reads from where it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteInput {
+    /// The URL that the payload opens.
+    pub url: String,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// How far away it is.
+    pub domain: Domain,
+}
+
+impl StageInFile {
+    /// Returns the URLs of its replicas, best first.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.tries.iter().map(|it| it.url.as_str())
+    }
+}
+
+impl StageInPlan {
+    /// Returns the files that are to be copied.
+    pub fn copied(&self) -> impl Iterator<Item = &StageInFile> {
+        let is_copied = |file: &&StageInFile| file.access == Access::Copy;
+        self.files.iter().filter(is_copied)
+    }
 }
 
 /// Plans the stage-in of a job.
@@ -41,15 +110,27 @@ pub fn plan_stage_in(job: &Job, site: &Site, config: &PilotConfig) -> Result<Sta
         .iter()
         .map(|input| {
             check_name(&input.lfn, ErrorCode::StageInFailed)?;
+            let sources = plan_sources((job.panda_id, input), site, config)?;
             Ok(StageInFile {
                 lfn: input.lfn.clone(),
-                sources: plan_sources((job.panda_id, input), site, config)?,
+                scope: input.scope.clone(),
+                dataset: input.dataset.clone(),
+                guid: input.guid.clone(),
+                access: Access::Copy,
+                tries: sources.into_iter().map(Try::in_directory).collect(),
                 size: input.size,
                 checksum: input.checksum.clone(),
+                check: check_of(&config.profile, &input.lfn, CheckTime::Input),
+                left_out: Vec::new(),
             })
         })
         .collect::<Result<_, _>>()?;
-    Ok(StageInPlan { files })
+    Ok(StageInPlan {
+        files,
+        pool_file_catalog: None,
+        cache: CacheUse::Uncached,
+        limits: CourseLimits::default(),
+    })
 }
 
 fn check_total_size(job: &Job, site: &Site) -> Result<(), Problem> {
@@ -133,8 +214,9 @@ mod tests {
         job.inputs = vec![input_file("f")];
         job.inputs[0].endpoint = EndpointName::new("OTHER");
         let plan = plan_stage_in(&job, &site, &config()).expect("plan");
-        assert!(plan.files[0].sources[0].starts_with("file:///other/"));
-        assert!(plan.files[0].sources[1].starts_with("file:///store/"));
+        let sources: Vec<&str> = plan.files[0].sources().collect();
+        assert!(sources[0].starts_with("file:///other/"));
+        assert!(sources[1].starts_with("file:///store/"));
     }
 
     #[test]
@@ -144,7 +226,7 @@ mod tests {
         let mut job = job(1);
         job.inputs = vec![input_file("f")];
         let plan = plan_stage_in(&job, &site(), &config).expect("plan");
-        assert_eq!(plan.files[0].sources, ["file:///in/f"]);
+        assert!(plan.files[0].sources().eq(["file:///in/f"]));
     }
 
     #[test]
@@ -155,8 +237,9 @@ mod tests {
         job.inputs = vec![input_file("f")];
         let mut site = site();
         let sources = |site: &Site| {
-            let mut plan = plan_stage_in(&job, site, &config).expect("plan");
-            plan.files.remove(0).sources
+            let plan = plan_stage_in(&job, site, &config).expect("plan");
+            let sources = plan.files[0].sources().map(str::to_owned);
+            sources.collect::<Vec<_>>()
         };
         let all = sources(&site);
         assert_eq!(all[..2], ["file:///point/1/f", "file:///point/f"]);

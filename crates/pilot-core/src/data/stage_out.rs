@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use ailurus_experiment::NamePattern;
+use ailurus_experiment::{CheckTime, NamePattern};
 use ailurus_model::{
-    ByteCount, Checksum, EndpointName, ErrorCode, FileReport, Guid, Job, Lfn, OutputFile, PandaId,
-    job::guid_from_random,
+    ByteCount, Checksum, DatasetName, EndpointName, ErrorCode, FileReport, Guid, Job, Lfn,
+    OutputFile, PandaId, Scope, job::guid_from_random,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    check_name,
+    FormatCheck, LeftOut, Rank, Try, check_name,
+    formats::check_of,
     place::{Direction, place_file, place_in_directory},
 };
 use crate::{PilotConfig, Problem, control::random::Random, input::Site};
@@ -49,25 +50,73 @@ impl StageOutPlan {
 pub struct StageOutFile {
     /// Its name in the job's directory.
     pub lfn: Lfn,
-    /// The URL where it is to be.
+    /// The URL where it is meant to be.
     pub destination: String,
     /// The endpoint that the URL belongs to.
     pub endpoint: EndpointName,
     /// Its GUID.
     pub guid: Guid,
+    /// Its Rucio scope.
+    #[serde(default)]
+    pub scope: Scope,
+    /// The dataset that it will belong to.
+    #[serde(default)]
+    pub dataset: DatasetName,
+    /// Ways to store it, best first; those to the alternative storage are the last. Plans of former
+    /// versions have none: see [`StageOutFile::ways`].
+    #[serde(default)]
+    pub tries: Vec<Try>,
+    /// How its format is checked before it is stored, if at all.
+    #[serde(default)]
+    pub check: Option<FormatCheck>,
+    /// What is not tried, and why.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
 }
 
 impl StageOutFile {
+    /// Makes a file that is only to go this way, unchecked.
+    #[must_use]
+    pub fn by(lfn: Lfn, guid: Guid, way: Try) -> Self {
+        Self {
+            lfn,
+            destination: way.url.clone(),
+            endpoint: way.endpoint.clone(),
+            guid,
+            scope: Scope::default(),
+            dataset: DatasetName::default(),
+            tries: vec![way],
+            check: None,
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Returns the ways to store it, best first, at least one.
+    #[must_use]
+    pub fn ways(&self) -> Vec<Try> {
+        if !self.tries.is_empty() {
+            return self.tries.clone();
+        }
+        vec![Try {
+            endpoint: self.endpoint.clone(),
+            ..Try::in_directory(self.destination.clone())
+        }]
+    }
+
     /// Returns what is reported once the file is stored.
     #[must_use]
     pub fn report(&self, stored: &StoredFile) -> FileReport {
+        let (surl, endpoint) = match &stored.place {
+            Some(place) => (&place.url, &place.endpoint),
+            None => (&self.destination, &self.endpoint),
+        };
         FileReport {
             lfn: self.lfn.clone(),
             guid: self.guid.clone(),
             size: stored.size,
             checksum: stored.checksum.clone(),
-            surl: self.destination.clone(),
-            endpoint: self.endpoint.clone(),
+            surl: surl.clone(),
+            endpoint: endpoint.clone(),
         }
     }
 }
@@ -79,6 +128,45 @@ pub struct StoredFile {
     pub size: ByteCount,
     /// Its checksum.
     pub checksum: Checksum,
+    /// Where it lies, if not where it was meant to.
+    pub place: Option<Box<StoredPlace>>,
+}
+
+/// Where an output lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPlace {
+    /// The URL.
+    pub url: String,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Whether that is the alternative storage (`is_altstaged`).
+    pub rank: Rank,
+}
+
+impl StoredFile {
+    /// Makes a file that lies where it was meant to.
+    #[must_use]
+    pub const fn new(size: ByteCount, checksum: Checksum) -> Self {
+        Self {
+            size,
+            checksum,
+            place: None,
+        }
+    }
+
+    /// Says that the file went this way.
+    #[must_use]
+    pub fn by(self, way: &Try) -> Self {
+        let place = StoredPlace {
+            url: way.url.clone(),
+            endpoint: way.endpoint.clone(),
+            rank: way.rank,
+        };
+        Self {
+            place: Some(Box::new(place)),
+            ..self
+        }
+    }
 }
 
 /// How the log archive is made and where it goes.
@@ -189,6 +277,11 @@ fn plan_file(
         destination,
         endpoint: endpoint.cloned().unwrap_or_default(),
         guid: guid.unwrap_or_else(|| guid_from_random(random.bytes())),
+        scope: output.scope.clone(),
+        dataset: output.dataset.clone(),
+        tries: Vec::new(),
+        check: check_of(&config.profile, &output.lfn, CheckTime::Output),
+        left_out: Vec::new(),
     })
 }
 

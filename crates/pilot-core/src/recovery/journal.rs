@@ -49,7 +49,7 @@ pub(crate) enum Stage {
     /// Its payload has ended well; some of its outputs may be stored.
     StagingOut(StageOutPlan),
     /// Its log may be stored.
-    SavingLog(LogPlan),
+    SavingLog(Box<LogPlan>),
     /// This is its final update; the server may have it.
     Reporting(Box<JobUpdate>),
     /// The server needs nothing more.

@@ -94,8 +94,8 @@ impl JobPlace {
 
 #[cfg(test)]
 mod tests {
-    use ailurus_model::{EndpointName, Guid};
-    use ailurus_pilot_core::data::StageOutFile;
+    use ailurus_model::Guid;
+    use ailurus_pilot_core::data::{StageOutFile, Try};
 
     use super::*;
 
@@ -108,12 +108,11 @@ mod tests {
         fs::write(home.path().join(LOG_FILE), "the pilot's").expect("space");
         let target = storage.path().join("log");
         let plan = LogPlan {
-            file: StageOutFile {
-                lfn: Lfn::new(LOG_FILE),
-                destination: target.display().to_string(),
-                endpoint: EndpointName::new("EP"),
-                guid: Guid::new("G"),
-            },
+            file: StageOutFile::by(
+                Lfn::new(LOG_FILE),
+                Guid::new("G"),
+                Try::in_directory(target.display().to_string()),
+            ),
             top_directory: "tarball".into(),
             left_out_names: Vec::new(),
             left_out: Vec::new(),

@@ -56,7 +56,7 @@ impl Shell {
             }
             JobEffect::SaveLog(plan) => {
                 self.end_stream(ticket);
-                self.save_log(ticket, plan);
+                self.save_log(ticket, *plan);
             }
             JobEffect::StopTransfers => self.stop_transfers(ticket),
             JobEffect::CleanUp => self.clean_up(ticket),

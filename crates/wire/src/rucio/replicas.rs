@@ -229,7 +229,7 @@ pub fn encode_answer(files: &[FileReplicas]) -> String {
 pub(super) fn digits(checksum: Option<&Checksum>) -> Option<String> {
     checksum.map(|checksum| match checksum {
         Checksum::Adler32(value) => format!("{value:08x}"),
-        Checksum::Md5(digits) => digits.clone(),
+        Checksum::Md5(digits) | Checksum::Sha256(digits) => digits.clone(),
     })
 }
 

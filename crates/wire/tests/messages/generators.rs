@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 use ailurus_model::{
     AttemptNr, BatchId, ByteCount, Checksum, Command, DatasetName, EndpointName, FileReport, Guid,
     HarvesterId, InputFile, Job, JobRequest, JobStatus, JobUpdate, Lfn, NodeName, OutputFile,
-    PandaId, Queue, QueueName, Scope, SourceLabel, StorageEndpoint, StorageProtocol, TaskId,
-    Timestamp, UpdateAnswer, UsageSummary, Worker, WorkerId, WorkerStatus,
+    PandaId, Queue, QueueName, Scope, SourceLabel, StorageEndpoint, StorageKeys, StorageOptions,
+    StorageProtocol, TaskId, Timestamp, UpdateAnswer, UsageSummary, Worker, WorkerId, WorkerStatus,
     queue::QueueStatus,
     update::{PilotTiming, ReportedError},
     usage::MemoryUse,
@@ -459,8 +459,8 @@ pub(crate) fn queue() -> impl Strategy<Value = Queue> {
 }
 
 pub(crate) fn endpoint() -> impl Strategy<Value = StorageEndpoint> {
-    let protocol =
-        (name(), name_or_nothing()).prop_map(|(endpoint, path)| StorageProtocol { endpoint, path });
+    let protocol = (name(), name_or_nothing(), option::of(any::<u64>()))
+        .prop_map(|(endpoint, path, id)| StorageProtocol { endpoint, path, id });
     let protocols = btree_map(name(), vec(protocol, 0..3), 0..3);
     let names = (
         name(),
@@ -468,17 +468,42 @@ pub(crate) fn endpoint() -> impl Strategy<Value = StorageEndpoint> {
         name_or_nothing(),
         name_or_nothing(),
     );
-    (names, any::<bool>(), protocols).prop_map(|(names, is_deterministic, protocols)| {
-        let protocols: BTreeMap<_, _> = protocols;
-        StorageEndpoint {
-            name: EndpointName::new(names.0),
-            site: names.1,
-            kind: names.2,
-            state: names.3,
-            is_deterministic,
-            protocols,
-        }
-    })
+    let keys =
+        (name(), name(), any::<bool>()).prop_map(|(access, secret, is_secure)| StorageKeys {
+            access,
+            secret,
+            is_secure,
+        });
+    let options = (
+        any::<u64>(),
+        [name_or_nothing(), name_or_nothing()],
+        any::<bool>(),
+    );
+    let options =
+        (options, btree_map(any::<u64>(), keys, 0..3)).prop_map(|((id, texts, is_tape), keys)| {
+            let [token, bucket] = texts;
+            StorageOptions {
+                id: Some(id),
+                token,
+                is_tape,
+                bucket,
+                keys,
+            }
+        });
+    (names, any::<bool>(), protocols, options).prop_map(
+        |(names, is_deterministic, protocols, options)| {
+            let protocols: BTreeMap<_, _> = protocols;
+            StorageEndpoint {
+                name: EndpointName::new(names.0),
+                site: names.1,
+                kind: names.2,
+                state: names.3,
+                is_deterministic,
+                protocols,
+                options,
+            }
+        },
+    )
 }
 
 /// A worker of the given instance.

@@ -139,7 +139,7 @@ impl World {
     pub(super) fn on_staged_in(&mut self, nr: PilotNr, ticket: JobTicket, plan: &StageInPlan) {
         for file in &plan.files {
             let (size, checksum) = (file.size, file.checksum.as_ref());
-            let mut sources = file.sources.iter();
+            let mut sources = file.sources();
             if !sources.any(|url| self.storage.holds(url, size, checksum)) {
                 let detail = format_args!("input `{}` is not in storage as registered", file.lfn);
                 self.violate(Invariant::P3, detail);

@@ -376,7 +376,7 @@ impl JobLife {
         let Desk { job, config, site } = &self.desk;
         match plan_log(job, site, config, turn.random) {
             Ok(None) => self.report(turn),
-            Ok(Some(plan)) => self.store_log(turn, plan),
+            Ok(Some(plan)) => self.store_log(turn, Box::new(plan)),
             Err(problem) => {
                 self.record.problems.push(problem);
                 self.report(turn);
@@ -384,7 +384,7 @@ impl JobLife {
         }
     }
 
-    pub(super) fn store_log(&mut self, turn: &mut Turn<'_>, plan: LogPlan) {
+    pub(super) fn store_log(&mut self, turn: &mut Turn<'_>, plan: Box<LogPlan>) {
         self.enter(turn, Phase::SavingLog { plan: plan.clone() });
         turn.out.push(JobEffect::SaveLog(plan));
     }

@@ -219,7 +219,7 @@ impl PilotCore {
             }
         }
         serving.request = Request::UnderWay { since: now };
-        out.push(Effect::AcquireJob(request));
+        out.push(Effect::AcquireJob(Box::new(request)));
     }
 
     /// Takes the request that was answered.

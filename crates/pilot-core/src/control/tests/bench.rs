@@ -255,10 +255,8 @@ pub(super) fn roomy() -> NodeFacts {
 }
 
 pub(super) fn stored() -> Result<StoredFile, Problem> {
-    Ok(StoredFile {
-        size: ByteCount::from_bytes(5),
-        checksum: Checksum::Adler32(0x05a5_01a5),
-    })
+    let checksum = Checksum::Adler32(0x05a5_01a5);
+    Ok(StoredFile::new(ByteCount::from_bytes(5), checksum))
 }
 
 pub(super) fn problem<T>(code: ErrorCode) -> Result<T, Problem> {

@@ -1,0 +1,205 @@
+//! What a plan is made of: single tries to move a file, and what was left out and why.
+
+use std::fmt;
+
+use ailurus_model::EndpointName;
+use serde::{Deserialize, Serialize};
+
+use super::copy_tools::{ToolName, scheme_of};
+
+/// How far away a replica is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Domain {
+    /// In the queue's own network.
+    Lan,
+    /// Elsewhere.
+    Wan,
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Lan => "LAN",
+            Self::Wan => "WAN",
+        })
+    }
+}
+
+/// Which of the places that an output may go to this is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Rank {
+    /// The one that is meant. Inputs have no other.
+    #[default]
+    Primary,
+    /// The one that is used where the first takes nothing (alternative stage-out).
+    Alternative,
+}
+
+/// One way to move a file: a tool and a URL. The unit of a try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// What moves it.
+    pub tool: ToolName,
+    /// The remote side. May hold a signature: people are shown [`Try::place`].
+    pub url: String,
+    /// The endpoint that the URL belongs to; empty for a directory that the pilot was given.
+    pub endpoint: EndpointName,
+    /// How far away that is.
+    pub domain: Domain,
+    /// Which of an output's places it is.
+    #[serde(default)]
+    pub rank: Rank,
+}
+
+impl Try {
+    /// Makes a try with a directory that the pilot was given.
+    #[must_use]
+    pub fn in_directory(url: String) -> Self {
+        Self {
+            tool: ToolName::Local,
+            url,
+            endpoint: EndpointName::default(),
+            domain: Domain::Lan,
+            rank: Rank::Primary,
+        }
+    }
+
+    /// Returns the URL as people may see it, see [`place_of`].
+    #[must_use]
+    pub fn place(&self) -> String {
+        place_of(&self.url)
+    }
+
+    /// Returns the server's name with its port, empty for files that the node sees.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        host_of(&self.url)
+    }
+
+    /// Returns the URL's scheme.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        scheme_of(&self.url)
+    }
+}
+
+impl fmt::Display for Try {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.tool, self.place())
+    }
+}
+
+/// Returns a URL without what may be secret: its query, which may be a signature, and a user's name
+/// and password.
+#[must_use]
+pub fn place_of(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    // A mounted file may have any character in its name.
+    if scheme == "file" {
+        return url.to_owned();
+    }
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+/// Returns the server's name with its port, without a user's name; empty if there is none.
+#[must_use]
+pub fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default()
+}
+
+/// A replica or place that a plan leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// The URL without its query, empty if there is none.
+    pub place: String,
+    /// Why.
+    pub reason: LeftOutReason,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            endpoint,
+            place,
+            reason,
+        } = self;
+        match place.as_str() {
+            "" => write!(f, "`{endpoint}`: {reason}"),
+            place => write!(f, "`{endpoint}` {place}: {reason}"),
+        }
+    }
+}
+
+/// Why a replica or place is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeftOutReason {
+    /// The file lies on tape.
+    #[error("it is on tape")]
+    Tape,
+    /// The queue reads nothing from its own network.
+    #[error("the queue does not allow LAN access (`allow_lan`)")]
+    NoLan,
+    /// The queue reads nothing from elsewhere.
+    #[error("the queue does not allow WAN access (`allow_wan`)")]
+    NoWan,
+    /// None of the copy tools takes the scheme.
+    #[error("no copy tool of the queue takes `{scheme}`")]
+    NoTool {
+        /// The scheme.
+        scheme: String,
+    },
+    /// The storage data do not describe the endpoint.
+    #[error("it is not in the storage data")]
+    Unknown,
+    /// The endpoint's paths do not follow from names.
+    #[error("its paths do not follow from names (not deterministic)")]
+    NotDeterministic,
+    /// The endpoint has no protocol in this direction.
+    #[error("it has no protocol for this")]
+    NoProtocol,
+    /// The payload cannot read it from there.
+    #[error("a payload cannot read `{scheme}` from there")]
+    NotForPayloads {
+        /// The scheme.
+        scheme: String,
+    },
+    /// There are better ones enough.
+    #[error("there are enough better ones")]
+    Enough,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_see_neither_signatures_nor_passwords() {
+        let it = Try::in_directory("https://me:secret@host:443/a/b?X-Amz-Signature=1".into());
+        assert_eq!(it.host(), "host:443");
+        assert_eq!(it.place(), "https://host:443/a/b");
+        assert_eq!(place_of("file:///a/b?c#d@e"), "file:///a/b?c#d@e");
+        assert_eq!(host_of("file:///a"), "");
+        assert_eq!(host_of("no url"), "");
+    }
+
+    #[test]
+    fn a_try_of_a_former_journal_is_a_primary_one() {
+        let text = r#"{"tool":"xrdcp","url":"root://h//f","endpoint":"EP","domain":"wan"}"#;
+        let it: Try = serde_json::from_str(text).expect("a try");
+        assert_eq!((it.tool, it.rank), (ToolName::Xrdcp, Rank::Primary));
+    }
+}
