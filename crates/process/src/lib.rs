@@ -8,6 +8,7 @@
 //!   signal from others through its [`PayloadControl`]. [`start`] does so with a guard of its own.
 //! * [`Confinement`] says what a payload may use at most, [`Confined`] what of it is enforced.
 //! * [`run_command`] and [`ShortCommand`] run an external command to its end within a time limit.
+//! * [`StreamCommand`] runs a program that moves data, for as long as its caller likes.
 //! * [`spawn_named`] is how every thread is started.
 //!
 //! When to signal, how long to wait and what an outcome means for a job is decided elsewhere.
@@ -23,7 +24,9 @@ mod protocol;
 mod shared;
 mod short;
 mod start_error;
+mod stream;
 mod thread;
+mod watched_child;
 
 pub use command::{CoreDumps, PayloadCommand, Signal};
 pub use confinement::{Confined, Confinement, Enforcement};
@@ -31,4 +34,5 @@ pub use payload::{PayloadControl, PayloadEnd, PayloadEnded, PayloadExit, Running
 pub use shared::Guard;
 pub use short::{CommandEnd, CommandOutput, RunError, ShortCommand, run_command};
 pub use start_error::StartError;
+pub use stream::{DataStream, Happened, RunningStream, StreamCommand, StreamEnd};
 pub use thread::spawn_named;

@@ -6,30 +6,19 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, ErrorKind, Read, Write},
-    os::{
-        fd::OwnedFd,
-        unix::process::{CommandExt, ExitStatusExt},
-    },
+    io::{self, Read, Write},
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    fs::{OFlags, fcntl_getfl, fcntl_setfl},
-    pipe::{PipeFlags, pipe_with},
-    process::{Pid, WaitId, WaitIdOptions, waitid},
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::{
+    StartError,
+    watched_child::{WatchedChild, is_passing, set_nonblocking, to_timespec},
 };
-
-use crate::{StartError, guard::kill_group, spawn_named};
-
-/// Stack of the thread that waits for the command, in bytes.
-const WAIT_STACK_BYTES: usize = 128 << 10;
-
-/// How long a killed command may take to end. One that hangs in a device is left behind then.
-const KILL_LIMIT: Duration = Duration::from_secs(2);
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -189,7 +178,7 @@ impl ShortCommand {
             });
         }
         Ok(CommandOutput {
-            end: watched.finish().map_err(watch_failed)?,
+            end: watched.process.finish().map_err(watch_failed)?,
             stdout: std::mem::take(&mut watched.stdout.collected),
             stderr: std::mem::take(&mut watched.stderr.collected),
             duration: begin.elapsed(),
@@ -225,10 +214,7 @@ impl ShortCommand {
 
 /// A running command with its pipes. Dropping it kills and reaps what is left.
 struct Watched {
-    child: Child,
-    is_reaped: bool,
-    /// Hangs up when the command has ended and waits to be reaped.
-    ended: OwnedFd,
+    process: WatchedChild,
     stdin: Option<File>,
     to_write: Vec<u8>,
     stdout: Collector,
@@ -252,29 +238,17 @@ struct Collector {
 
 impl Watched {
     fn new(mut child: Child, stdin: &[u8]) -> io::Result<Self> {
-        let pid = Pid::from_child(&child);
-        let (ended, held_until_end) = pipe_with(PipeFlags::CLOEXEC)?;
         let watched = Self {
-            is_reaped: false,
-            ended,
             stdin: child.stdin.take().map(|it| File::from(OwnedFd::from(it))),
             to_write: stdin.to_vec(),
             stdout: Collector::new(child.stdout.take().map(OwnedFd::from)),
             stderr: Collector::new(child.stderr.take().map(OwnedFd::from)),
-            child,
+            process: WatchedChild::new(child)?,
         };
         let pipes = [&watched.stdin, &watched.stdout.pipe, &watched.stderr.pipe];
         for pipe in pipes.into_iter().flatten() {
-            fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
+            set_nonblocking(pipe)?;
         }
-        // The command stays unreaped, so that its number still means its group when that is killed.
-        spawn_named("command-wait", WAIT_STACK_BYTES, move || {
-            while let Err(rustix::io::Errno::INTR) = waitid(
-                WaitId::Pid(pid),
-                WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-            ) {}
-            drop(held_until_end);
-        })?;
         Ok(watched)
     }
 
@@ -284,7 +258,8 @@ impl Watched {
         if left.is_zero() {
             return Ok(Step::TimedOut);
         }
-        let mut polled = vec![PollFd::new(&self.ended, PollFlags::IN)];
+        let ended = self.process.ended();
+        let mut polled = vec![PollFd::new(&ended, PollFlags::IN)];
         let outputs = [&self.stdout.pipe, &self.stderr.pipe];
         polled.extend(
             outputs
@@ -330,40 +305,6 @@ impl Watched {
     fn longest_output(&self) -> usize {
         self.stdout.collected.len().max(self.stderr.collected.len())
     }
-
-    /// Kills what is left of the group of a command that has ended, and reaps the command.
-    fn finish(&mut self) -> io::Result<CommandEnd> {
-        self.kill_group();
-        let status = self.child.wait()?;
-        self.is_reaped = true;
-        Ok(match (status.code(), status.signal()) {
-            (Some(code), _) => CommandEnd::Exited(code),
-            (None, signal) => CommandEnd::Signalled(signal.unwrap_or(0)),
-        })
-    }
-
-    fn kill_group(&self) {
-        kill_group(Pid::from_child(&self.child).as_raw_nonzero().get());
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if self.is_reaped {
-            return;
-        }
-        self.kill_group();
-        let mut polled = [PollFd::new(&self.ended, PollFlags::IN)];
-        if matches!(poll(&mut polled, Some(&to_timespec(KILL_LIMIT))), Ok(1..)) {
-            // What cannot be waited for has been waited for.
-            let _ = self.child.wait();
-        } else {
-            tracing::warn!(
-                pid = self.child.id(),
-                "a killed command hangs in the kernel"
-            );
-        }
-    }
 }
 
 impl Collector {
@@ -392,16 +333,5 @@ impl Collector {
             Err(error) if is_passing(&error) => Ok(false),
             Err(error) => Err(error),
         }
-    }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-fn to_timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
     }
 }
