@@ -234,7 +234,7 @@ impl Bench {
             }
             None
         });
-        request.expect("a job was asked for")
+        *request.expect("a job was asked for")
     }
 
     pub(super) fn phase(&self) -> Option<PhaseName> {
