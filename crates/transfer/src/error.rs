@@ -153,6 +153,14 @@ pub enum Cause {
         /// Its last words.
         said: String,
     },
+    /// The copy tool has a bug, which ended the transfer.
+    #[error("the copy tool `{tool}` broke down: {said}")]
+    Panicked {
+        /// The tool.
+        tool: String,
+        /// Its last words.
+        said: String,
+    },
     /// Anything else on this node.
     #[error("cannot {action} it")]
     Io {
@@ -241,6 +249,7 @@ impl TransferError {
             | Cause::Broken { .. }
             | Cause::Refused { .. }
             | Cause::NotTheFile { .. }
+            | Cause::Panicked { .. }
             | Cause::Io { .. } => pick.pick(E::StageInFailed, E::StageOutFailed),
         }
     }
@@ -263,7 +272,7 @@ impl TransferError {
         if matches!(self.cause, Cause::BadPlace(_)) {
             return Blame::User;
         }
-        if matches!(self.cause, Cause::Stopped) {
+        if matches!(self.cause, Cause::Stopped | Cause::Panicked { .. }) {
             return Blame::Pilot;
         }
         self.code().blame()

@@ -10,21 +10,28 @@
 //! core; each error says its [`ErrorCode`](ailurus_model::ErrorCode).
 
 pub mod archive;
+pub mod budget;
 pub mod cache;
 pub mod checksum;
 mod copy;
+pub mod engine;
 mod error;
 mod naming;
 mod partial;
 pub mod patience;
 mod port;
 mod stage;
+mod stop;
 mod tool;
+mod toolbox;
 
+pub use budget::Budget;
 pub use copy::{CopyRequest, copy_local, file_checksum};
 pub use error::{BadPlaceReason, Cause, Direction, TransferError};
 pub use naming::{deterministic_path, new_guid};
 pub use patience::{Impatience, Patience};
 pub use port::{Durability, FileIdentity, RemoteFile, Tool, Transfer, TransferReport, Watch};
 pub use stage::{StageFile, StageOptions, stage};
+pub use stop::StopSwitch;
 pub use tool::{CopyTool, local_path};
+pub use toolbox::Toolbox;
