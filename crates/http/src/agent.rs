@@ -8,11 +8,19 @@ use std::{
     time::Duration,
 };
 
-use ureq::{Agent, Proxy, config::RedirectAuthHeaders, unversioned::transport::DefaultConnector};
+use ureq::{
+    Agent, Proxy,
+    config::RedirectAuthHeaders,
+    unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector},
+};
 
 use crate::{
     ClientCertificate, ClientConfig, ConfigError, HttpError, ProxyConfig, Redirects, Trust,
-    error::without_secrets, file_version::FileVersion, resolve::HostResolver, trust::tls_config,
+    connector::{EarlyAnswerConnector, TcpConnector},
+    error::without_secrets,
+    file_version::FileVersion,
+    resolve::HostResolver,
+    trust::tls_config,
 };
 
 /// Most redirects that are followed.
@@ -24,14 +32,30 @@ const HEADERS_MAX_BYTES: usize = 64 << 10;
 /// Connections kept open for reuse, in total and for one server.
 const IDLE_CONNECTIONS_MAX: usize = 8;
 
+/// The same for exchanges with storage, of which many run at a time.
+const IDLE_EXCHANGES_MAX: usize = 32;
+
+/// How long a server may take to say that it wants a body, before the body is sent unasked.
+const CONTINUE_LIMIT: Duration = Duration::from_secs(2);
+
 /// How long a connection is kept for reuse. Below the 5 seconds after which Apache, PanDA's usual
 /// front, closes one, so that a request seldom meets a connection that is just being closed.
 const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
+
+/// What agents are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Requests and answers of moderate size, with redirects followed.
+    Calls,
+    /// Exchanges whose course is the caller's: no redirects, no limit on time but the caller's.
+    Exchanges,
+}
 
 /// Makes agents.
 #[derive(Debug)]
 pub(crate) struct AgentSource {
     config: ClientConfig,
+    purpose: Purpose,
     last: Mutex<(Versions, Agents)>,
 }
 
@@ -47,12 +71,13 @@ struct Agents {
 type Versions = [Option<FileVersion>; 2];
 
 impl AgentSource {
-    pub(crate) fn new(config: ClientConfig) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: ClientConfig, purpose: Purpose) -> Result<Self, ConfigError> {
         // Looked at before the files are read: a change in between is found the next time.
         let versions = versions_of(&config);
-        let agents = make_all(&config)?;
+        let agents = make_all(&config, purpose)?;
         Ok(Self {
             config,
+            purpose,
             last: Mutex::new((versions, agents)),
         })
     }
@@ -61,7 +86,7 @@ impl AgentSource {
     /// the request has not left.
     pub(crate) fn run<T>(
         &self,
-        ask: impl Fn(&Agent) -> Result<T, HttpError>,
+        mut ask: impl FnMut(&Agent) -> Result<T, HttpError>,
     ) -> Result<T, HttpError> {
         let Agents { first, second } = self.current();
         match (ask(&first), second) {
@@ -74,7 +99,7 @@ impl AgentSource {
         let versions = versions_of(&self.config);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 != versions {
-            match make_all(&self.config) {
+            match make_all(&self.config, self.purpose) {
                 Ok(agents) => last.1 = agents,
                 Err(error) => tracing::warn!("the old certificate is used further: {error}"),
             }
@@ -109,17 +134,17 @@ fn versions_of(config: &ClientConfig) -> Versions {
     }
 }
 
-fn make_all(config: &ClientConfig) -> Result<Agents, ConfigError> {
+fn make_all(config: &ClientConfig, purpose: Purpose) -> Result<Agents, ConfigError> {
     Ok(Agents {
-        first: make(config, &config.trust)?,
+        first: make(config, &config.trust, purpose)?,
         second: match &config.trust {
-            Trust::DirectoryAndBuiltIn(_) => Some(make(config, &Trust::BuiltIn)?),
+            Trust::DirectoryAndBuiltIn(_) => Some(make(config, &Trust::BuiltIn, purpose)?),
             Trust::BuiltIn | Trust::File(_) | Trust::Directory(_) => None,
         },
     })
 }
 
-fn make(config: &ClientConfig, trust: &Trust) -> Result<Agent, ConfigError> {
+fn make(config: &ClientConfig, trust: &Trust, purpose: Purpose) -> Result<Agent, ConfigError> {
     let proxy = config.proxy.as_ref().map(proxy_of).transpose()?;
     let redirects_max = match config.redirects {
         Redirects::Followed => REDIRECTS_MAX,
@@ -130,18 +155,32 @@ fn make(config: &ClientConfig, trust: &Trust) -> Result<Agent, ConfigError> {
         .proxy(proxy)
         .tls_config(tls_config(config, trust)?)
         .user_agent(config.user_agent.as_str())
-        .max_redirects(redirects_max)
         .redirect_auth_headers(RedirectAuthHeaders::Never)
         .max_response_header_size(HEADERS_MAX_BYTES)
-        .max_idle_connections(IDLE_CONNECTIONS_MAX)
-        .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
         .max_idle_age(IDLE_AGE_MAX)
-        .timeout_connect(Some(config.timeouts.connect))
-        .timeout_global(Some(config.timeouts.whole))
-        .build();
+        .timeout_connect(Some(config.timeouts.connect));
+    let settings = match purpose {
+        Purpose::Calls => settings
+            .max_redirects(redirects_max)
+            .max_idle_connections(IDLE_CONNECTIONS_MAX)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
+            .timeout_global(Some(config.timeouts.whole)),
+        Purpose::Exchanges => settings
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .allow_non_standard_methods(true)
+            .max_idle_connections(IDLE_EXCHANGES_MAX)
+            .max_idle_connections_per_host(IDLE_EXCHANGES_MAX)
+            .timeout_await_100(Some(CONTINUE_LIMIT)),
+    };
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(TcpConnector)
+            .chain(RustlsConnector::default())
+            .chain(EarlyAnswerConnector);
     Ok(Agent::with_parts(
-        settings,
-        DefaultConnector::default(),
+        settings.build(),
+        connector,
         HostResolver::of_system(),
     ))
 }

@@ -11,7 +11,9 @@ use std::{
 use ureq::{Agent, Body, http};
 
 use crate::{
-    ClientConfig, ConfigError, HttpError, agent::AgentSource, error::without_secrets,
+    ClientConfig, ConfigError, HttpError,
+    agent::{AgentSource, Purpose},
+    error::without_secrets,
     token::TokenFile,
 };
 
@@ -91,7 +93,7 @@ impl Client {
             response_max_bytes: config.response_max_bytes,
             download_timeout: config.timeouts.download,
             answer_timeout: config.timeouts.whole,
-            agents: Arc::new(AgentSource::new(config)?),
+            agents: Arc::new(AgentSource::new(config, Purpose::Calls)?),
         })
     }
 

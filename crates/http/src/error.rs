@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::wait::GivenUp;
+
 /// A client cannot be made from its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -111,6 +113,12 @@ pub enum HttpError {
         #[source]
         source: io::Error,
     },
+    /// The caller gave the request up.
+    #[error("the request to `{url}` was given up")]
+    GivenUp {
+        /// The URL.
+        url: String,
+    },
     /// The target file of a download cannot be written.
     #[error("`{}` cannot be written", path.display())]
     File {
@@ -154,6 +162,7 @@ impl HttpError {
             Self::Broken { .. }
             | Self::TooLarge { .. }
             | Self::BadRedirect { .. }
+            | Self::GivenUp { .. }
             | Self::File { .. } => true,
         }
     }
@@ -169,15 +178,24 @@ impl HttpError {
             | Self::TooLarge { .. }
             | Self::BadRedirect { .. }
             | Self::NoToken { .. }
+            | Self::GivenUp { .. }
             | Self::File { .. } => false,
         }
+    }
+
+    /// Says whether the server has refused the client's certificate, or wants one.
+    #[must_use]
+    pub fn is_identity_refused(&self) -> bool {
+        matches!(self, Self::TlsRefused { source, .. } if source.to_string().contains("fatal alert"))
     }
 
     /// Sorts what the library reports.
     pub(crate) fn of_request(url: &str, limit_bytes: u64, error: ureq::Error) -> Self {
         use ureq::{Error as E, Timeout};
         let url = without_secrets(url);
-        if matches!(error, E::BadUri(_) | E::RequireHttpsOnly(_)) {
+        if matches!(&error, E::Other(inner) if inner.is::<GivenUp>()) {
+            Self::GivenUp { url }
+        } else if matches!(error, E::BadUri(_) | E::RequireHttpsOnly(_)) {
             Self::BadUrl { url }
         } else if let E::Http(reason) = error {
             if reason.is::<ureq::http::uri::InvalidUri>() {

@@ -14,13 +14,15 @@ const TOKEN_MAX_BYTES: u64 = 64 << 10;
 
 /// A token file and what was read from it last.
 #[derive(Debug)]
-pub(crate) struct TokenFile {
+pub struct TokenFile {
     config: BearerToken,
     last: Mutex<Option<(FileVersion, Secret)>>,
 }
 
 impl TokenFile {
-    pub(crate) fn new(config: BearerToken) -> Self {
+    /// Begins to look at a file, which need not be there yet.
+    #[must_use]
+    pub const fn new(config: BearerToken) -> Self {
         Self {
             config,
             last: Mutex::new(None),
@@ -31,8 +33,12 @@ impl TokenFile {
         &self.config.origin
     }
 
-    /// Returns the value of the `Authorization` header.
-    pub(crate) fn authorization(&self) -> Result<Secret, HttpError> {
+    /// Returns the value of the `Authorization` header, from the file as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError::NoToken`] if the file cannot be read, or holds no token.
+    pub fn authorization(&self) -> Result<Secret, HttpError> {
         let no_token = |source| HttpError::NoToken {
             path: self.config.file.clone(),
             source,

@@ -102,7 +102,7 @@ fn time_of(tag: u8, text: &str) -> Option<Duration> {
 }
 
 /// Counts days in the Gregorian calendar; the year begins in March, so that February comes last.
-fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
+pub(crate) fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
     let year = if month <= 2 { year - 1 } else { year };
     let month_from_march = (month + 9) % 12;
     let days_before_month = (153 * month_from_march + 2) / 5;
