@@ -30,9 +30,11 @@ mod key;
 mod lock;
 mod place;
 mod room;
+mod tool;
 
 pub use config::{CacheConfig, CacheError, Link};
 pub use key::Key;
+pub use tool::CachedTool;
 
 use flights::Flights;
 use judge::{Failure, Ownership, Sharing};

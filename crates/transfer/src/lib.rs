@@ -4,6 +4,7 @@
 //! * [`stage`] moves many, a bounded number at a time, each with its own outcome.
 //! * [`CopyTool`] says which tool moves what, by name and by URL scheme.
 //! * [`cache::Cache`] keeps inputs for many pilots.
+//! * [`space`] is what is left, set aside and watched on this node's disks.
 //! * [`archive::pack`] makes the log archive.
 //!
 //! Which replica to take, when to try again and what a failure means for the job is decided by the
@@ -20,6 +21,7 @@ mod naming;
 mod partial;
 pub mod patience;
 mod port;
+pub mod space;
 mod stage;
 mod stop;
 mod tool;

@@ -60,7 +60,11 @@ pub enum Impatience {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     patience: Patience,
-    /// When the window began, since the transfer's begin.
+    /// When the transfer began, by the clock of `elapsed`.
+    begin: Duration,
+    /// Bytes that had moved by then, in tries before.
+    moved_at_begin: u64,
+    /// When the window began, by the same clock.
     window_begin: Duration,
     /// Bytes that had moved by then.
     moved_before: u64,
@@ -72,8 +76,23 @@ impl Pace {
     pub const fn new(patience: Patience) -> Self {
         Self {
             patience,
+            begin: Duration::ZERO,
+            moved_at_begin: 0,
             window_begin: Duration::ZERO,
             moved_before: 0,
+        }
+    }
+
+    /// Begins anew at `elapsed`: what was before, a wait for another pilot for example, does not
+    /// count.
+    #[must_use]
+    pub const fn begun_again(self, elapsed: Duration, moved: u64) -> Self {
+        Self {
+            patience: self.patience,
+            begin: elapsed,
+            moved_at_begin: moved,
+            window_begin: elapsed,
+            moved_before: moved,
         }
     }
 
@@ -83,10 +102,10 @@ impl Pace {
     ///
     /// [`Impatience`] once it has to end.
     pub fn judge(&mut self, elapsed: Duration, moved: u64) -> Result<(), Impatience> {
-        if moved == 0 {
+        if moved <= self.moved_at_begin {
             let limit = self.patience.begin;
             self.window_begin = elapsed;
-            return if elapsed > limit {
+            return if elapsed.saturating_sub(self.begin) > limit {
                 Err(Impatience::NotBegun { limit })
             } else {
                 Ok(())
@@ -111,8 +130,8 @@ impl Pace {
     /// Returns the time until which nothing needs to be judged, counted like `elapsed`.
     #[must_use]
     pub fn next_judgement(&self, moved: u64) -> Duration {
-        if moved == 0 {
-            return self.patience.begin;
+        if moved <= self.moved_at_begin {
+            return self.begin.saturating_add(self.patience.begin);
         }
         self.window_begin.saturating_add(self.patience.stall)
     }
@@ -147,6 +166,20 @@ mod tests {
         assert_eq!(pace.judge(secs(10), 0), Ok(()));
         let limit = secs(10);
         assert_eq!(pace.judge(secs(11), 0), Err(Impatience::NotBegun { limit }));
+    }
+
+    #[test]
+    fn what_was_before_a_new_begin_does_not_count() {
+        let mut pace = Pace::new(PATIENCE);
+        assert_eq!(pace.judge(secs(9), 500), Ok(()));
+        let mut pace = pace.begun_again(secs(1000), 500);
+        assert_eq!(pace.next_judgement(500), secs(1010));
+        assert_eq!(pace.judge(secs(1010), 500), Ok(()));
+        let limit = secs(10);
+        assert_eq!(
+            pace.judge(secs(1011), 500),
+            Err(Impatience::NotBegun { limit })
+        );
     }
 
     #[test]

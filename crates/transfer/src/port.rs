@@ -19,6 +19,7 @@ use crate::{
     Cause, Direction, TransferError,
     checksum::{ChecksumKind, RunningChecksums},
     patience::{Pace, Patience},
+    space::SpaceWatch,
 };
 
 /// One file to move between this node and a storage.
@@ -179,6 +180,7 @@ pub struct Watch {
     moved_bytes: AtomicU64,
     begin: Instant,
     pace: Mutex<Pace>,
+    space: Option<Arc<SpaceWatch>>,
 }
 
 impl Watch {
@@ -190,7 +192,21 @@ impl Watch {
             moved_bytes: AtomicU64::new(0),
             begin: Instant::now(),
             pace: Mutex::new(Pace::new(patience)),
+            space: None,
         }
+    }
+
+    /// Has it watch a file system too, for files that are written to it.
+    #[must_use]
+    pub fn with_space(self, space: Option<Arc<SpaceWatch>>) -> Self {
+        Self { space, ..self }
+    }
+
+    /// Begins anew: what was before does not count, neither as pace nor as slowness.
+    pub fn begin_again(&self) {
+        let moved = self.moved_bytes.load(Ordering::Relaxed);
+        let mut pace = self.pace();
+        *pace = pace.begun_again(self.elapsed(), moved);
     }
 
     /// Counts bytes that have moved.
@@ -211,10 +227,10 @@ impl Watch {
         self.begin.elapsed()
     }
 
-    /// Says whether it is given up.
+    /// Says whether it is given up, or has to be: [`Watch::check`] says why.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed) || self.space.as_ref().is_some_and(|it| it.is_short())
     }
 
     /// Returns the switch that gives it up.
@@ -227,11 +243,14 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// [`Cause::Stopped`] if it is given up, [`Cause::TooSlow`] if it does not
-    /// move.
+    /// [`Cause::Stopped`] if it is given up, [`Cause::NoSpace`] if the watched file system comes to
+    /// its floor, [`Cause::TooSlow`] if it does not move.
     pub fn check(&self, direction: Direction, place: &str) -> Result<(), TransferError> {
-        if self.is_stopped() {
+        if self.stop.load(Ordering::Relaxed) {
             return Err(TransferError::new(direction, place, Cause::Stopped));
+        }
+        if let Some(space) = &self.space {
+            space.check(direction, place)?;
         }
         let moved = self.moved_bytes.load(Ordering::Relaxed);
         self.pace()
@@ -244,7 +263,8 @@ impl Watch {
     pub fn wait(&self) -> Duration {
         let moved = self.moved_bytes.load(Ordering::Relaxed);
         let due = self.pace().next_judgement(moved);
-        due.saturating_sub(self.elapsed())
+        let wait = due.saturating_sub(self.elapsed());
+        self.space.as_ref().map_or(wait, |it| it.wait().min(wait))
     }
 
     fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
