@@ -6,18 +6,22 @@
 //! only processes that were started here are ever ended.
 //!
 //! Tests of single programs take from here the other side of an HTTP connection: [`stand_in`] for
-//! a program that asks, [`connection`] for one that answers.
+//! a program that asks, [`connection`] for one that answers. With the feature `storage` there are
+//! real storage servers and ones that misbehave.
 
 pub mod child;
 pub mod connection;
 pub mod deployment;
 pub mod front;
 pub mod http;
+pub mod listener;
 #[cfg(feature = "panda")]
 pub mod panda;
 pub mod place;
 pub mod python;
 pub mod stand_in;
+#[cfg(feature = "storage")]
+pub mod storage;
 #[cfg(feature = "panda")]
 pub mod tls;
 pub mod wait;

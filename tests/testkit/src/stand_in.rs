@@ -5,28 +5,26 @@
 
 use std::{
     io::{self, BufReader, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex, Weak},
-    thread::{self, JoinHandle},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
 };
 
-use anyhow::Context as _;
-
-use crate::http::{Answer, Reply, Request};
+use crate::{
+    http::{Answer, Reply, Request},
+    listener::Listener,
+};
 
 /// A server on a free port of loopback. It ends with this value, and its connections with it.
 #[derive(Debug)]
 pub struct HttpStandIn {
-    address: SocketAddr,
     scheme: &'static str,
     shared: Arc<Shared>,
-    listener: Option<JoinHandle<()>>,
+    listener: Listener,
 }
 
 struct Shared {
     requests: Mutex<Vec<Request>>,
-    /// The connections so far, none once the server is to end.
-    connections: Mutex<Option<Vec<Weak<TcpStream>>>>,
     door: Option<Arc<dyn Door>>,
 }
 
@@ -95,11 +93,6 @@ impl HttpStandIn {
     where
         F: Fn(&Request) -> Reply + Send + Sync + 'static,
     {
-        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let wanted = entrance.address.unwrap_or(free);
-        let listener = TcpListener::bind(wanted)
-            .with_context(|| format!("nobody can listen at `{wanted}`"))?;
-        let address = listener.local_addr()?;
         let scheme = if entrance.door.is_some() {
             "https"
         } else {
@@ -107,29 +100,30 @@ impl HttpStandIn {
         };
         let shared = Arc::new(Shared {
             requests: Mutex::default(),
-            connections: Mutex::new(Some(Vec::new())),
             door: entrance.door,
         });
         let of_listener = Arc::clone(&shared);
-        let listener = thread::spawn(move || of_listener.listen(&listener, &reply));
+        // A client that is not let in, or leaves, ends only its own connection.
+        let listener = Listener::start(entrance.address, move |stream| {
+            drop(of_listener.serve(stream, &reply));
+        })?;
         Ok(Self {
-            address,
             scheme,
             shared,
-            listener: Some(listener),
+            listener,
         })
     }
 
     /// Returns the server's URL, without a slash at its end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://{}", self.scheme, self.address)
+        format!("{}://{}", self.scheme, self.address())
     }
 
     /// Returns where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address()
     }
 
     /// Returns the requests so far, in the order of their arrival.
@@ -143,23 +137,6 @@ impl HttpStandIn {
 }
 
 impl Shared {
-    fn listen<F>(&self, listener: &TcpListener, reply: &F)
-    where
-        F: Fn(&Request) -> Reply + Sync,
-    {
-        thread::scope(|scope| {
-            for stream in listener.incoming().flatten() {
-                let stream = Arc::new(stream);
-                match self.connections.lock().as_deref_mut() {
-                    Ok(Some(connections)) => connections.push(Arc::downgrade(&stream)),
-                    Ok(None) | Err(_) => return,
-                }
-                // A client that is not let in, or leaves, ends only its own connection.
-                scope.spawn(move || drop(self.serve(&stream, reply)));
-            }
-        });
-    }
-
     /// Serves one connection until either side closes it.
     fn serve(&self, stream: &TcpStream, reply: &impl Fn(&Request) -> Reply) -> io::Result<()> {
         // Answers are small; waiting for more of them would cost each client 40 ms.
@@ -203,33 +180,6 @@ impl Shared {
                 }
                 Reply::HangUp => return Ok(()),
             }
-        }
-    }
-}
-
-impl Drop for HttpStandIn {
-    /// Ends the server and its connections.
-    ///
-    /// # Panics
-    ///
-    /// The closure panicked, so that no test passes over it.
-    fn drop(&mut self) {
-        let connections = self.shared.connections.lock();
-        let connections = connections.map_or(None, |mut connections| connections.take());
-        for stream in connections.into_iter().flatten() {
-            if let Some(stream) = stream.upgrade() {
-                // The other side may have closed it already.
-                drop(stream.shutdown(Shutdown::Both));
-            }
-        }
-        // A last connection wakes the listener, which sees that it is to end.
-        let is_awake = TcpStream::connect(self.address).is_ok();
-        if is_awake && let Some(listener) = self.listener.take() {
-            let has_ended_well = listener.join().is_ok();
-            assert!(
-                has_ended_well || thread::panicking(),
-                "a stand-in panicked over a request"
-            );
         }
     }
 }

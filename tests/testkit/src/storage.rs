@@ -1,0 +1,23 @@
+//! Real storage for tests, benches and the demo, and storage that misbehaves on purpose.
+//!
+//! * [`XRootD`]: `root://`, HTTP, HTTPS, `WebDAV` and third-party copy;
+//! * [`Apache`]: `WebDAV` as a plain web server has it;
+//! * [`Certificates`]: an authority, hosts, users and grid proxies for both;
+//! * [`BreakingProxy`]: before any of them, cuts and resets and stalls connections from a seed.
+//!
+//! The first three need programs of the machine. Where one is missing, their `start` says so and
+//! gives none, and the test goes without it; with `AILURUS_STORAGE=all` in the environment, as
+//! `cargo xtask test` sets it once it has installed them, that is an error. Every server writes
+//! only below the folder that it is given and ends with its value, by its process id.
+
+pub mod apache;
+pub mod breaking;
+pub mod certificates;
+mod server;
+pub mod xrootd;
+
+pub use apache::Apache;
+pub use breaking::BreakingProxy;
+pub use certificates::Certificates;
+pub use server::is_there;
+pub use xrootd::XRootD;
