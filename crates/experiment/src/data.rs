@@ -28,6 +28,9 @@ pub struct DataProfile {
     pub pool_file_catalog: bool,
     /// When inputs go through a cache on the node. Default: as the queue says.
     pub cache: CacheChoice,
+    /// How networks know the experiment (`[data.flow_marker]`), for pilots that mark their
+    /// connections. Default: not at all.
+    pub flow_marker: Option<FlowMarkerProfile>,
 }
 
 impl Default for DataProfile {
@@ -42,7 +45,84 @@ impl Default for DataProfile {
             not_transferred: Vec::new(),
             pool_file_catalog: false,
             cache: CacheChoice::default(),
+            flow_marker: None,
         }
+    }
+}
+
+/// The numbers by which networks know an experiment and what it moves data for.
+///
+/// Source: the registry of `SciTags`, `scitags.org/api.json`. An experiment that is not in it has no
+/// numbers, and is not marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowMarkerProfile {
+    /// The experiment, from 1 to 1023.
+    pub experiment_id: u16,
+    /// Activities that have no number of their own below, from 1 to 63. Default: 1.
+    #[serde(default = "default_activity")]
+    pub activity_id: u16,
+    /// Inputs of production jobs.
+    #[serde(default)]
+    pub production_input_id: Option<u16>,
+    /// Outputs of production jobs.
+    #[serde(default)]
+    pub production_output_id: Option<u16>,
+    /// Inputs of analysis jobs.
+    #[serde(default)]
+    pub analysis_input_id: Option<u16>,
+    /// Outputs of analysis jobs.
+    #[serde(default)]
+    pub analysis_output_id: Option<u16>,
+}
+
+const fn default_activity() -> u16 {
+    1
+}
+
+/// What a job's connection moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlowActivity {
+    /// An input of a production job.
+    ProductionInput,
+    /// An output of a production job.
+    ProductionOutput,
+    /// An input of an analysis job.
+    AnalysisInput,
+    /// An output of an analysis job.
+    AnalysisOutput,
+}
+
+impl FlowMarkerProfile {
+    /// Returns an activity's number.
+    #[must_use]
+    pub fn activity(&self, activity: FlowActivity) -> u16 {
+        let own = match activity {
+            FlowActivity::ProductionInput => self.production_input_id,
+            FlowActivity::ProductionOutput => self.production_output_id,
+            FlowActivity::AnalysisInput => self.analysis_input_id,
+            FlowActivity::AnalysisOutput => self.analysis_output_id,
+        };
+        own.unwrap_or(self.activity_id)
+    }
+
+    /// Says what is wrong with the numbers, if anything: the key and what is allowed.
+    pub(crate) fn fault(&self) -> Option<(&'static str, u16, &'static str)> {
+        if !(1..=1023).contains(&self.experiment_id) {
+            return Some(("experiment_id", self.experiment_id, "from 1 to 1023"));
+        }
+        let activities = [
+            ("activity_id", Some(self.activity_id)),
+            ("production_input_id", self.production_input_id),
+            ("production_output_id", self.production_output_id),
+            ("analysis_input_id", self.analysis_input_id),
+            ("analysis_output_id", self.analysis_output_id),
+        ];
+        let mut set = activities
+            .into_iter()
+            .filter_map(|(key, id)| Some((key, id?)));
+        set.find(|(_, id)| !(1..=63).contains(id))
+            .map(|(key, id)| (key, id, "from 1 to 63"))
     }
 }
 
@@ -128,5 +208,31 @@ impl FormatProfile {
             .as_ref()
             .is_some_and(is_empty)
             .then_some(("command.command", "at least one word"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Profile;
+
+    #[test]
+    fn numbers_of_flow_markers_are_those_of_the_registry() {
+        let marker = |name: &str| {
+            let profile = Profile::built_in(name).expect("built in");
+            profile.data.flow_marker
+        };
+        assert_eq!(marker("spd"), None, "it is not in the registry");
+        let mut marker = marker("rubin").expect("it is");
+        assert_eq!(marker.activity(FlowActivity::AnalysisOutput), 1);
+        assert_eq!(marker.fault(), None);
+        marker.production_input_id = Some(63);
+        assert_eq!(marker.activity(FlowActivity::ProductionInput), 63);
+        assert_eq!(marker.fault(), None);
+        marker.production_input_id = Some(64);
+        let key = |marker: &FlowMarkerProfile| marker.fault().map(|(key, _, _)| key);
+        assert_eq!(key(&marker), Some("production_input_id"));
+        marker.experiment_id = 0;
+        assert_eq!(key(&marker), Some("experiment_id"));
     }
 }

@@ -18,7 +18,10 @@ pub mod template;
 pub mod words;
 
 pub use container::{ContainerCall, ContainerError, ContainerPlan, ContainerProfile, NodeView};
-pub use data::{CacheChoice, CheckTime, ChecksumChoice, DataProfile, FormatProfile};
+pub use data::{
+    CacheChoice, CheckTime, ChecksumChoice, DataProfile, FlowActivity, FlowMarkerProfile,
+    FormatProfile,
+};
 pub use hook::{HookAnswer, HookError, HookJob, HookPoint, HookProfile, HookRequest};
 pub use limits::Limits;
 pub use pattern::NamePattern;

@@ -374,6 +374,10 @@ impl Profile {
         if self.data.copy_tools.is_empty() {
             return bad("data.copy_tools", "empty".into(), "at least one name");
         }
+        if let Some((key, value, allowed)) = self.data.flow_marker.and_then(|it| it.fault()) {
+            let key = format!("data.flow_marker.{key}");
+            return bad(&key, format!("`{value}`"), allowed);
+        }
         let mut faults = self.formats.iter().filter_map(|it| Some((it, it.fault()?)));
         if let Some((format, (key, allowed))) = faults.next() {
             let value = format!("missing for `{}`", format.pattern);

@@ -22,7 +22,7 @@ use ailurus_model::ByteCount;
 use self::schedule::{Schedule, Turn, WorkNow};
 use crate::{
     Cause, Direction, StopSwitch, Toolbox, Transfer, TransferError, TransferReport, Watch,
-    stop::Sleeper, toolbox::host_of,
+    space::SpaceWatch, stop::Sleeper, toolbox::host_of,
 };
 
 /// Most transfers at a time, whatever is asked for.
@@ -105,6 +105,8 @@ pub struct Options {
     pub progress_interval: Duration,
     /// Ends everything: nothing more is begun, what runs is given up.
     pub stop: StopSwitch,
+    /// Looks after the file system that files are written to, if any.
+    pub space: Option<Arc<SpaceWatch>>,
 }
 
 impl Default for Options {
@@ -114,6 +116,7 @@ impl Default for Options {
             per_host: NonZeroUsize::new(4).expect("not zero"),
             progress_interval: Duration::from_secs(10),
             stop: StopSwitch::new(),
+            space: None,
         }
     }
 }
@@ -270,10 +273,8 @@ impl Engine<'_> {
             host,
         } = turn;
         let transfer = &attempt.transfer;
-        let watch = Arc::new(Watch::new(
-            self.options.stop.flag().clone(),
-            transfer.patience,
-        ));
+        let watch = Watch::new(self.options.stop.flag().clone(), transfer.patience);
+        let watch = Arc::new(watch.with_space(self.options.space.clone()));
         self.shared.schedule().begun(file, watch.clone());
         self.observer.begun(file, &attempt);
         let outcome = self.transfer(&attempt, &watch);

@@ -5,6 +5,7 @@
 //! * [`CopyTool`] says which tool moves what, by name and by URL scheme.
 //! * [`cache::Cache`] keeps inputs for many pilots.
 //! * [`space`] is what is left, set aside and watched on this node's disks.
+//! * [`flow_marker`] tells networks what a connection is for.
 //! * [`archive::pack`] makes the log archive.
 //!
 //! Which replica to take, when to try again and what a failure means for the job is decided by the
@@ -17,6 +18,7 @@ pub mod checksum;
 mod copy;
 pub mod engine;
 mod error;
+pub mod flow_marker;
 mod naming;
 mod partial;
 pub mod patience;

@@ -18,6 +18,8 @@ use crate::{
     file_checksum,
 };
 
+mod tool;
+
 /// A cache, a storage of made-up files and jobs' directories.
 struct Fixture {
     dir: TempDir,
@@ -564,79 +566,4 @@ fn an_md5_in_the_key_is_verified_too() {
         let got = cache.obtain(&key, &fixture.target("b"), &fixture.stop, fetch);
         assert_eq!(got.expect("works").how, how);
     }
-}
-
-/// A storage that counts, and that takes the time that the watch gives.
-#[derive(Debug, Default)]
-struct CountingTool(AtomicUsize);
-
-impl crate::Tool for CountingTool {
-    fn name(&self) -> &'static str {
-        "counting"
-    }
-
-    fn transfer(
-        &self,
-        transfer: &crate::Transfer,
-        watch: &crate::Watch,
-    ) -> Result<TransferReport, TransferError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        watch.check(transfer.direction, &transfer.url)?;
-        fs::create_dir_all(transfer.path.parent().expect("a directory")).expect("space");
-        fs::write(&transfer.path, content(1)).expect("space");
-        Ok(report(1))
-    }
-
-    fn look(&self, url: &str, _: &crate::Watch) -> Result<crate::RemoteFile, TransferError> {
-        Err(TransferError::new(Direction::StageIn, url, Cause::Missing))
-    }
-
-    fn remove(&self, _: &str, _: &crate::Watch) -> Result<(), TransferError> {
-        Ok(())
-    }
-}
-
-#[test]
-fn a_tool_behind_the_cache_is_asked_once_for_a_file_that_is_known() {
-    use crate::{FileIdentity, Patience, Tool, Transfer, Watch};
-    let fixture = Fixture::new();
-    let tool = Arc::new(CountingTool::default());
-    let cached = CachedTool::new(tool.clone(), Arc::new(fixture.open(100)));
-    let mut transfer = Transfer {
-        direction: Direction::StageIn,
-        url: "root://storage//f1".into(),
-        path: fixture.target("a"),
-        size: Some(report(1).size),
-        checksum: Some(report(1).checksum),
-        kind: ChecksumKind::Adler32,
-        also: Vec::new(),
-        durability: crate::Durability::Relaxed,
-        patience: Patience {
-            begin: Duration::from_secs(10),
-            ..Patience::default()
-        },
-        identity: FileIdentity {
-            scope: Some(Scope::new("spd")),
-            lfn: Some(Lfn::new("f1")),
-            ..FileIdentity::default()
-        },
-    };
-    let watch = Watch::new(Arc::default(), transfer.patience);
-    for name in ["a", "b", "c"] {
-        transfer.path = fixture.target(name);
-        cached.transfer(&transfer, &watch).expect("works");
-        assert_eq!(fs::read(&transfer.path).expect("there"), content(1));
-    }
-    assert_eq!(tool.0.load(Ordering::Relaxed), 1);
-    assert_eq!(fixture.kept(), [1]);
-    // What the catalogue does not know, and outputs, go by the cache.
-    let unknown = Transfer {
-        checksum: None,
-        ..transfer.clone()
-    };
-    transfer.direction = Direction::StageOut;
-    for transfer in [unknown, transfer] {
-        cached.transfer(&transfer, &watch).expect("works");
-    }
-    assert_eq!(tool.0.load(Ordering::Relaxed), 3);
 }
