@@ -129,7 +129,8 @@ pub enum Reply {
     HangUp,
 }
 
-fn read_message(reader: &mut impl BufRead) -> io::Result<(String, Vec<u8>)> {
+/// Reads the head of a message, up to and including the empty line.
+pub(crate) fn read_head(reader: &mut impl BufRead) -> io::Result<String> {
     let mut head = String::new();
     let mut lines = reader.by_ref().take(HEAD_BYTES_MAX);
     while !head.ends_with("\r\n\r\n") {
@@ -137,6 +138,11 @@ fn read_message(reader: &mut impl BufRead) -> io::Result<(String, Vec<u8>)> {
             return Err(ErrorKind::UnexpectedEof.into());
         }
     }
+    Ok(head)
+}
+
+fn read_message(reader: &mut impl BufRead) -> io::Result<(String, Vec<u8>)> {
+    let head = read_head(reader)?;
     if header(&head, "transfer-encoding").is_some() {
         return Err(invalid("the length of a body is not declared"));
     }
@@ -157,6 +163,6 @@ fn header<'head>(head: &'head str, name: &str) -> Option<&'head str> {
     })
 }
 
-fn invalid(what: &'static str) -> io::Error {
+pub(crate) fn invalid(what: &'static str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what)
 }

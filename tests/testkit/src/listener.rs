@@ -72,6 +72,14 @@ fn listen(listener: &TcpListener, connections: &Connections, serve: &(impl Fn(&T
     });
 }
 
+/// Makes the end of a connection a reset, once its last handle is closed.
+#[cfg(feature = "storage")]
+pub(crate) fn reset(stream: &TcpStream) {
+    let at_once = Some(std::time::Duration::ZERO);
+    // Whoever has left already needs no reset.
+    let _ = rustix::net::sockopt::set_socket_linger(stream, at_once);
+}
+
 impl Drop for Listener {
     /// Ends the listener and its connections.
     ///

@@ -3,7 +3,8 @@
 //! * [`XRootD`]: `root://`, HTTP, HTTPS, `WebDAV` and third-party copy;
 //! * [`Apache`]: `WebDAV` as a plain web server has it;
 //! * [`Certificates`]: an authority, hosts, users and grid proxies for both;
-//! * [`BreakingProxy`]: before any of them, cuts and resets and stalls connections from a seed.
+//! * [`BreakingProxy`]: before any of them, cuts and resets and stalls connections from a seed;
+//! * [`LyingStore`]: HTTP storage that lies as told.
 //!
 //! The first three need programs of the machine. Where one is missing, their `start` says so and
 //! gives none, and the test goes without it; with `AILURUS_STORAGE=all` in the environment, as
@@ -13,11 +14,13 @@
 pub mod apache;
 pub mod breaking;
 pub mod certificates;
+pub mod lying;
 mod server;
 pub mod xrootd;
 
 pub use apache::Apache;
 pub use breaking::BreakingProxy;
 pub use certificates::Certificates;
+pub use lying::{Lie, LyingStore, Rule};
 pub use server::is_there;
 pub use xrootd::XRootD;

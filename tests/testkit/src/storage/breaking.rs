@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::listener::Listener;
+use crate::listener::{self, Listener};
 
 mod relay;
 
@@ -292,7 +292,7 @@ impl Shared {
     fn serve(&self, client: &TcpStream, target: SocketAddr, plan: Plan) {
         if plan == Plan::Refuse {
             self.count(|counts| counts.refused += 1);
-            relay::reset(client);
+            listener::reset(client);
             return;
         }
         let Ok(server) = TcpStream::connect(target) else {
@@ -305,7 +305,7 @@ impl Shared {
         let is_reset = matches!(end, Ok(End::Reset));
         for stream in [client, &server] {
             if is_reset {
-                relay::reset(stream);
+                listener::reset(stream);
             } else {
                 drop(stream.shutdown(Shutdown::Both));
             }

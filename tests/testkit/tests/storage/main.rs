@@ -7,4 +7,5 @@ mod apache;
 mod breaking;
 mod certificates;
 mod client;
+mod lying;
 mod xrootd;

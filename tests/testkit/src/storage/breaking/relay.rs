@@ -231,10 +231,3 @@ fn wait(sockets: &mut [PollFd<'_>], limit: Duration) -> io::Result<()> {
         Err(error) => Err(error.into()),
     }
 }
-
-/// Makes the end of a connection a reset, once its last handle is closed.
-pub(crate) fn reset(stream: &TcpStream) {
-    let at_once = Some(Duration::ZERO);
-    // Whoever has left already needs no reset.
-    let _ = rustix::net::sockopt::set_socket_linger(stream, at_once);
-}
