@@ -1,8 +1,12 @@
 //! Makes a job's log archive: a `tar.gz` of its directory.
 //!
-//! The same directory gives the same bytes: entries are sorted, owners are left out. Links to
-//! regular files within the directory are packed as the files; links elsewhere stay links, unless
-//! their target is named in [`PackRequest::linked_files`], so that a payload cannot have files of
+//! The same directory gives the same bytes, wherever it lies and whoever owns it: entries are sorted,
+//! owners are left out, gzip's own time is zero. Times of files are kept, for they tell what happened
+//! when. It is gzip because everybody reads it; zstd saves a sixth of the archive for 4 % more pilot
+//! if it is the one in C, and nothing if it is one in Rust.
+//!
+//! Links to regular files within the directory are packed as the files; links elsewhere stay links,
+//! unless their target is named in [`PackRequest::linked_files`], so that a payload cannot have files of
 //! the pilot packed by linking to them. Sockets, pipes and devices are left out. Everything is
 //! bounded, and what was left out or cut is said in the archive itself.
 

@@ -113,6 +113,51 @@ fn the_same_directory_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_directory_made_elsewhere_in_another_order_gives_the_same_bytes() {
+    let names = ["sub/deep/b", "z", "a", "sub/a", "Z", "sub.log", "ю"];
+    let time = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let pack_in_order = |order: &[&str], archive: &str| {
+        let fixture = Fixture::new();
+        for name in order {
+            fixture.write(name, name);
+        }
+        let dir = fixture.path("job");
+        symlink("sub/a", dir.join("link")).expect("space");
+        let mut request = fixture.request();
+        request.archive = fixture.path(archive);
+        for name in order.iter().chain(&["sub", "sub/deep", ""]) {
+            let file = File::open(dir.join(name)).expect("there");
+            file.set_modified(time).expect("own");
+        }
+        let report = pack(&request).expect("packs");
+        (fs::read(&request.archive).expect("there"), report.checksum)
+    };
+    let mut order = names;
+    let first = pack_in_order(&order, "log.tgz");
+    order.reverse();
+    // The archive's own place, even within the directory, makes no difference.
+    assert_eq!(first, pack_in_order(&order, "job/other.tgz"));
+    let header = &first.0[..10];
+    assert_eq!(header[..4], [0x1F, 0x8B, 8, 0], "gzip, without a name");
+    assert_eq!(header[4..8], [0; 4], "without a time");
+}
+
+#[test]
+fn a_change_of_a_file_or_its_time_changes_the_bytes() {
+    let fixture = Fixture::new();
+    fixture.write("a", "x");
+    let request = fixture.request();
+    let mut seen = vec![pack(&request).expect("packs").checksum];
+    fixture.write("a", "y");
+    seen.push(pack(&request).expect("packs").checksum);
+    let file = File::open(fixture.path("job/a")).expect("there");
+    let before = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    file.set_modified(before).expect("own");
+    seen.push(pack(&request).expect("packs").checksum);
+    assert!(seen[0] != seen[1] && seen[1] != seen[2], "{seen:?}");
+}
+
+#[test]
 fn excluded_names_are_left_out() {
     let fixture = Fixture::new();
     for name in [
