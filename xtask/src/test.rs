@@ -8,7 +8,7 @@ use std::{
 
 use ailurus_testkit::{
     place::{self, Profile},
-    python,
+    python, rucio,
 };
 use anyhow::bail;
 
@@ -32,11 +32,12 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     if let Some(option) = options.first() {
         bail!("`{option}` is no option of `test`: it takes none");
     }
-    let steps: [Step; 12] = [
+    let steps: [Step; 13] = [
         ("formatting", formatting),
         ("layers, names and sizes", || tidy::run(&[])),
         ("licences and bans", licences),
         ("payload environment", || python::prepare().map(drop)),
+        ("Rucio server", || rucio::prepare().map(drop)),
         ("lints", lints),
         ("generated pages", generated_pages),
         ("other systems", other_systems),

@@ -42,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ailurus-http",
             "ailurus-node",
             "ailurus-transfer",
+            "ailurus-rucio",
             "ailurus-batch",
             "ailurus-store",
         ],

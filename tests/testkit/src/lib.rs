@@ -19,6 +19,8 @@ pub mod listener;
 pub mod panda;
 pub mod place;
 pub mod python;
+#[cfg(feature = "rucio")]
+pub mod rucio;
 pub mod stand_in;
 #[cfg(feature = "storage")]
 pub mod storage;

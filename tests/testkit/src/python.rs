@@ -1,4 +1,4 @@
-//! The virtual environment in which the payloads of the example run.
+//! Virtual environments of Python: that in which the payloads of the example run, and others.
 
 use std::{
     fs,
@@ -24,21 +24,39 @@ pub fn prepare() -> anyhow::Result<PathBuf> {
     let wanted = fs::read_to_string(&requirements)
         .with_context(|| format!("`{}` cannot be read", requirements.display()))?;
     let folder = place::target().join("payload-python");
-    let stamp = folder.join("complete");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(folder);
+    prepare_in(&folder, &wanted, &wanted, warm_up)?;
+    Ok(folder)
+}
+
+/// Makes a virtual environment of these requirements, unless one was made for the same `stamp`;
+/// `complete` does the rest.
+///
+/// # Errors
+///
+/// As [`prepare`], and those of `complete`.
+pub fn prepare_in(
+    folder: &Path,
+    requirements: &str,
+    stamp: &str,
+    complete: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let stamp_file = folder.join("complete");
+    if fs::read_to_string(&stamp_file).is_ok_and(|made| made == stamp) {
+        return Ok(());
     }
     if folder.exists() {
-        fs::remove_dir_all(&folder)
+        fs::remove_dir_all(folder)
             .with_context(|| format!("`{}` cannot be removed", folder.display()))?;
     }
-    let made = run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+    let made = run(Command::new("python3").args(["-m", "venv"]).arg(folder));
     if made.is_err() {
         // Debian's Python comes without `ensurepip`; the user may lack the package that has it.
         made.context(
             "a Python 3 with its `venv` module is needed: `apt-get install python3-venv`",
         )?;
     }
+    let list = folder.join("requirements.txt");
+    fs::write(&list, requirements)?;
     run(Command::new(folder.join("bin/python"))
         .args([
             "-m",
@@ -48,11 +66,11 @@ pub fn prepare() -> anyhow::Result<PathBuf> {
             "--disable-pip-version-check",
             "--requirement",
         ])
-        .arg(&requirements))
-    .context("the payloads' Python packages cannot be installed")?;
-    warm_up(&folder)?;
-    fs::write(&stamp, wanted)?;
-    Ok(folder)
+        .arg(&list))
+    .with_context(|| format!("the packages of `{}` cannot be installed", list.display()))?;
+    complete(folder)?;
+    fs::write(&stamp_file, stamp)?;
+    Ok(())
 }
 
 /// Imports everything once, so that compiled modules and the font cache exist before jobs run.
@@ -65,7 +83,12 @@ fn warm_up(folder: &Path) -> anyhow::Result<()> {
         .env("MPLCONFIGDIR", folder))
 }
 
-fn run(command: &mut Command) -> anyhow::Result<()> {
+/// Runs a program to its end; what it says is told only if it fails.
+///
+/// # Errors
+///
+/// It cannot be started, or ends with another exit code than zero.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
