@@ -297,7 +297,18 @@ impl Cache {
         };
         // A new directory each time: the tool of a dead pilot may still write into the old one.
         let part = fetching.new_part().map_err(unusable)?;
-        let report = fetch(&part).map_err(Miss::Failed)?;
+        let shelf = self.shelf.dir.display().to_string();
+        let report = fetch(&part).map_err(|error| {
+            if judge::is_of_the_cache(&error, &shelf) {
+                tracing::warn!(
+                    "the cache `{shelf}` cannot take in `{key}`: {}",
+                    error.cause
+                );
+                Miss::Bypass(Bypass::Unusable)
+            } else {
+                Miss::Failed(error)
+            }
+        })?;
         judge::check_fetched(&report, key).map_err(|cause| {
             Miss::Failed(TransferError::new(
                 Direction::StageIn,

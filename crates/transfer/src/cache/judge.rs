@@ -3,7 +3,7 @@
 //! Is there room for a file, who has to go for it, what does a failed use mean, may a directory be
 //! trusted. Carried out in `room.rs` and `cache.rs`.
 
-use ailurus_model::ByteCount;
+use ailurus_model::{ByteCount, ErrorCode};
 
 use super::key::{Key, Stem};
 use crate::{Cause, TransferError, TransferReport, checksum::ChecksumKind};
@@ -169,6 +169,16 @@ pub(super) fn check_fetched(report: &TransferReport, key: &Key) -> Result<(), Ca
         });
     }
     Ok(())
+}
+
+/// Says whether a fetch failed for the cache's own directory `shelf`, so that it may succeed without
+/// the cache. At stage-in only this node can lack space.
+pub(super) fn is_of_the_cache(error: &TransferError, shelf: &str) -> bool {
+    let is_local = matches!(
+        error.cause,
+        Cause::NoPermission { .. } | Cause::NoDirectory(_) | Cause::BadPlace(_) | Cause::Io { .. }
+    );
+    error.code() == ErrorCode::NoLocalSpace || (is_local && error.place.starts_with(shelf))
 }
 
 /// Says on which side of a placement an error is. `target` is the job's file as text.
@@ -388,6 +398,22 @@ mod tests {
         assert_eq!(side("/job/in/file"), Side::Job);
         assert_eq!(side("/job/in"), Side::Job);
         assert_eq!(side("/cache/file"), Side::Entry);
+    }
+
+    #[test]
+    fn a_fetch_that_failed_for_the_cache_is_told_from_one_that_failed_for_the_storage() {
+        let judge = |place: &str, cause| {
+            let error = TransferError::new(Direction::StageIn, place, cause);
+            is_of_the_cache(&error, "/cache/ailurus-1")
+        };
+        let closed = || Cause::NoPermission { action: "write" };
+        assert!(judge("/cache/ailurus-1/x.part/y/data", closed()));
+        assert!(judge("root://storage//file", Cause::NoSpace));
+        assert!(!judge("/nfs/storage/file", closed()));
+        assert!(!is_of_the_cache(
+            "/cache/ailurus-1/x.part/y/data",
+            Cause::Missing
+        ));
     }
 
     #[test]

@@ -151,6 +151,7 @@ pub(super) fn lock(path: &Path, kind: Kind, mode: u32, wait: &Wait<'_>) -> Resul
         let file = if try_flock(&file, kind)? {
             file
         } else {
+            tracing::debug!("waits for another pilot, which holds `{}`", path.display());
             wait_flock(file, kind, wait)?
         };
         if is_current(&file, path)? {

@@ -361,6 +361,26 @@ fn a_failed_fetch_is_the_jobs_own_and_leaves_nothing() {
 }
 
 #[test]
+fn a_disk_that_fills_up_under_the_cache_fails_no_job() {
+    let fixture = Fixture::new();
+    let cache = fixture.open(100);
+    let full = |path: &Path| {
+        if path.starts_with(fixture.shelf()) {
+            fs::write(path, "half").expect("space");
+            let cause = Cause::NoSpace;
+            return Err(TransferError::of_path(Direction::StageIn, path, cause));
+        }
+        fixture.fetch(1, path)
+    };
+    let target = fixture.target("a");
+    let got = cache.obtain(&key(1), &target, &fixture.stop, full);
+    let got = got.expect("works without");
+    assert_eq!(got.how, How::Bypassed(Bypass::Unusable));
+    assert_eq!(fs::read(&target).expect("there"), content(1));
+    fixture.assert_no_litter();
+}
+
+#[test]
 fn a_panic_in_a_fetch_frees_the_entry() {
     let fixture = Fixture::new();
     let cache = fixture.open(100);
