@@ -410,10 +410,7 @@ mod tests {
         assert!(judge("/cache/ailurus-1/x.part/y/data", closed()));
         assert!(judge("root://storage//file", Cause::NoSpace));
         assert!(!judge("/nfs/storage/file", closed()));
-        assert!(!is_of_the_cache(
-            "/cache/ailurus-1/x.part/y/data",
-            Cause::Missing
-        ));
+        assert!(!judge("/cache/ailurus-1/x.part/y/data", Cause::Missing));
     }
 
     #[test]
