@@ -106,11 +106,11 @@ impl StorageEndpoint {
     }
 }
 
-/// Returns the path of a file on a deterministic endpoint, from the hexadecimal MD5 of
-/// `scope:lfn`: the scope's parts, two and two digits, the name.
+/// Returns the path of a file on a deterministic endpoint as Pilot 3 makes it, from the hexadecimal
+/// MD5 of `scope:lfn`: the scope's parts, two and two digits, the name.
 ///
 /// The digest comes from the caller, which has a library for it.
-/// Source: Rucio, `lib/rucio/rse/protocols/protocol.py`, the `hash` algorithm.
+/// Source: Pilot 3, `pilot/api/data.py`, `get_path`.
 #[must_use]
 pub fn deterministic_path(scope: &Scope, lfn: &Lfn, md5_hex: &str) -> String {
     let mut parts: Vec<&str> = scope
@@ -126,14 +126,41 @@ pub fn deterministic_path(scope: &Scope, lfn: &Lfn, md5_hex: &str) -> String {
     parts.join("/")
 }
 
+/// Returns the path of a file on a deterministic endpoint as Rucio makes it.
+///
+/// It differs from [`deterministic_path`] for scopes with dots: only those that begin with `user`
+/// or `group` become directories. What Rucio registers must lie here.
+/// Source: Rucio, `lib/rucio/rse/translation.py`, the `hash` algorithm.
+#[must_use]
+pub fn rucio_path(scope: &Scope, lfn: &Lfn, md5_hex: &str) -> String {
+    let [first, second] = [0..2, 2..4].map(|part| md5_hex.get(part).unwrap_or_default());
+    format!("{}/{first}/{second}/{lfn}", rucio_directory(scope))
+}
+
+/// Returns the directory of a scope as Rucio makes it.
+#[must_use]
+pub fn rucio_directory(scope: &Scope) -> String {
+    let scope = scope.as_str();
+    let has_parts = ["user", "group"].iter().any(|kind| scope.starts_with(kind));
+    if has_parts {
+        scope.replace('.', "/")
+    } else {
+        scope.to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_path_is_that_of_rucio() {
-        let path = deterministic_path(&Scope::new("user.alice"), &Lfn::new("f"), "0123456789");
-        assert_eq!(path, "user/alice/01/23/f");
+    fn pilot_3_and_rucio_agree_on_paths_of_users_only() {
+        let paths = |scope| {
+            let (scope, lfn, md5) = (Scope::new(scope), Lfn::new("f"), "0123456789");
+            [deterministic_path, rucio_path].map(|path| path(&scope, &lfn, md5))
+        };
+        assert_eq!(paths("user.alice"), ["user/alice/01/23/f"; 2]);
+        assert_eq!(paths("mc.2026"), ["mc/2026/01/23/f", "mc.2026/01/23/f"]);
     }
 
     #[test]

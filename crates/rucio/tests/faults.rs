@@ -376,12 +376,12 @@ fn a_caller_that_gives_up_does_not_wait_for_the_next_try() {
 
 #[test]
 fn traces_that_are_not_taken_cost_nothing() {
-    use ailurus_wire::rucio::trace::{TraceEvent, TraceState, TraceTimes, TransferTrace};
+    use ailurus_wire::rucio::trace::{TraceTimes, TransferTrace};
     let trace = TransferTrace {
-        event: TraceEvent::Get,
+        event: "get_sm".into(),
         version: "1+2".into(),
         protocol: "root".into(),
-        state: TraceState::Done,
+        state: "DONE".into(),
         reason: String::new(),
         local_site: "L".into(),
         remote_site: EndpointName::new("R"),

@@ -6,16 +6,16 @@ use ailurus_http::ClientConfig;
 use ailurus_model::{ByteCount, DatasetName, Guid, Lfn, PandaId, Scope, TaskId, Timestamp};
 use ailurus_rucio::TraceSender;
 use ailurus_testkit::rucio::Endpoint;
-use ailurus_wire::rucio::trace::{self, TraceEvent, TraceState, TraceTimes, TransferTrace};
+use ailurus_wire::rucio::trace::{self, TraceTimes, TransferTrace};
 
 use super::{Stand, rse};
 
-fn trace(event: TraceEvent) -> TransferTrace {
+fn trace(event: &str) -> TransferTrace {
     TransferTrace {
-        event,
+        event: event.into(),
         version: "ailurus-0.1.0+41.5.1".into(),
         protocol: "root".into(),
-        state: TraceState::Done,
+        state: "DONE".into(),
         reason: String::new(),
         local_site: "JINR".into(),
         remote_site: rse(Endpoint::Disk),
@@ -32,7 +32,7 @@ fn trace(event: TraceEvent) -> TransferTrace {
         user: "alice".into(),
         panda_id: PandaId::new(4711),
         task_id: TaskId::new(77),
-        request_id: trace::request_id(12),
+        request_id: "f8c3853836e36727fe659da74d80f5e1".into(),
         host: "wn1.example.org".into(),
         ip: "10.0.0.1".into(),
         queue: "JINR_CICC".into(),
@@ -44,17 +44,12 @@ fn traces_keep_the_rules_of_the_server() {
     let stand = Stand::start();
     let url = format!("{}{}", stand.server.url(), trace::PATH);
     let sender = TraceSender::start(&url, &ClientConfig::default()).expect("a sender");
-    let events = [
-        TraceEvent::Get,
-        TraceEvent::GetForAnalysis,
-        TraceEvent::Put,
-        TraceEvent::PutForAnalysis,
-    ];
+    let events = ["get_sm", "get_sm_a", "put_sm", "put_sm_a"];
     for event in events {
         sender.send(&trace(event));
         // One that knows as little as possible.
         sender.send(&TransferTrace {
-            state: TraceState::NoReplica,
+            state: "NO_REPLICA".into(),
             reason: "no \\replica\nat all ä".into(),
             times: TraceTimes::default(),
             size: None,

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use ailurus_model::{EndpointName, Lfn, Scope};
+use ailurus_model::{
+    EndpointName, Lfn, Scope,
+    storage::{rucio_directory, rucio_path},
+};
 use md5::{Digest, Md5};
 use serde_json::Value;
 
@@ -103,21 +106,15 @@ impl Naming {
     /// not where Rucio looks.
     #[must_use]
     pub fn path(&self, scope: &Scope, name: &Lfn) -> Option<String> {
-        let digest = match self {
+        match self {
             Self::Hash => {
                 let digest = Md5::digest(format!("{scope}:{name}"));
-                format!("{:02x}/{:02x}/", digest[0], digest[1])
+                let hex = format!("{:02x}{:02x}", digest[0], digest[1]);
+                Some(rucio_path(scope, name, &hex))
             }
-            Self::Identity => String::new(),
-            Self::Other(_) => return None,
-        };
-        let scope = scope.as_str();
-        let scope = if ["user", "group"].iter().any(|kind| scope.starts_with(kind)) {
-            scope.replace('.', "/")
-        } else {
-            scope.to_owned()
-        };
-        Some(format!("{scope}/{digest}{name}"))
+            Self::Identity => Some(format!("{}/{name}", rucio_directory(scope))),
+            Self::Other(_) => None,
+        }
     }
 }
 

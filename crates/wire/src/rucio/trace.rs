@@ -15,14 +15,14 @@ pub const PATH: &str = "/traces/";
 /// One transfer of one file: one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransferTrace {
-    /// What was done (`eventType`).
-    pub event: TraceEvent,
+    /// What was done: `get_sm` or `put_sm`, with `_a` for analysis (`eventType`).
+    pub event: String,
     /// The pilot's version and that of its Rucio client, as `<one>+<other>`.
     pub version: String,
     /// The scheme of the URL.
     pub protocol: String,
-    /// How it went.
-    pub state: TraceState,
+    /// How it went: `DONE`, `COPY_ERROR` and others of Pilot 3's words (`clientState`).
+    pub state: String,
     /// What was wrong, empty for `OK`.
     pub reason: String,
     /// The node's endpoint or site (`RUCIO_LOCAL_SITE_ID`, else the endpoint).
@@ -49,7 +49,7 @@ pub struct TransferTrace {
     pub panda_id: PandaId,
     /// The job's task.
     pub task_id: TaskId,
-    /// What all transfers of one request have in common: [`request_id`].
+    /// What all transfers of one job have in common (`uuid`), 32 hexadecimal digits.
     pub request_id: String,
     /// The node's full name.
     pub host: String,
@@ -57,75 +57,6 @@ pub struct TransferTrace {
     pub ip: String,
     /// The queue (`PILOT_SITENAME`).
     pub queue: String,
-}
-
-/// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TraceEvent {
-    /// An input of a production job was fetched.
-    Get,
-    /// An input of an analysis job was fetched.
-    GetForAnalysis,
-    /// An output of a production job was stored.
-    Put,
-    /// An output of an analysis job was stored.
-    PutForAnalysis,
-}
-
-impl TraceEvent {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "get_sm",
-            Self::GetForAnalysis => "get_sm_a",
-            Self::Put => "put_sm",
-            Self::PutForAnalysis => "put_sm_a",
-        }
-    }
-}
-
-/// How a transfer went, in the words of Pilot 3 (`clientState`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TraceState {
-    /// The file is there.
-    Done,
-    /// The payload reads the file where it lies.
-    FoundRoot,
-    /// A tool failed to fetch it.
-    StageInAttemptFailed,
-    /// A tool failed to store it.
-    StageOutAttemptFailed,
-    /// No replica can be used.
-    NoReplica,
-    /// No tool for it.
-    BadCopyTool,
-    /// The payload did not make it.
-    MissingOutputFile,
-    /// The checksum is another one: Adler-32.
-    AdlerMismatch,
-    /// The checksum is another one: MD5.
-    Md5Mismatch,
-    /// It took too long.
-    TimedOut,
-    /// Any other of Pilot 3's words, such as `COPY_ERROR` or `NO_SPACE`.
-    Other(String),
-}
-
-impl TraceState {
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Done => "DONE",
-            Self::FoundRoot => "FOUND_ROOT",
-            Self::StageInAttemptFailed => "STAGEIN_ATTEMPT_FAILED",
-            Self::StageOutAttemptFailed => "STAGEOUT_ATTEMPT_FAILED",
-            Self::NoReplica => "NO_REPLICA",
-            Self::BadCopyTool => "BAD_COPYTOOL",
-            Self::MissingOutputFile => "MISSINGOUTPUTFILE",
-            Self::AdlerMismatch => "AD_MISMATCH",
-            Self::Md5Mismatch => "MD_MISMATCH",
-            Self::TimedOut => "CP_TIMEOUT",
-            Self::Other(word) => word,
-        }
-    }
 }
 
 /// When the steps of a transfer began; none for steps that were not reached.
@@ -143,12 +74,6 @@ pub struct TraceTimes {
     pub validate: Option<Timestamp>,
     /// The end (`timeEnd`).
     pub end: Option<Timestamp>,
-}
-
-/// Makes the id that all transfers of a job's request share, from PanDA's `jobDefinitionID`.
-#[must_use]
-pub fn request_id(job_definition_id: u64) -> String {
-    md5_hex(&format!("ppilot_{job_definition_id}"))
 }
 
 fn md5_hex(text: &str) -> String {
@@ -169,7 +94,7 @@ fn seconds(time: Option<Timestamp>) -> Value {
 /// Writes a trace; none if it lacks what the server needs: the event, both sites.
 #[must_use]
 pub fn encode(trace: &TransferTrace) -> Option<Value> {
-    if trace.local_site.is_empty() || trace.remote_site.is_empty() {
+    if trace.event.is_empty() || trace.local_site.is_empty() || trace.remote_site.is_empty() {
         return None;
     }
     let reason = match trace.reason.as_str() {
