@@ -107,30 +107,6 @@ fn check_not_stopped(request: &CopyRequest, stop: &AtomicBool) -> Result<(), Tra
     Ok(())
 }
 
-/// Reads a file once and returns its size and checksum.
-///
-/// # Errors
-///
-/// [`TransferError`] if it cannot be read, with the codes of the direction.
-pub fn file_checksum(
-    path: &Path,
-    kind: ChecksumKind,
-    direction: Direction,
-) -> Result<(ByteCount, Checksum), TransferError> {
-    let request = CopyRequest {
-        from: path.to_owned(),
-        to: PathBuf::new(),
-        direction,
-        size: None,
-        checksum: None,
-        kind,
-        durability: Durability::Relaxed,
-        time_limit: Duration::MAX,
-    };
-    let source = open_source(&request)?;
-    pump(source, io::sink(), kind, &request, &AtomicBool::new(false))
-}
-
 /// A target is a file's name without a way up, so that no job writes outside its directory.
 fn check_target(request: &CopyRequest) -> Result<(), TransferError> {
     let target = &request.to;

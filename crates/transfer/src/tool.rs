@@ -1,10 +1,8 @@
 //! Which tool moves what.
 
-use std::path::PathBuf;
-
 use crate::{
-    CopyRequest, Direction, TransferError, TransferReport, copy_local,
-    error::{BadPlaceReason, Cause},
+    CopyRequest, Direction, TransferError, TransferReport, copy_local, error::Cause,
+    toolbox::split_url,
 };
 
 /// A way to move files. PanDA queues name it (`copytools`), URLs imply it by their scheme.
@@ -72,37 +70,6 @@ impl CopyTool {
     }
 }
 
-/// Returns the path of a `file:` URL or of a plain path.
-///
-/// The path is taken as it is, without percent decoding: PanDA joins endpoint, prefix and file name
-/// without encoding them.
-///
-/// # Errors
-///
-/// [`Cause::UnknownTool`] for another scheme, [`Cause::BadPlace`] for a file URL
-/// whose path is not absolute, as in `file://host/path`.
-pub fn local_path(direction: Direction, url: &str) -> Result<PathBuf, TransferError> {
-    match CopyTool::for_url(direction, url)? {
-        CopyTool::Local => {}
-    }
-    let Some((_, rest)) = split_url(url) else {
-        return Ok(PathBuf::from(url));
-    };
-    let path = rest.strip_prefix("localhost").unwrap_or(rest);
-    if path.starts_with('/') {
-        return Ok(PathBuf::from(path));
-    }
-    let cause = Cause::BadPlace(BadPlaceReason::NotAbsolute);
-    Err(TransferError::new(direction, url, cause))
-}
-
-/// Splits a URL into its scheme and the rest; none for a plain path, which may hold `://` behind
-/// a slash.
-fn split_url(url: &str) -> Option<(&str, &str)> {
-    url.split_once("://")
-        .filter(|(scheme, _)| !scheme.contains('/'))
-}
-
 fn find(
     direction: Direction,
     wanted: &str,
@@ -127,27 +94,9 @@ fn find(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use ailurus_model::{ErrorCode, Retry};
 
     use super::*;
-
-    #[test]
-    fn file_urls_and_plain_paths_are_local() {
-        for (url, path) in [
-            ("/data/a b", "/data/a b"),
-            ("file:///data/50%20/x", "/data/50%20/x"),
-            ("file://localhost/data/x", "/data/x"),
-            ("relative/name", "relative/name"),
-            ("/odd/a://b", "/odd/a://b"),
-        ] {
-            assert_eq!(
-                local_path(Direction::StageIn, url).expect(url),
-                Path::new(path)
-            );
-        }
-    }
 
     #[test]
     fn an_unknown_scheme_is_named_with_those_there_are() {
@@ -169,11 +118,5 @@ mod tests {
         );
         let error = CopyTool::named(Direction::StageIn, "rucio").expect_err("no such tool");
         assert!(error.cause.to_string().contains("local, mv"), "{error}");
-    }
-
-    #[test]
-    fn a_file_url_with_another_host_is_refused() {
-        let error = local_path(Direction::StageIn, "file://other/x").expect_err("not here");
-        assert!(matches!(error.cause, Cause::BadPlace(_)), "{error}");
     }
 }

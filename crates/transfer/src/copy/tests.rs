@@ -9,6 +9,7 @@ use ailurus_model::{Blame, ErrorCode, Retry};
 use tempfile::TempDir;
 
 use super::*;
+use crate::file_checksum;
 
 struct Fixture {
     dir: TempDir,
