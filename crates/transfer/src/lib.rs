@@ -3,6 +3,7 @@
 //! * [`copy_local`] copies one file: verified while it is read, never half-written at its target.
 //! * [`stage`] moves many, a bounded number at a time, each with its own outcome.
 //! * [`CopyTool`] says which tool moves what, by name and by URL scheme.
+//! * [`CommandTools`] are external copy programs, described in files.
 //! * [`cache::Cache`] keeps inputs for many pilots.
 //! * [`space`] is what is left, set aside and watched on this node's disks.
 //! * [`flow_marker`] tells networks what a connection is for.
@@ -15,10 +16,12 @@ pub mod archive;
 pub mod budget;
 pub mod cache;
 pub mod checksum;
+mod command;
 mod copy;
 pub mod engine;
 mod error;
 pub mod flow_marker;
+mod incoming;
 mod local;
 mod naming;
 mod partial;
@@ -31,6 +34,7 @@ mod tool;
 mod toolbox;
 
 pub use budget::Budget;
+pub use command::{CommandTool, CommandTools, DescriptionError};
 pub use copy::{CopyRequest, copy_local};
 pub use error::{BadPlaceReason, Cause, Direction, TransferError};
 pub use local::{Local, Placement, file_checksum, file_checksums, local_path};

@@ -61,8 +61,7 @@ struct Hidden {
 }
 
 impl Hidden {
-    /// Makes something under a name that nothing has. It is random: pilots on other nodes may
-    /// write to the same directory, with the same process ids.
+    /// Makes something under a name that nothing has.
     fn make<T>(
         target: &Path,
         mut make: impl FnMut(&Path) -> io::Result<T>,
@@ -70,9 +69,7 @@ impl Hidden {
         let mut tries = 0;
         loop {
             tries += 1;
-            let nr = RandomState::new().hash_one(std::process::id());
-            // Without the target's name, which may have all of the 255 bytes that a name can have.
-            let path = target.with_file_name(format!(".ailurus-{nr:016x}.part"));
+            let path = hidden_beside(target);
             match make(&path) {
                 Ok(made) => {
                     let target = target.to_owned();
@@ -88,6 +85,14 @@ impl Hidden {
     fn commit(self) -> io::Result<()> {
         fs::rename(&self.path, &self.target)
     }
+}
+
+/// Returns a hidden path in the directory of a target. It is random: pilots on other nodes may
+/// write to the same directory, with the same process ids.
+pub(crate) fn hidden_beside(target: &Path) -> PathBuf {
+    let nr = RandomState::new().hash_one(std::process::id());
+    // Without the target's name, which may have all of the 255 bytes that a name can have.
+    target.with_file_name(format!(".ailurus-{nr:016x}.part"))
 }
 
 impl Drop for Hidden {
