@@ -74,7 +74,7 @@ impl RucioClient {
             Credential::Certificate(certificate) | Credential::Proxy(certificate) => {
                 Some(certificate.clone())
             }
-            Credential::UserPass { .. } | Credential::TokenFile(_) => None,
+            Credential::UserPass { .. } | Credential::Token(_) | Credential::TokenFile(_) => None,
         };
         let client = Client::new(ClientConfig {
             certificate,

@@ -61,7 +61,9 @@ pub enum Credential {
     Certificate(ClientCertificate),
     /// By a grid proxy.
     Proxy(ClientCertificate),
-    /// By a bearer token of another service, in a file that may be replaced at any time.
+    /// By a bearer token of another service.
+    Token(Secret),
+    /// By such a token in a file, which may be replaced at any time.
     TokenFile(PathBuf),
 }
 

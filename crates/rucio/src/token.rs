@@ -42,19 +42,25 @@ impl TokenSource {
         client: &Client,
         config: &RucioConfig,
     ) -> Result<Secret, RucioError> {
-        if let Credential::TokenFile(path) = &config.credential {
-            return read(path).map_err(|source| RucioError::NoToken {
-                path: path.clone(),
-                source,
-            });
-        }
+        let path = match &config.credential {
+            Credential::Token(token) => return Ok(token.clone()),
+            Credential::TokenFile(path) => {
+                return read(path).map_err(|source| RucioError::NoToken {
+                    path: path.clone(),
+                    source,
+                });
+            }
+            Credential::UserPass { .. } => auth::USERPASS_PATH,
+            Credential::Certificate(_) => auth::X509_PATH,
+            Credential::Proxy(_) => auth::X509_PROXY_PATH,
+        };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((token, until)) = &*last
             && until.is_none_or(|until| Instant::now() < until)
         {
             return Ok(token.clone());
         }
-        let (token, life) = fetch(client, config)?;
+        let (token, life) = fetch(client, config, path)?;
         let until = life.map(|life| Instant::now() + life * USED_PERCENT / 100);
         *last = Some((token.clone(), until));
         Ok(token)
@@ -82,7 +88,11 @@ fn read(path: &Path) -> io::Result<Secret> {
 }
 
 /// Asks for a token; returns it and how long it lives, if that is known.
-fn fetch(client: &Client, config: &RucioConfig) -> Result<(Secret, Option<Duration>), RucioError> {
+fn fetch(
+    client: &Client,
+    config: &RucioConfig,
+    path: &str,
+) -> Result<(Secret, Option<Duration>), RucioError> {
     let mut headers = vec![(auth::APP_ID, "ailurus")];
     if let Some(account) = &config.account {
         headers.push((auth::ACCOUNT, account));
@@ -90,15 +100,10 @@ fn fetch(client: &Client, config: &RucioConfig) -> Result<(Secret, Option<Durati
     if let Some(vo) = &config.vo {
         headers.push((auth::VO, vo));
     }
-    let path = match &config.credential {
-        Credential::UserPass { user, password } => {
-            headers.push((auth::USER_NAME, user));
-            headers.push((auth::PASSWORD, password.reveal()));
-            auth::USERPASS_PATH
-        }
-        Credential::Certificate(_) => auth::X509_PATH,
-        Credential::Proxy(_) | Credential::TokenFile(_) => auth::X509_PROXY_PATH,
-    };
+    if let Credential::UserPass { user, password } = &config.credential {
+        headers.push((auth::USER_NAME, user));
+        headers.push((auth::PASSWORD, password.reveal()));
+    }
     let url = format!("{}{path}", config.auth_host.trim_end_matches('/'));
     let answer = judged(Call::Token, client.get(&url, &headers))?;
     // 206 lists the accounts among which one must be chosen.

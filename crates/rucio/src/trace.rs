@@ -28,6 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of an answer: it says `Created`.
 const ANSWER_MAX_BYTES: u64 = 64 << 10;
+/// Traces in a row that a server may refuse before it is left alone: it takes none.
+const REFUSALS_MAX: u32 = 10;
 /// Stack of the thread, in bytes.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -128,21 +130,30 @@ impl TraceSender {
 }
 
 fn send_all(client: &Client, url: &str, traces: &Receiver<Vec<u8>>, counts: &Counts) {
+    let mut refusals_in_a_row = 0;
     for body in traces {
         if counts.gives_up.load(Ordering::Relaxed) {
             return;
         }
-        let count = match client.post(url, &body, JSON_TYPE, &[]) {
-            Ok(answer) if answer.is_success() => &counts.sent,
-            Ok(answer) => {
-                tracing::debug!(status = answer.status, "a trace was not taken");
-                &counts.refused
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a trace was not sent");
-                &counts.refused
-            }
+        if refusals_in_a_row == REFUSALS_MAX {
+            counts.dropped.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        let refusal = match client.post(url, &body, JSON_TYPE, &[]) {
+            Ok(answer) if answer.is_success() => None,
+            Ok(answer) => Some(format!("HTTP status {}", answer.status)),
+            Err(error) => Some(error.to_string()),
         };
-        count.fetch_add(1, Ordering::Relaxed);
+        let Some(refusal) = refusal else {
+            refusals_in_a_row = 0;
+            counts.sent.fetch_add(1, Ordering::Relaxed);
+            continue;
+        };
+        tracing::debug!("a trace was not taken: {refusal}");
+        counts.refused.fetch_add(1, Ordering::Relaxed);
+        refusals_in_a_row += 1;
+        if refusals_in_a_row == REFUSALS_MAX {
+            tracing::warn!("no more traces are sent: {refusal}");
+        }
     }
 }

@@ -423,4 +423,13 @@ fn traces_that_are_not_taken_cost_nothing() {
     }
     let summary = sender.finish(Duration::from_secs(60));
     assert_eq!((summary.n_sent, summary.n_refused), (1, 2));
+
+    let deaf = Stand::replying(|_| whole(404, ""));
+    let url = format!("{}/traces/", deaf.server.url());
+    let sender = TraceSender::start(&url, &ClientConfig::default()).expect("a sender");
+    for _ in 0..30 {
+        sender.send(&trace);
+    }
+    let summary = sender.finish(Duration::from_secs(60));
+    assert_eq!((summary.n_refused, summary.n_dropped), (10, 20));
 }
