@@ -2,6 +2,8 @@
 //! not to.
 
 mod gsi;
+mod misbehaviour;
+mod stand_in;
 mod xrootd;
 
 use std::{
