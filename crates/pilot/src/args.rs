@@ -7,6 +7,7 @@
 //! Source: Pilot 3, `arguments.py`.
 
 mod accepted;
+mod data;
 mod harvester;
 mod streams;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use ailurus_model::units::parse_duration;
 use clap::{ArgAction, Parser, builder::ArgPredicate};
 
 use accepted::Accepted;
+pub(crate) use data::{CacheLink, DataArgs};
 pub(crate) use harvester::HarvesterArgs;
 use streams::StreamArgs;
 use values::{bool_text, count, period, resource_type};
@@ -61,6 +63,8 @@ pub(crate) struct Args {
     pub(crate) jobs: JobArgs,
     #[command(flatten)]
     pub(crate) directories: DirectoryArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     #[command(flatten)]

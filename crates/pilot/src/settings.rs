@@ -1,6 +1,7 @@
 //! From arguments and environment to what the pilot is told: read once, checked once.
 
 mod config_file;
+mod data;
 mod identity;
 mod places;
 
@@ -32,6 +33,7 @@ use crate::{
     work_from::{self, WorkFrom},
 };
 use config_file::{ConfigFile, ConfigFileError};
+pub(crate) use data::DataSettings;
 use identity::{identity, variables};
 use places::site_places;
 
@@ -46,6 +48,8 @@ pub(crate) const VERSION: &str = concat!("ailurus-", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) core: PilotConfig,
+    /// How inputs and outputs are moved.
+    pub(crate) data: DataSettings,
     pub(crate) log: LogSettings,
     pub(crate) client: ClientConfig,
     /// Scheme, host and port of the PanDA server.
@@ -186,6 +190,7 @@ impl Settings {
             (&server, &launch_dir),
         )?;
         Ok(Self {
+            data: DataSettings::of(args, &launch_dir),
             log: LogSettings {
                 detail: if args.directories.debug {
                     Detail::Debug

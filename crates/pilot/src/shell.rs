@@ -11,7 +11,6 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::Ordering,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -31,7 +30,7 @@ use signal_hook::{
 
 use crate::{
     credentials,
-    data::JobPlace,
+    data::{self, JobPlace, Mover, Setups},
     hooks::Hooks,
     journal::FoundJournal,
     link::{self, Link},
@@ -177,6 +176,9 @@ struct Shell {
     /// Without a token, for servers that are not the PanDA server.
     public: Client,
     starter: Starter,
+    mover: Arc<Mover>,
+    /// The set-up scripts that the copy tools were made for.
+    setups: Setups,
     node_view: Arc<NodeView>,
     jobs: BTreeMap<JobTicket, JobTools>,
     journals: Journals,
@@ -225,6 +227,8 @@ impl Shell {
         Ok(Self {
             core: PilotCore::new(settings.core.clone()),
             timing: Timing::new(settings.begin),
+            mover: Arc::new(data::mover(&settings, &Setups::new())),
+            setups: Setups::new(),
             settings,
             home,
             couriers: Couriers::new(link.clone(), sender.clone(), activities.clone()),
@@ -340,6 +344,7 @@ impl Shell {
         match message {
             Message::Input(input) => {
                 self.note_time(&input);
+                self.note_setups(&input);
                 self.complete_record(&input);
                 Some(self.core.handle(self.now(), input))
             }
@@ -375,6 +380,16 @@ impl Shell {
             && let Some(recorder) = &job.recorder
         {
             recorder.end(end.cpu);
+        }
+    }
+
+    /// Makes the copy tools anew once the queue says how they are set up.
+    fn note_setups(&mut self, input: &Input) {
+        if let Input::SiteLoaded(Ok(site)) = input
+            && self.setups != site.queue.options.copy_tool_setups
+        {
+            self.setups.clone_from(&site.queue.options.copy_tool_setups);
+            self.mover = Arc::new(data::mover(&self.settings, &self.setups));
         }
     }
 
@@ -508,7 +523,7 @@ fn missed_end(ticket: JobTicket) -> Input {
 impl Drop for JobTools {
     /// Nothing goes on for a job that is over.
     fn drop(&mut self) {
-        self.place.stop.store(true, Ordering::Relaxed);
+        self.place.stop.stop();
         if let Some((control, _)) = &self.payload {
             // It fails if the payload has ended, which is what is wanted.
             let _ = control.kill();

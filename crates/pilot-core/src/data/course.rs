@@ -82,6 +82,8 @@ pub enum FailureKind {
     NoLocalSpace,
     /// The storage is full.
     NoRemoteSpace,
+    /// It says no, and would say so again: a permission, a name that cannot be.
+    Refused,
     /// The program or its set-up is not on this node.
     ToolMissing,
     /// The pilot was told to stop.
@@ -260,6 +262,7 @@ impl Course {
             | FailureKind::Mismatch
             | FailureKind::Denied
             | FailureKind::NoRemoteSpace
+            | FailureKind::Refused
             | FailureKind::ToolMissing => {
                 self.places[at].is_open = false;
                 self.choose(now)

@@ -7,13 +7,9 @@ use ailurus_pilot_core::{
     Problem,
     data::{LogPlan, StoredFile},
 };
-use ailurus_transfer::{
-    Direction, StageFile,
-    archive::{PackError, PackLimits, PackRequest, pack},
-    stage,
-};
+use ailurus_transfer::archive::{PackError, PackLimits, PackRequest, pack};
 
-use super::{JobPlace, stored, time_limit};
+use super::{JobPlace, stage_out::LocalFile};
 use crate::log::{self, LOG_FILE};
 
 impl JobPlace {
@@ -61,26 +57,21 @@ impl JobPlace {
         for note in &packed.notes {
             tracing::info!("log archive: {note}");
         }
-        let file = StageFile {
-            source: archive.display().to_string(),
-            target: plan.file.destination.clone(),
-            size: Some(packed.size),
-            checksum: Some(packed.checksum),
-            time_limit: time_limit(packed.size),
+        let local = LocalFile {
+            file: &plan.file,
+            path: archive.clone(),
+            size: packed.size,
         };
-        let outcome = stage(&[file], &self.options(Direction::StageOut)).pop();
-        if matches!(outcome, Some(Ok(_)))
+        let stored = self.store(vec![local]).pop();
+        if matches!(stored, Some(Ok(_)))
             && let Err(error) = fs::remove_file(&archive)
         {
             tracing::debug!("`{}` cannot be removed: {error}", archive.display());
         }
-        match outcome {
-            Some(outcome) => stored(&plan.file, outcome),
-            None => Err(Problem::new(
-                ErrorCode::StageOutFailed,
-                "the log has no result",
-            )),
-        }
+        stored.unwrap_or_else(|| {
+            let detail = "the log has no result";
+            Err(Problem::new(ErrorCode::StageOutFailed, detail))
+        })
     }
 
     /// Removes files of the job that nobody needs any more. What is a link, only that is removed.
@@ -98,12 +89,13 @@ mod tests {
     use ailurus_pilot_core::data::{StageOutFile, Try};
 
     use super::*;
+    use crate::data::tools::local_mover;
 
     #[test]
     fn a_log_named_like_the_pilots_own_takes_nothing_away_and_leaves_no_archive() {
         let home = tempfile::tempdir().expect("space");
         let storage = tempfile::tempdir().expect("space");
-        let place = JobPlace::new(home.path().join("PanDA_Pilot-1"), 0);
+        let place = JobPlace::new(home.path().join("PanDA_Pilot-1"), local_mover(), 0);
         fs::create_dir(&place.dir).expect("space");
         fs::write(home.path().join(LOG_FILE), "the pilot's").expect("space");
         let target = storage.path().join("log");

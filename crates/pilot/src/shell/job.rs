@@ -83,7 +83,7 @@ impl Shell {
                 panda_id: job.panda_id,
                 stream: None,
                 hooks: Hooks::of(&core.profile, core.queue.as_str(), job, dir.clone()),
-                place: Arc::new(JobPlace::new(dir, log_begin)),
+                place: Arc::new(JobPlace::new(dir, self.mover.clone(), log_begin)),
                 payload: None,
                 files: JobFiles::of(job),
                 recorder: None,
@@ -267,9 +267,7 @@ impl Shell {
     /// Gives up the transfers that run. Later ones of the same job get a switch of their own.
     fn stop_transfers(&mut self, ticket: JobTicket) {
         if let Some(job) = self.jobs.get_mut(&ticket) {
-            job.place
-                .stop
-                .store(true, std::sync::atomic::Ordering::Relaxed);
+            job.place.stop.stop();
             job.place = Arc::new(job.place.with_new_stop());
         }
     }

@@ -91,7 +91,7 @@ impl Shell {
         };
         tracing::info!("taking over `{}`", found.file.path().display());
         if let Some(dir) = found.directory {
-            let place = JobPlace::new(dir, 0);
+            let place = JobPlace::new(dir, self.mover.clone(), 0);
             let tools = JobTools {
                 hooks: None,
                 stream: None,

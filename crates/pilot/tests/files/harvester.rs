@@ -298,10 +298,11 @@ fn a_job_whose_pilot_was_killed_is_reported_to_harvester_by_the_next_pilot() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut first = start(&mut bench.command(&words));
     bench.wait_for("mark");
+    let stage = |name: &str| bench.read_json("point/worker_attributes.json")[name].clone();
+    // The payload does not wait for the report that it runs.
+    wait_until("running", || stage("jobStatus") == "running");
     first.kill().expect("it runs");
     finish(first);
-    let stage = |name: &str| bench.read_json("point/worker_attributes.json")[name].clone();
-    assert_eq!(stage("jobStatus"), "running");
     let ended = pilot(&bench, &["-w", "generic_hpc"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(stage("jobStatus"), "failed", "{ended:?}");

@@ -1,0 +1,39 @@
+//! How inputs and outputs are moved, as options say it.
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use ailurus_transfer::cache::{CacheConfig, Link};
+
+use crate::args::{Args, CacheLink};
+
+/// How inputs and outputs are moved.
+#[derive(Debug, Clone)]
+pub(crate) struct DataSettings {
+    /// Most transfers of a job at a time.
+    pub(crate) parallel: NonZeroUsize,
+    /// The cache that is shared with other pilots, if there is one.
+    pub(crate) cache: Option<CacheConfig>,
+    /// A file that describes copy tools of the site, if there is one.
+    pub(crate) copy_tools: Option<PathBuf>,
+}
+
+impl DataSettings {
+    pub(super) fn of(args: &Args, launch_dir: &Path) -> Self {
+        let data = &args.data;
+        let cache = data.cache_dir.as_ref().map(|dir| CacheConfig {
+            link: match data.cache_link {
+                CacheLink::Copy => Link::Copy,
+                CacheLink::Hard => Link::Hard,
+            },
+            ..CacheConfig::new(launch_dir.join(dir), data.cache_size)
+        });
+        Self {
+            parallel: data.transfers,
+            cache,
+            copy_tools: data.copy_tools.as_ref().map(|file| launch_dir.join(file)),
+        }
+    }
+}
