@@ -17,7 +17,7 @@ use std::{
     fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -40,6 +40,7 @@ use flights::Flights;
 use judge::{Failure, Ownership, Sharing};
 use key::{Role, Stem};
 use lock::{Kind, Lock, NoLock, Wait};
+use place::Placer;
 use room::{NoRoom, Shelf};
 
 /// The directory of this form of entries. Another form gets another name.
@@ -96,7 +97,7 @@ pub enum Bypass {
 pub struct Cache {
     shelf: Shelf,
     lock_wait: Duration,
-    link: Link,
+    placer: Placer,
     flights: Flights,
 }
 
@@ -136,6 +137,9 @@ impl Cache {
             dir: dir.clone(),
             source,
         };
+        if dir.to_str().is_none() {
+            return Err(unusable(io::ErrorKind::InvalidFilename.into()));
+        }
         let sharing = prepare_dir(dir)
             .map_err(unusable)?
             .ok_or_else(|| CacheError::Untrusted { dir: dir.clone() })?;
@@ -152,7 +156,7 @@ impl Cache {
         Ok(Self {
             shelf,
             lock_wait: config.lock_wait,
-            link: config.link,
+            placer: Placer::new(config.link),
             flights: Flights::default(),
         })
     }
@@ -170,7 +174,7 @@ impl Cache {
         &self,
         key: &Key,
         target: &Path,
-        stop: &AtomicBool,
+        stop: &Arc<AtomicBool>,
         mut fetch: impl FnMut(&Path) -> Result<TransferReport, TransferError>,
     ) -> Result<Obtained, TransferError> {
         let begin = Instant::now();
@@ -193,7 +197,7 @@ impl Cache {
         &self,
         key: &Key,
         target: &Path,
-        stop: &AtomicBool,
+        stop: &Arc<AtomicBool>,
         fetch: &mut dyn FnMut(&Path) -> Result<TransferReport, TransferError>,
     ) -> Result<Obtained, Miss> {
         let stem = key.stem();
@@ -243,12 +247,12 @@ impl Cache {
         key: &Key,
         target: &Path,
         how: How,
-        stop: &AtomicBool,
+        stop: &Arc<AtomicBool>,
         damaged: &mut Option<FileId>,
     ) -> Result<Option<Obtained>, Miss> {
         let data = self.shelf.path(key.stem(), Role::Data);
         let before = FileId::of(&data);
-        let error = match place::place(&data, target, key, self.link, stop) {
+        let error = match self.placer.place(&data, target, key, stop) {
             Ok(report) => return Ok(Some(Obtained { how, report })),
             Err(error) => error,
         };

@@ -8,7 +8,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::atomic::AtomicBool,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -97,7 +97,7 @@ fn obtain(
     tell: &mut dyn FnMut(&str),
 ) -> Result<How, TransferError> {
     let content = content(nr);
-    let stop = AtomicBool::new(false);
+    let stop = Arc::default();
     let obtained = cache.obtain(&key(nr, &content), target, &stop, |path| {
         fetch(dir, &content, nr, path, tell)
     })?;
@@ -416,7 +416,7 @@ fn sixteen_jobs_that_want_one_mixture_sample_fetch_it_once() {
                 // A cache of its own each, as processes have.
                 let cache = open(dir.path(), 1 << 30);
                 let target = dir.path().join(format!("job{job}/minbias.root"));
-                let stop = AtomicBool::new(false);
+                let stop = Arc::default();
                 let fetch = |path: &Path| {
                     let log = fs::File::options().append(true).create(true).open(log);
                     log.expect("space").write_all(b"0\n").expect("space");

@@ -1,7 +1,7 @@
 //! One process: what is fetched how often, what goes, what a broken cache costs.
 
 use std::{
-    os::unix::fs::symlink,
+    os::unix::{ffi::OsStrExt, fs::symlink},
     sync::{
         Arc, Barrier,
         atomic::{AtomicUsize, Ordering},
@@ -24,7 +24,7 @@ mod tool;
 struct Fixture {
     dir: TempDir,
     n_fetched: AtomicUsize,
-    stop: AtomicBool,
+    stop: Arc<AtomicBool>,
 }
 
 impl Fixture {
@@ -32,7 +32,7 @@ impl Fixture {
         Self {
             dir: tempfile::tempdir().expect("space"),
             n_fetched: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
+            stop: Arc::default(),
         }
     }
 
@@ -511,6 +511,10 @@ fn a_directory_that_cannot_be_trusted_or_made_is_refused() {
     fs::set_permissions(&open_to_all, fs::Permissions::from_mode(0o700)).expect("own");
     symlink("elsewhere", open_to_all.join(SHELF_NAME)).expect("space");
     let error = Cache::open(fixture.config(1)).expect_err("a link");
+    assert!(matches!(error, CacheError::Unusable { .. }), "{error}");
+    let mut config = fixture.config(1);
+    config.dir.push(std::ffi::OsStr::from_bytes(b"\xff"));
+    let error = Cache::open(config).expect_err("no text");
     assert!(matches!(error, CacheError::Unusable { .. }), "{error}");
     let mut config = fixture.config(1);
     config.dir = PathBuf::from("/proc/cache");

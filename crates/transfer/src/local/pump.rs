@@ -218,7 +218,11 @@ impl Way<'_> {
         let mut offset = range.start;
         while offset < range.end {
             let judged = self.watch.check(self.source.direction(), "");
-            judged.map_err(|error| self.source.error(error.cause))?;
+            // What is said of the place, as the file system that is full, is kept.
+            judged.map_err(|error| TransferError {
+                place: self.source.place() + &error.place,
+                ..error
+            })?;
             let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
             let length = left.min(chunk.len());
             let bytes = &mut chunk[..length];
