@@ -3,7 +3,8 @@
 //! It makes the payloads' Python environment, builds our programs, starts a server and a
 //! Harvester with two queues that stand for JINR and PNPI, submits
 //! `examples/spd-production/chain.toml` through the command line, shows the progress, and at the
-//! end says what came out and where. One simulation job fails on purpose, so that people see how
+//! end says what came out and where. The files lie in folders or, with `--storage`, on an XRootD
+//! server a site. One simulation job fails on purpose, so that people see how
 //! a failure is explained and healed.
 
 use std::{
@@ -23,8 +24,11 @@ use serde_json::Value;
 
 use crate::shell;
 
+use storage::{Kind, Servers};
+
 mod report;
 mod screen;
+mod storage;
 
 /// The address that stands in the example's chain file.
 const EXAMPLE_URL: &str = "http://127.0.0.1:25080";
@@ -46,6 +50,7 @@ struct Options {
     events: u64,
     fault: bool,
     keep: bool,
+    storage: Kind,
 }
 
 /// Runs the demo.
@@ -73,7 +78,10 @@ pub(crate) fn run_in(folder: &Path, arguments: &[String]) -> anyhow::Result<()> 
     eprintln!("Building server, harvester, pilot and command line …");
     shell::build(&place::PROGRAMS, Profile::Dev)?;
 
-    let mut deployment = Deployment::start(settings(folder, &python))?;
+    let mut settings = settings(folder, &python);
+    // It must be there before the queues are told of it, and until the last job has ended.
+    let servers = Servers::start(options.storage, folder, &mut settings.queues)?;
+    let mut deployment = Deployment::start(settings)?;
     let chain = write_chain(folder, &deployment.url(), &options)?;
     eprintln!(
         "Server at {}, submitting {}",
@@ -90,6 +98,7 @@ pub(crate) fn run_in(folder: &Path, arguments: &[String]) -> anyhow::Result<()> 
         keep(&mut deployment)?;
     }
     deployment.stop()?;
+    servers.check()?;
     outcome.check(options.fault, options.events)
 }
 
@@ -98,6 +107,7 @@ fn parse(arguments: &[String]) -> anyhow::Result<Options> {
         events: 20_000,
         fault: true,
         keep: false,
+        storage: Kind::Directory,
     };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
@@ -110,9 +120,17 @@ fn parse(arguments: &[String]) -> anyhow::Result<Options> {
                     .filter(|events| *events > 0)
                     .with_context(|| format!("`{value}` is no number of events: 1 or more"))?;
             }
+            "--storage" => {
+                let name = words.next().map_or("", String::as_str);
+                options.storage = Kind::named(name).with_context(|| {
+                    format!("`{name}` is no storage of the demo: {}", Kind::NAMES)
+                })?;
+            }
             "--no-fault" => options.fault = false,
             "--keep" => options.keep = true,
-            other => bail!("`{other}` is no option of `demo`: --events N, --no-fault, --keep"),
+            other => bail!(
+                "`{other}` is no option of `demo`: --events N, --storage KIND, --no-fault, --keep"
+            ),
         }
     }
     Ok(options)

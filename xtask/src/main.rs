@@ -19,6 +19,7 @@ mod docs;
 mod machine;
 mod package;
 mod shell;
+mod storage;
 mod test;
 mod tidy;
 mod trees;
@@ -31,6 +32,7 @@ Usage: cargo xtask COMMAND [OPTIONS]
 Commands:
   demo    run the SPD production chain on this machine and show the result
             --events N      events to generate (default 20000)
+            --storage KIND  directory (default), xrootd or webdav: an XRootD server a site
             --no-fault      do not break one simulation job on purpose
             --keep          keep the server running at the end, until Ctrl-C
   test    set up what the tests need and run them all

@@ -1,6 +1,6 @@
 //! Starting programs: cargo, Python and our own binaries, with errors that name the command.
 
-use std::{ffi::OsStr, process::Command};
+use std::{ffi::OsStr, path::PathBuf, process::Command};
 
 use ailurus_testkit::place::{self, Profile};
 use anyhow::{Context as _, bail};
@@ -62,6 +62,25 @@ pub(crate) fn cargo_run(package: &str, profile: Profile, options: &[String]) -> 
         cargo.arg("--release");
     }
     run(cargo.arg("--").args(options))
+}
+
+/// Installs a program of the registry below the target folder, where it stays, and returns its
+/// path.
+///
+/// # Errors
+///
+/// The build fails.
+pub(crate) fn install(package: &str, version: &str, options: &[&str]) -> anyhow::Result<PathBuf> {
+    let root = place::target().join("tools");
+    let program = root.join("bin").join(package);
+    if !program.exists() {
+        eprintln!("   building {package} (once, some minutes)");
+        let mut cargo = cargo();
+        cargo.args(["install", package, "--locked", "--quiet"]);
+        cargo.args(["--version", version]).args(options);
+        run(cargo.arg("--root").arg(&root))?;
+    }
+    Ok(program)
 }
 
 fn describe(command: &Command) -> String {

@@ -9,11 +9,12 @@ use std::{
 use ailurus_testkit::{
     place::{self, Profile},
     python, rucio,
+    storage::{ALL, DEMAND},
 };
 use anyhow::bail;
 
 use crate::{
-    demo, docs, machine, package, shell, tidy,
+    demo, docs, machine, package, shell, storage, tidy,
     trees::{self, Tree},
 };
 
@@ -32,12 +33,13 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     if let Some(option) = options.first() {
         bail!("`{option}` is no option of `test`: it takes none");
     }
-    let steps: [Step; 13] = [
+    let steps: [Step; 15] = [
         ("formatting", formatting),
         ("layers, names and sizes", || tidy::run(&[])),
         ("licences and bans", licences),
         ("payload environment", || python::prepare().map(drop)),
         ("Rucio server", || rucio::prepare().map(drop)),
+        ("storage servers", storage::provide),
         ("lints", lints),
         ("generated pages", generated_pages),
         ("other systems", other_systems),
@@ -46,6 +48,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
         ("control groups", machine::test_control_groups),
         ("simulated seeds", || sim(&["--seeds", "0..200"])),
         ("the production chain", production_chain),
+        ("the production chain on XRootD", production_chain_on_xrootd),
     ];
     for (name, step) in steps {
         eprintln!("── {name}");
@@ -92,26 +95,8 @@ fn cargo_deny() -> anyhow::Result<PathBuf> {
     if has_cargo_command("deny") {
         return Ok("cargo-deny".into());
     }
-    let root = place::target().join("tools");
-    let program = root.join("bin/cargo-deny");
-    if !program.exists() {
-        eprintln!("   building cargo-deny (once, some minutes)");
-        let mut install = shell::cargo();
-        // Without its defaults it needs no C library, and no network for what we ask it.
-        install.args([
-            "install",
-            "cargo-deny",
-            "--locked",
-            "--quiet",
-            "--no-default-features",
-        ]);
-        shell::run(
-            install
-                .args(["--version", CARGO_DENY_VERSION, "--root"])
-                .arg(&root),
-        )?;
-    }
-    Ok(program)
+    // Without its defaults it needs no C library, and no network for what we ask it.
+    shell::install("cargo-deny", CARGO_DENY_VERSION, &["--no-default-features"])
 }
 
 /// Makes what tests with containers need. Without it they say so and go without.
@@ -136,6 +121,9 @@ fn tests() -> anyhow::Result<()> {
     } else {
         cargo.args(["test", "--quiet", "--workspace", "--no-fail-fast"]);
     }
+    if storage::is_complete() {
+        cargo.env(DEMAND, ALL);
+    }
     // The end-to-end tests start our programs, which a test build alone does not make.
     shell::build(&place::PROGRAMS, Profile::Dev)?;
     shell::run(&mut cargo)
@@ -145,6 +133,16 @@ fn tests() -> anyhow::Result<()> {
 fn production_chain() -> anyhow::Result<()> {
     let options = ["--events".to_owned(), "6000".to_owned()];
     demo::run_in(&place::target().join("test-chain"), &options)
+}
+
+/// The same with a server a site, on the smallest sample that both sites share.
+fn production_chain_on_xrootd() -> anyhow::Result<()> {
+    if !storage::provide_xrootd()? {
+        eprintln!("   left out: no XRootD can be had here");
+        return Ok(());
+    }
+    let options = ["--events", "2000", "--storage", "xrootd"].map(str::to_owned);
+    demo::run_in(&place::target().join("test-chain-xrootd"), &options)
 }
 
 fn sim(options: &[&str]) -> anyhow::Result<()> {

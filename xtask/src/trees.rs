@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use ailurus_testkit::place;
+use ailurus_testkit::{place, storage::is_there};
 use anyhow::{Context as _, bail};
 
 use crate::shell;
@@ -85,11 +85,6 @@ pub(crate) fn provide_packages(tools: &[(&str, &'static str)]) -> anyhow::Result
         shell::run(&mut install)?;
     }
     Ok(true)
-}
-
-fn is_there(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 impl Tree {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     child::Child,
@@ -27,41 +27,13 @@ use crate::{
     wait::wait_for,
 };
 
+mod queue;
+
+use queue::write_queue_data;
+pub use queue::{Protocol, QueueSettings, SiteStorage};
+
 /// How long a server may take from its start to its first answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
-
-/// One queue of a deployment.
-#[derive(Debug, Clone)]
-pub struct QueueSettings {
-    /// Its name.
-    pub name: String,
-    /// Its site; the storage endpoint is `SITE_DISK`.
-    pub site: String,
-    /// Pilots that run at a time.
-    pub slots: u32,
-    /// Minutes in which a pilot asks for a further job; zero means one job a pilot.
-    pub time_floor_minutes: u32,
-}
-
-impl QueueSettings {
-    /// A queue whose pilots go on for an hour.
-    #[must_use]
-    pub fn new(name: &str, site: &str, slots: u32) -> Self {
-        Self {
-            name: name.to_owned(),
-            site: site.to_owned(),
-            slots,
-            time_floor_minutes: 60,
-        }
-    }
-
-    /// The same queue with one job a pilot.
-    #[must_use]
-    pub fn with_one_job_a_pilot(mut self) -> Self {
-        self.time_floor_minutes = 0;
-        self
-    }
-}
 
 /// What a deployment is to be.
 #[derive(Debug, Clone)]
@@ -267,53 +239,6 @@ fn start_server(settings: &Settings, listen: &str) -> anyhow::Result<(Child, Str
             .filter(|text| !text.is_empty()))
     })?;
     Ok((child, address))
-}
-
-fn endpoint(queue: &QueueSettings) -> String {
-    format!("{}_DISK", queue.site)
-}
-
-/// Writes queue and storage data in CRIC's form.
-fn write_queue_data(settings: &Settings) -> anyhow::Result<()> {
-    let mut queues = serde_json::Map::new();
-    let mut storages = serde_json::Map::new();
-    for queue in &settings.queues {
-        let endpoint = endpoint(queue);
-        let path = settings.folder.join("storage").join(&endpoint);
-        fs::create_dir_all(&path)?;
-        let tools = json!({"pr": ["local"], "pw": ["local"], "pl": ["local"],
-            "read_lan": ["local"], "write_lan": ["local"]});
-        let places = json!({"read_lan": [endpoint], "write_lan": [endpoint], "pr": [endpoint],
-            "pw": [endpoint], "pl": [endpoint]});
-        queues.insert(
-            queue.name.clone(),
-            json!({"nickname": queue.name, "panda_resource": queue.name, "state": "ACTIVE",
-                "status": "online", "atlas_site": queue.site, "type": "unified",
-                "resource_type": "grid", "corecount": 1, "maxrss": 4000, "maxwdir": 20000,
-                "maxtime": 86400, "timefloor": queue.time_floor_minutes, "catchall": "", "params": {},
-                "container_type": "", "is_cvmfs": false, "copytools": {"local": {"setup": ""}},
-                "acopytools": tools, "astorages": places}),
-        );
-        let protocols = json!([{"endpoint": "file://", "path": format!("{}/", path.display()),
-            "flavour": "POSIX", "id": 1}]);
-        storages.insert(
-            endpoint.clone(),
-            json!({"name": endpoint, "site": queue.site, "type": "DATADISK", "state": "ACTIVE",
-                "is_deterministic": true, "rprotocols": {},
-                "arprotocols": {"read_lan": protocols, "write_lan": protocols,
-                    "read_wan": protocols, "write_wan": protocols}}),
-        );
-    }
-    write_json(&settings.folder.join("queues.json"), &Value::Object(queues))?;
-    write_json(
-        &settings.folder.join("storages.json"),
-        &Value::Object(storages),
-    )
-}
-
-fn write_json(path: &Path, value: &Value) -> anyhow::Result<()> {
-    fs::write(path, serde_json::to_vec_pretty(value)?)
-        .with_context(|| format!("`{}` cannot be written", path.display()))
 }
 
 fn write_server_configuration(settings: &Settings) -> anyhow::Result<()> {

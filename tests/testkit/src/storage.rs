@@ -2,11 +2,12 @@
 //!
 //! * [`XRootD`]: `root://`, HTTP, HTTPS, `WebDAV` and third-party copy;
 //! * [`Apache`]: `WebDAV` as a plain web server has it;
-//! * [`Certificates`]: an authority, hosts, users and grid proxies for both;
+//! * [`S3`]: objects, with signatures that are checked;
+//! * [`Certificates`]: an authority, hosts, users and grid proxies for the first two;
 //! * [`BreakingProxy`]: before any of them, cuts and resets and stalls connections from a seed;
 //! * [`LyingStore`]: HTTP storage that lies as told.
 //!
-//! The first three need programs of the machine. Where one is missing, their `start` says so and
+//! The first four need programs of the machine. Where one is missing, their `start` says so and
 //! gives none, and the test goes without it; with `AILURUS_STORAGE=all` in the environment, as
 //! `cargo xtask test` sets it once it has installed them, that is an error. Every server writes
 //! only below the folder that it is given and ends with its value, by its process id.
@@ -15,6 +16,7 @@ pub mod apache;
 pub mod breaking;
 pub mod certificates;
 pub mod lying;
+pub mod s3;
 mod server;
 pub mod xrootd;
 
@@ -22,5 +24,6 @@ pub use apache::Apache;
 pub use breaking::BreakingProxy;
 pub use certificates::Certificates;
 pub use lying::{Lie, LyingStore, Rule};
-pub use server::is_there;
+pub use s3::S3;
+pub use server::{ALL, DEMAND, is_there};
 pub use xrootd::XRootD;

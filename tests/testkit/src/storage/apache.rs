@@ -18,8 +18,8 @@ use super::{
     server::{self, Server},
 };
 
-/// Debian's package, for a message. It has the program without the service.
-const PACKAGES: &str = "apache2-bin";
+/// What helps on Debian. The package has the program without the service.
+const ADVICE: &str = "apt-get install apache2-bin";
 
 /// Where Debian's package puts its modules.
 const MODULES: &str = "/usr/lib/apache2/modules";
@@ -65,7 +65,7 @@ impl Apache {
     ///
     /// As [`Apache::start`].
     pub fn start_with(folder: &Path, access: Access<'_>) -> anyhow::Result<Option<Self>> {
-        if !server::are_there(&["apache2"], PACKAGES)? {
+        if !server::are_there(&["apache2"], ADVICE)? {
             return Ok(None);
         }
         for place in ["files", "locks"] {

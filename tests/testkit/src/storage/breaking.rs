@@ -211,6 +211,8 @@ pub struct BreakingProxy {
 struct Shared {
     next: AtomicU64,
     counts: Mutex<Counts>,
+    /// Bytes that have passed on all connections, counted before their end can be seen.
+    n_bytes: AtomicU64,
     /// Raised by each release; a stall ends when it differs from what it began with.
     releases: AtomicU64,
     is_healed: AtomicBool,
@@ -265,7 +267,9 @@ impl BreakingProxy {
     /// Returns what it has done so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        *self.shared.lock()
+        let mut counts = *self.shared.lock();
+        counts.bytes = self.shared.n_bytes.load(Ordering::SeqCst);
+        counts
     }
 
     /// Ends the stalls of now.
@@ -299,7 +303,7 @@ impl Shared {
             self.count(|counts| counts.unreachable += 1);
             return;
         };
-        let mut relay = Relay::new(client, &server);
+        let mut relay = Relay::new(client, &server, &self.n_bytes);
         let end = self.carry_out(&mut relay, plan);
         // The rest of the counts is of what really happened; an error is an end by either side.
         let is_reset = matches!(end, Ok(End::Reset));
@@ -315,48 +319,41 @@ impl Shared {
     /// Lets bytes pass as planned.
     fn carry_out(&self, relay: &mut Relay<'_>, plan: Plan) -> std::io::Result<End> {
         let seen = self.releases.load(Ordering::SeqCst);
-        let pass_on = |relay: &mut Relay<'_>, limit| {
-            let before = relay.n_passed();
-            let end = relay.pass(limit);
-            let n_passed = relay.n_passed() - before;
-            self.count(|counts| counts.bytes += n_passed);
-            end
-        };
         match plan {
-            Plan::Pass | Plan::Refuse => pass_on(relay, None),
-            Plan::Cut { after } => match pass_on(relay, Some(after))? {
+            Plan::Pass | Plan::Refuse => relay.pass(None),
+            Plan::Cut { after } => match relay.pass(Some(after))? {
                 End::Limit => {
                     self.count(|counts| counts.cut += 1);
                     Ok(End::Cut)
                 }
                 end @ (End::BySides | End::Cut | End::Reset) => Ok(end),
             },
-            Plan::Reset { after } => match pass_on(relay, Some(after))? {
+            Plan::Reset { after } => match relay.pass(Some(after))? {
                 End::Limit => {
                     self.count(|counts| counts.reset += 1);
                     Ok(End::Reset)
                 }
                 end @ (End::BySides | End::Cut | End::Reset) => Ok(end),
             },
-            Plan::Stall { after, limit } => match pass_on(relay, Some(after))? {
+            Plan::Stall { after, limit } => match relay.pass(Some(after))? {
                 End::Limit => {
                     self.count(|counts| counts.stalled += 1);
                     relay.hold(limit.min(STALL_MAX), || {
                         self.releases.load(Ordering::SeqCst) != seen
                     })?;
-                    pass_on(relay, None)
+                    relay.pass(None)
                 }
                 end @ (End::BySides | End::Cut | End::Reset) => Ok(end),
             },
             Plan::Delay { pause } => {
                 self.count(|counts| counts.delayed += 1);
                 relay.hold(pause, || false)?;
-                pass_on(relay, None)
+                relay.pass(None)
             }
             Plan::Slow { bytes_per_second } => {
                 self.count(|counts| counts.slowed += 1);
                 relay.slow_down(bytes_per_second);
-                pass_on(relay, None)
+                relay.pass(None)
             }
         }
     }

@@ -62,7 +62,7 @@ impl Certificates {
     ///
     /// The folder cannot be written, or `openssl` fails.
     pub fn make(folder: &Path) -> anyhow::Result<Option<Self>> {
-        if !server::are_there(&["openssl"], "openssl")? {
+        if !server::are_there(&["openssl"], "apt-get install openssl")? {
             return Ok(None);
         }
         fs::create_dir_all(folder)?;

@@ -17,8 +17,11 @@ use anyhow::{Context as _, bail};
 
 use crate::{child::Child, wait::wait_for};
 
-/// In the environment, with the value `all`: a missing program is an error.
-const DEMAND: &str = "AILURUS_STORAGE";
+/// In the environment, with the value [`ALL`]: a missing program is an error.
+pub const DEMAND: &str = "AILURUS_STORAGE";
+
+/// See [`DEMAND`].
+pub const ALL: &str = "all";
 
 /// How long a server may take from its start to its first answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -55,27 +58,47 @@ fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Says whether all programs are there, and what the test goes without if not.
+/// Says whether all programs are there, and what the test goes without if not; `advice` is the
+/// command that would help.
 ///
 /// # Errors
 ///
 /// One is missing, and the environment says that all must be there.
-#[expect(clippy::print_stderr, reason = "what a test says that goes without")]
-pub(super) fn are_there(programs: &[&str], packages: &str) -> anyhow::Result<bool> {
-    let missing: Vec<&str> = programs
-        .iter()
-        .copied()
-        .filter(|program| !is_there(program))
-        .collect();
+pub(super) fn are_there(programs: &[&str], advice: &str) -> anyhow::Result<bool> {
+    let missing = programs.iter().copied().filter(|name| !is_there(name));
+    let missing: Vec<&str> = missing.collect();
     if missing.is_empty() {
         return Ok(true);
     }
-    let missing = missing.join(" ");
-    if std::env::var_os(DEMAND).is_some_and(|value| value == "all") {
-        bail!("programs are missing: {missing}: `apt-get install {packages}`");
-    }
-    eprintln!("skipped: programs are missing: {missing}: `apt-get install {packages}`");
+    say_missing(&missing.join(" "), advice)?;
     Ok(false)
+}
+
+/// As [`are_there`] for one program, which may also lie in a folder of ours; returns its path.
+///
+/// # Errors
+///
+/// As [`are_there`].
+pub(super) fn find_or_say(
+    program: &str,
+    ours: &Path,
+    advice: &str,
+) -> anyhow::Result<Option<PathBuf>> {
+    let own = Some(ours.join(program)).filter(|file| file.is_file());
+    let found = own.or_else(|| find(program));
+    if found.is_none() {
+        say_missing(program, advice)?;
+    }
+    Ok(found)
+}
+
+#[expect(clippy::print_stderr, reason = "what a test says that goes without")]
+fn say_missing(missing: &str, advice: &str) -> anyhow::Result<()> {
+    if std::env::var_os(DEMAND).is_some_and(|value| value == ALL) {
+        bail!("programs are missing: {missing}: `{advice}`");
+    }
+    eprintln!("skipped: programs are missing: {missing}: `{advice}`");
+    Ok(())
 }
 
 /// Finds a port that nobody listens at on any interface, another one each time.
@@ -195,6 +218,7 @@ fn as_nobody(words: &[String], folder: &Path) -> anyhow::Result<Command> {
     }
     command.arg(program).args(arguments);
     command.current_dir(folder).env("HOME", folder);
+    command.env("RUST_LOG", "info");
     // What the test's own client is told must not reach the server.
     for name in ["X509_USER_PROXY", "X509_CERT_DIR", "XrdSecPROTOCOL"] {
         command.env_remove(name);

@@ -16,8 +16,9 @@ use super::{
     server::{self, LOG, Server},
 };
 
-/// Debian's packages, for a message.
-const PACKAGES: &str = "xrootd-server xrootd-server-plugins xrootd-voms-plugins xrootd-client";
+/// What helps on Debian.
+const ADVICE: &str =
+    "apt-get install xrootd-server xrootd-server-plugins xrootd-voms-plugins xrootd-client";
 
 /// What clients name the top of the storage.
 const EXPORT: &str = "/data";
@@ -80,7 +81,7 @@ impl XRootD {
     ///
     /// As [`XRootD::start`].
     pub fn start_with(folder: &Path, settings: Settings<'_>) -> anyhow::Result<Option<Self>> {
-        if !server::are_there(&["xrootd", "xrdcp", "xrdfs"], PACKAGES)? {
+        if !server::are_there(&["xrootd", "xrdcp", "xrdfs"], ADVICE)? {
             return Ok(None);
         }
         for place in [&format!("root{EXPORT}"), "admin"] {

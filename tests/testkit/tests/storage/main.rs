@@ -8,4 +8,5 @@ mod breaking;
 mod certificates;
 mod client;
 mod lying;
+mod s3;
 mod xrootd;

@@ -6,6 +6,7 @@
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{Shutdown, TcpStream},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -46,11 +47,17 @@ pub(super) struct Relay<'sockets> {
     directions: [Direction<'sockets>; 2],
     n_read: u64,
     n_passed: u64,
+    total: &'sockets AtomicU64,
     bytes_per_second: Option<u64>,
 }
 
 impl<'sockets> Relay<'sockets> {
-    pub(super) const fn new(client: &'sockets TcpStream, server: &'sockets TcpStream) -> Self {
+    /// Puts itself between two sockets, and adds the bytes that pass to a total.
+    pub(super) const fn new(
+        client: &'sockets TcpStream,
+        server: &'sockets TcpStream,
+        total: &'sockets AtomicU64,
+    ) -> Self {
         Self {
             directions: [
                 Direction::new(client, server),
@@ -58,13 +65,9 @@ impl<'sockets> Relay<'sockets> {
             ],
             n_read: 0,
             n_passed: 0,
+            total,
             bytes_per_second: None,
         }
-    }
-
-    /// Returns the bytes of both directions so far.
-    pub(super) const fn n_passed(&self) -> u64 {
-        self.n_passed
     }
 
     /// Makes what follows no faster than this.
@@ -98,7 +101,9 @@ impl<'sockets> Relay<'sockets> {
                 let n_read = direction.read(room)?;
                 room -= n_read as u64;
                 self.n_read += n_read as u64;
-                self.n_passed += direction.write()?;
+                let n_written = direction.write()?;
+                self.n_passed += n_written;
+                self.total.fetch_add(n_written, Ordering::SeqCst);
             }
         }
     }
