@@ -40,7 +40,10 @@ file that HARVESTER_PILOT_CONFIG names; the page for site admins lists them all.
 Variables: X509_USER_PROXY, X509_CERT_DIR, PANDA_AUTH_TOKEN, PANDA_AUTH_ORIGIN, PANDA_AUTH_DIR,
 PANDA_AUTH_TOKEN_KEY (or OIDC_AUTH_...), HARVESTER_ID, HARVESTER_WORKER_ID, PANDA_JSID, GTAG,
 PANDA_HOSTNAME, PANDAPILOT_LIFETIME, PANDA_BASE_URLS, PANDA_PILOT_SOURCE, HARVESTER_PILOT_CONFIG,
-LOCAL_AGIS_SCHEDCONF, ATLAS_SW_BASE, ATHENA_PROC_NUMBER, PILOT_LOGFILE, https_proxy, no_proxy.
+LOCAL_AGIS_SCHEDCONF, ATLAS_SW_BASE, ATHENA_PROC_NUMBER, PILOT_LOGFILE, https_proxy, no_proxy; for
+Rucio RUCIO_CONFIG, RUCIO_HOME, RUCIO_ACCOUNT, RUCIO_VO, RUCIO_AUTH_TYPE, RUCIO_CLIENT_PROXY,
+RUCIO_CLIENT_CERT, RUCIO_CLIENT_KEY, BEARER_TOKEN, BEARER_TOKEN_FILE, PILOT_RUCIO_SITENAME,
+RUCIO_LOCAL_SITE_ID.
 Other variables of Pilot 3 do no harm.
 
 Exit codes (Pilot 3's): 0 good, also when a payload failed or there was no job; 2 bad options or
@@ -204,6 +207,12 @@ pub(crate) struct ServerArgs {
     /// Send no job updates: write the last one to heartbeat.json in the pilot's directory
     #[arg(short = 'z', long = "noserverupdate")]
     pub(crate) no_server_update: bool,
+    /// Rucio server that knows where files are [default: the one that configuration files name]
+    #[arg(long, value_name = "URL")]
+    pub(crate) rucio_host: Option<String>,
+    /// Tell Rucio what became of each transfer
+    #[arg(long, default_value = "true", value_parser = bool_text, action = ArgAction::Set, value_name = "BOOL")]
+    pub(crate) use_rucio_traces: bool,
 }
 
 /// Who the pilot is for its peers, and whom it believes.

@@ -32,6 +32,13 @@ impl Environment {
         Self(std::env::vars_os().filter_map(text).collect())
     }
 
+    /// Makes an environment of these variables.
+    #[cfg(test)]
+    pub(crate) fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Self(variables.into_iter().map(owned).collect())
+    }
+
     /// Returns a variable that is set and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0
@@ -212,8 +219,7 @@ mod tests {
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Environment(variables.iter().map(owned).collect())
+        Environment::of(variables.iter().copied())
     }
 
     #[test]

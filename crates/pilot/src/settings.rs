@@ -4,6 +4,7 @@ mod config_file;
 mod data;
 mod identity;
 mod places;
+mod rucio;
 
 use std::{
     fs, io,
@@ -36,6 +37,7 @@ use config_file::{ConfigFile, ConfigFileError};
 pub(crate) use data::DataSettings;
 use identity::{identity, variables};
 use places::site_places;
+pub(crate) use rucio::RucioSettings;
 
 /// Pause after a request that brought no job, unless options say another one.
 const JOB_REQUEST_PAUSE: Duration = Duration::from_secs(60);
@@ -84,6 +86,9 @@ pub(crate) struct Settings {
     pub(crate) node_facts: NodeFacts,
     /// Memory for jobs.
     pub(crate) memory: ByteCount,
+    /// How Rucio is reached, if anything names a server of it.
+    #[expect(dead_code, reason = "stage-in asks Rucio from the next change on")]
+    pub(crate) rucio: Option<RucioSettings>,
     /// When the process began.
     pub(crate) begin: Instant,
 }
@@ -240,6 +245,9 @@ impl Settings {
             node: environment.node_settings(),
             node_report: node_report(args, environment, facts.clone()),
             node_facts: facts,
+            rucio: RucioSettings::gather(args, (environment, &file), |is_https| {
+                peer_config(args, environment, is_https)
+            }),
             launch_dir,
             begin,
             core,
@@ -428,13 +436,6 @@ fn trust(args: &Args, environment: &Environment, is_https: bool) -> Trust {
 fn client_config(args: &Args, environment: &Environment, server: &str) -> ClientConfig {
     let is_https = server.starts_with("https://");
     ClientConfig {
-        user_agent: format!("pilot/{VERSION} (Linux {})", std::env::consts::ARCH),
-        trust: trust(args, environment, is_https),
-        verification: if args.own.no_server_verification {
-            Verification::Off
-        } else {
-            Verification::On
-        },
         certificate: environment
             .certificate(args.credentials.certificate.as_deref())
             .filter(|_| is_https)
@@ -443,6 +444,20 @@ fn client_config(args: &Args, environment: &Environment, server: &str) -> Client
                 key_file: file,
             }),
         token: environment.token(),
+        ..peer_config(args, environment, is_https)
+    }
+}
+
+/// What is the same for all peers: whom to believe, how long to wait. Without credentials.
+fn peer_config(args: &Args, environment: &Environment, is_https: bool) -> ClientConfig {
+    ClientConfig {
+        user_agent: format!("pilot/{VERSION} (Linux {})", std::env::consts::ARCH),
+        trust: trust(args, environment, is_https),
+        verification: if args.own.no_server_verification {
+            Verification::Off
+        } else {
+            Verification::On
+        },
         proxy: environment.proxy(is_https),
         timeouts: Timeouts {
             whole: args.own.request_timeout,

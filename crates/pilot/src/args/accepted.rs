@@ -27,12 +27,6 @@ pub(super) struct Accepted {
     /// No message broker is listened to
     #[arg(long)]
     subscribe_to_msgsvc: bool,
-    /// No traces are sent
-    #[arg(long, value_name = "X", value_parser = bool_text)]
-    use_rucio_traces: Option<bool>,
-    /// Rucio is not asked
-    #[arg(long, value_name = "X")]
-    rucio_host: Option<String>,
     /// Inputs always go to the job's directory
     #[arg(long, value_name = "X")]
     input_destination_dir: Option<String>,

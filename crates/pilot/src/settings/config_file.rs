@@ -77,30 +77,18 @@ impl ConfigFile {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigFileError> {
         let mut values = BTreeMap::new();
-        let mut section = String::new();
-        for line in text.lines().map(str::trim) {
-            if line.is_empty() || line.starts_with(['#', ';']) {
-                continue;
-            }
-            if let Some(name) = line.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
-                section = name.trim().to_owned();
-                continue;
-            }
-            let Some((key, value)) = line.split_once(['=', ':']) else {
-                continue;
-            };
-            let (key, value) = (key.trim().to_ascii_lowercase(), value.trim());
+        for ((section, key), value) in ini_values(text) {
             let value = match value.strip_prefix('$') {
-                None => value.to_owned(),
+                None => value,
                 Some(name) => {
                     let name = name.trim_start_matches('{').trim_end_matches('}');
                     variable(name).ok_or_else(|| ConfigFileError::Variable {
                         key: format!("{section}.{key}"),
-                        value: value.to_owned(),
+                        value: value.clone(),
                     })?
                 }
             };
-            values.insert((section.clone(), key), value);
+            values.insert((section, key), value);
         }
         Ok(Self(values))
     }
@@ -183,6 +171,23 @@ impl ConfigFile {
         })?;
         Ok(Some(parsed))
     }
+}
+
+/// Reads `[section]` and `key = value` or `key: value` lines; keys come in lower case.
+pub(super) fn ini_values(text: &str) -> impl Iterator<Item = ((String, String), String)> {
+    let mut section = String::new();
+    text.lines().map(str::trim).filter_map(move |line| {
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            return None;
+        }
+        if let Some(name) = line.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+            section = name.trim().to_owned();
+            return None;
+        }
+        let (key, value) = line.split_once(['=', ':'])?;
+        let key = key.trim().to_ascii_lowercase();
+        Some(((section.clone(), key), value.trim().to_owned()))
+    })
 }
 
 /// Reads a number and a unit; all units are powers of 1024, whatever they are called.
