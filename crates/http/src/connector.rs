@@ -32,6 +32,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long an early answer may take to arrive after sending has failed.
 const EARLY_ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
+/// How a permission to send the body begins.
+const PERMISSION: &[u8] = b"HTTP/1.1 100 ";
+
 /// Most bytes of an early answer.
 const EARLY_ANSWER_MAX_BYTES: usize = 64 << 10;
 
@@ -326,6 +329,7 @@ impl<In: Transport> Transport for EarlyAnswerTransport<In> {
             return Ok(true);
         }
         self.may_be_unseen = self.below.await_input(timeout)?;
+        simplify_permission(self.below.buffers());
         Ok(self.may_be_unseen)
     }
 
@@ -335,6 +339,27 @@ impl<In: Transport> Transport for EarlyAnswerTransport<In> {
 
     fn is_tls(&self) -> bool {
         self.below.is_tls()
+    }
+}
+
+/// Takes the headers out of a `100 Continue`, which `XRootD` sends: the library would take it for a
+/// refusal.
+fn simplify_permission(buffers: &mut dyn Buffers) {
+    let input = buffers.input();
+    if !input.starts_with(PERMISSION) {
+        return;
+    }
+    let Some(end) = input.windows(4).position(|it| it == b"\r\n\r\n") else {
+        return;
+    };
+    // What follows at once is an answer to a body that was not sent: then the permission is void.
+    buffers.input_consume(end + 4);
+    let plain = b"HTTP/1.1 100 Continue\r\n\r\n";
+    if buffers.input().is_empty()
+        && let Some(room) = buffers.input_append_buf().get_mut(..plain.len())
+    {
+        room.copy_from_slice(plain);
+        buffers.input_appended(plain.len());
     }
 }
 

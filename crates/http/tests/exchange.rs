@@ -152,6 +152,28 @@ fn a_redirect_is_an_answer_and_nothing_is_sent_after_it() {
 }
 
 #[test]
+fn a_permission_with_headers_is_a_permission() {
+    let url = serve_one(|mut stream| {
+        read_head(&mut stream);
+        // As XRootD 5.5 says it.
+        let permission = "HTTP/1.1 100 Continue\r\nConnection: Close\r\nServer: XrootD\r\n\r\n";
+        stream.write_all(permission.as_bytes()).expect("connected");
+        stream.read_exact(&mut [0; 1000]).expect("the body");
+        let answer = "HTTP/1.1 201 X\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer.as_bytes()).expect("connected");
+    });
+    let content = Content::Stream {
+        length: 1000,
+        reader: &mut std::io::repeat(b'x').take(1000),
+    };
+    let exchange = Exchange {
+        headers: &[("Expect", "100-continue")],
+        ..ask("PUT", &url, content)
+    };
+    assert_eq!(send(exchange).expect("an answer").status, 201);
+}
+
+#[test]
 fn a_refusal_in_the_middle_of_a_body_is_seen() {
     let url = serve_one(|mut stream| {
         read_head(&mut stream);
