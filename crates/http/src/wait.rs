@@ -22,6 +22,8 @@ thread_local! {
 #[derive(Debug)]
 pub struct Wait {
     stop: Arc<AtomicBool>,
+    /// Ended for this one alone.
+    is_ended: AtomicBool,
     begin: Instant,
     /// Milliseconds after `begin`; waiting ends there.
     until_ms: AtomicU64,
@@ -33,6 +35,7 @@ impl Wait {
     pub fn new(stop: Arc<AtomicBool>, limit: Duration) -> Arc<Self> {
         let wait = Self {
             stop,
+            is_ended: AtomicBool::new(false),
             begin: Instant::now(),
             until_ms: AtomicU64::new(0),
         };
@@ -47,10 +50,15 @@ impl Wait {
         self.until_ms.store(until, Ordering::Relaxed);
     }
 
+    /// Ends this waiting, and no other that has the same switch.
+    pub fn end(&self) {
+        self.is_ended.store(true, Ordering::Relaxed);
+    }
+
     /// Says whether it is given up.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed) || self.is_ended.load(Ordering::Relaxed)
     }
 
     /// Returns what is left until the deadline.

@@ -4,6 +4,7 @@
 //! * [`stage`] moves many, a bounded number at a time, each with its own outcome.
 //! * [`CopyTool`] says which tool moves what, by name and by URL scheme.
 //! * [`CommandTools`] are external copy programs, described in files.
+//! * [`http::HttpTool`] moves files over HTTP and WebDAV.
 //! * [`cache::Cache`] keeps inputs for many pilots.
 //! * [`space`] is what is left, set aside and watched on this node's disks.
 //! * [`flow_marker`] tells networks what a connection is for.
@@ -23,6 +24,7 @@ mod error;
 pub mod flow_marker;
 mod incoming;
 mod local;
+pub mod http;
 mod naming;
 mod partial;
 pub mod patience;
@@ -30,6 +32,7 @@ mod port;
 pub mod space;
 mod stage;
 mod stop;
+mod target;
 mod tool;
 mod toolbox;
 

@@ -1,0 +1,229 @@
+//! One conversation with a storage about one file: requests, redirects, credentials, patience.
+
+use std::{io::Read, sync::Arc, time::Duration};
+
+use ailurus_http::{Answer, Content, Exchange, HttpError, Secret, Wait};
+
+use super::{
+    Shared,
+    answer::{Action, cause_of, cause_of_silence},
+    macaroon::Activity,
+    place::Place,
+};
+use crate::{Cause, Direction, TransferError, Watch};
+
+/// Most redirects of one request.
+const REDIRECTS_MAX: usize = 8;
+
+/// Longest wait for an answer to a request that moves no file.
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+
+/// Longest wait for cleaning up after a failure.
+const CLEANING_LIMIT: Duration = Duration::from_secs(15);
+
+/// Shortest wait for the first byte of an answer, also in a transfer that has little patience left.
+const HEAD_LIMIT_MIN: Duration = Duration::from_secs(10);
+
+/// A request of this conversation.
+pub(crate) struct Ask<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) content: Body<'a>,
+    /// What a credential must allow.
+    pub(crate) activity: Activity,
+    /// How long may be waited for the answer.
+    pub(crate) limit: Duration,
+}
+
+/// What is sent, as often as it has to be.
+pub(crate) enum Body<'a> {
+    Empty,
+    Bytes(&'a [u8]),
+    Stream(&'a mut dyn Restart),
+}
+
+/// A stream that can be sent again from its beginning.
+pub(crate) trait Restart: Read {
+    /// Its length in bytes.
+    fn length(&self) -> u64;
+
+    /// Goes back to the beginning.
+    fn restart(&mut self);
+}
+
+impl<'a> Ask<'a> {
+    /// A request without content that moves no file.
+    pub(crate) const fn plain(method: &'a str, activity: Activity) -> Self {
+        Self {
+            method,
+            headers: &[],
+            content: Body::Empty,
+            activity,
+            limit: ANSWER_LIMIT,
+        }
+    }
+}
+
+/// A conversation. Each thread has its own.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    pub(crate) tool: &'a Shared,
+    pub(crate) direction: Direction,
+    pub(crate) watch: &'a Watch,
+    pub(crate) wait: Arc<Wait>,
+    /// Longest wait for any answer.
+    limit_max: Duration,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(tool: &'a Shared, direction: Direction, watch: &'a Watch) -> Self {
+        Self {
+            tool,
+            direction,
+            watch,
+            wait: Wait::new(Arc::clone(watch.stop()), ANSWER_LIMIT),
+            limit_max: Duration::MAX,
+        }
+    }
+
+    /// A conversation for cleaning up after a failure, which has to be short.
+    pub(crate) fn for_cleaning(&self, watch: &'a Watch) -> Self {
+        Self {
+            limit_max: CLEANING_LIMIT,
+            ..Self::new(self.tool, self.direction, watch)
+        }
+    }
+
+    /// Makes an error about a place.
+    pub(crate) fn error(&self, place: &Place, cause: Cause) -> TransferError {
+        TransferError::new(self.direction, place.shown(), cause)
+    }
+
+    /// Makes an error of an answer that is no success.
+    pub(crate) fn refused(&self, place: &Place, answer: Answer, action: Action) -> TransferError {
+        self.error(place, cause_of(answer, action))
+    }
+
+    /// How long may be waited for the head of an answer with the file's bytes.
+    pub(crate) fn head_limit(&self) -> Duration {
+        self.watch.wait().max(HEAD_LIMIT_MIN)
+    }
+
+    /// Sends a request, goes after redirects, and renews the credential once if it is refused.
+    /// Any other status is an answer; so is a redirect that leads nowhere.
+    pub(crate) fn ask(&self, first: &Place, mut ask: Ask<'_>) -> Result<Answer, TransferError> {
+        if self.watch.is_stopped() {
+            return Err(self.error(first, Cause::Stopped));
+        }
+        let mut place = first.clone();
+        let mut seen = vec![place.clone()];
+        let mut authorization = self.authorization(first, ask.activity)?;
+        let mut is_renewed = false;
+        loop {
+            let trust = self.tool.options.redirects;
+            let sent = authorization
+                .as_ref()
+                .filter(|_| trust.allows(first, &place));
+            let answer = self.send(&place, &mut ask, sent)?;
+            match answer.status {
+                301 | 302 | 303 | 307 | 308 => {
+                    let location = answer.header("Location");
+                    let Some(next) = location.and_then(|it| place.redirected(it)) else {
+                        return Ok(answer);
+                    };
+                    if seen.contains(&next) || seen.len() > REDIRECTS_MAX {
+                        let why = format!("redirects in a circle, {} times", seen.len());
+                        return Err(self.error(first, Cause::Refused { why }));
+                    }
+                    tracing::debug!(from = place.shown(), to = next.shown(), "redirected");
+                    self.learn_redirect(&ask, &place);
+                    seen.push(next.clone());
+                    place = next;
+                    answer.drain();
+                }
+                // Some storages answer an expired token with 403.
+                401 | 403 if !is_renewed && sent.is_some() => {
+                    is_renewed = true;
+                    self.tool.macaroons.forget(first, ask.activity);
+                    let renewed = self.authorization(first, ask.activity)?;
+                    if renewed == authorization {
+                        return Ok(answer);
+                    }
+                    tracing::info!(place = first.shown(), "the credential was renewed");
+                    authorization = renewed;
+                    answer.drain();
+                }
+                _ => return Ok(answer),
+            }
+        }
+    }
+
+    fn send(
+        &self,
+        place: &Place,
+        ask: &mut Ask<'_>,
+        authorization: Option<&Secret>,
+    ) -> Result<Answer, TransferError> {
+        self.wait.allow(ask.limit.min(self.limit_max));
+        let url = place.url();
+        let content = match &mut ask.content {
+            Body::Empty => Content::Empty,
+            Body::Bytes(bytes) => Content::Bytes(bytes),
+            Body::Stream(stream) => {
+                stream.restart();
+                let length = stream.length();
+                // A `Read` is wanted, not what it can do besides.
+                let reader: &mut dyn Read = &mut **stream;
+                Content::Stream { length, reader }
+            }
+        };
+        let exchange = Exchange {
+            method: ask.method,
+            url: &url,
+            headers: ask.headers,
+            authorization,
+            content,
+        };
+        let sent = self.tool.exchanger.send(exchange, &self.wait);
+        sent.map_err(|error| self.silence(place, &error, ask.limit))
+    }
+
+    /// Makes an error of a request without an answer.
+    pub(crate) fn silence(
+        &self,
+        place: &Place,
+        error: &HttpError,
+        limit: Duration,
+    ) -> TransferError {
+        self.error(place, cause_of_silence(error, limit))
+    }
+
+    /// Returns the credential for a place: what its URL says, a macaroon, the token, or none.
+    fn authorization(
+        &self,
+        place: &Place,
+        activity: Activity,
+    ) -> Result<Option<Secret>, TransferError> {
+        if let Some(basic) = place.basic() {
+            return Ok(Some(basic));
+        }
+        let token = self.tool.token.current();
+        let token = token.map_err(|error| self.silence(place, &error, ANSWER_LIMIT))?;
+        match self.tool.options.macaroons {
+            Some(macaroons) if activity != Activity::Ask => {
+                let (memory, secret) = (&self.tool.macaroons, token.as_ref());
+                memory
+                    .get(self, place, activity, macaroons, secret)
+                    .map(Some)
+            }
+            Some(_) | None => Ok(token),
+        }
+    }
+
+    fn learn_redirect(&self, ask: &Ask<'_>, place: &Place) {
+        if matches!(ask.content, Body::Stream(_)) {
+            let origin = place.origin();
+            self.tool.hosts.learn(origin, |it| it.takes_bytes = false);
+        }
+    }
+}
