@@ -134,12 +134,11 @@ fn request(
         .send(exchange, &session.wait)
         .map_err(|error| session.silence(&place, &error, ANSWER_LIMIT))?;
     if !answer.is_success() {
-        let cause = match cause_of(answer, Action::Read) {
-            Cause::Refused { why } => Cause::Denied {
-                why: format!("it gives no macaroon: {why}"),
-            },
-            cause => cause,
-        };
+        let mut cause = cause_of(answer, Action::Read);
+        if let Cause::Refused { why } = cause {
+            let why = format!("it gives no macaroon: {why}");
+            cause = Cause::Denied { why };
+        }
         return Err(session.error(&place, cause));
     }
     let text = answer.text(ANSWER_MAX_BYTES);

@@ -310,15 +310,16 @@ fn rename(
     loop {
         tries += 1;
         let error = match session.rename(from, to) {
-            Err(error) if matches!(error.cause, Cause::Broken { .. }) => error,
-            // An earlier try, whose answer was lost, has taken it away.
-            Err(error) if tries > 1 => error,
-            result => return result,
+            Ok(is_able) => return Ok(is_able),
+            Err(error) => error,
         };
-        if is_renamed(session, from, to, stored) {
+        let is_broken = matches!(error.cause, Cause::Broken { .. });
+        // It may have been done: by this try, or by an earlier one whose answer was lost.
+        let is_unclear = is_broken || tries > 1 || matches!(error.cause, Cause::Busy { .. });
+        if is_unclear && is_renamed(session, from, to, stored) {
             return Ok(true);
         }
-        if tries >= ASKINGS_MAX || !matches!(error.cause, Cause::Broken { .. }) {
+        if tries >= ASKINGS_MAX || !is_broken {
             return Err(error);
         }
     }

@@ -3,6 +3,7 @@
 use std::{io::Read, sync::Arc, time::Duration};
 
 use ailurus_http::{Answer, Content, Exchange, HttpError, Secret, Wait};
+use ailurus_model::ByteCount;
 
 use super::{
     Shared,
@@ -21,7 +22,7 @@ pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 /// Longest wait for cleaning up after a failure.
 const CLEANING_LIMIT: Duration = Duration::from_secs(15);
 
-/// Shortest wait for the first byte of an answer, also in a transfer that has little patience left.
+/// Shortest wait for an answer after bytes have moved, also if little patience is left.
 const HEAD_LIMIT_MIN: Duration = Duration::from_secs(10);
 
 /// A request of this conversation.
@@ -106,7 +107,12 @@ impl<'a> Session<'a> {
 
     /// How long may be waited for the head of an answer with the file's bytes.
     pub(crate) fn head_limit(&self) -> Duration {
-        self.watch.wait().max(HEAD_LIMIT_MIN)
+        let left = self.watch.wait();
+        if self.watch.moved() == ByteCount::from_bytes(0) {
+            left
+        } else {
+            left.max(HEAD_LIMIT_MIN)
+        }
     }
 
     /// Sends a request, goes after redirects, and renews the credential once if it is refused.

@@ -211,9 +211,11 @@ impl<'a> Span<'a> {
         };
         let asked = self.session.ask(self.place, ask);
         // Other threads may have moved bytes meanwhile, so that patience is not at its end.
-        asked.map_err(|error| match error.cause {
-            Cause::TooSlow(_) => self.check().err().unwrap_or(error),
-            _ => error,
+        asked.map_err(|error| {
+            if matches!(error.cause, Cause::TooSlow(_)) {
+                return self.check().err().unwrap_or(error);
+            }
+            error
         })
     }
 
@@ -234,7 +236,8 @@ impl<'a> Span<'a> {
             version: version.clone(),
             checksums: digest::told(&answer),
         });
-        if facts.version.is_other(&version) || (size.is_some() && facts.size != size) {
+        let is_other_size = facts.size.zip(size).is_some_and(|(old, new)| old != new);
+        if facts.version.is_other(&version) || is_other_size {
             let what = "the storage sends another version of it".to_owned();
             return Err(self.error(Cause::Changed { what }));
         }
