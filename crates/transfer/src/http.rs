@@ -31,7 +31,7 @@ use ailurus_model::ByteCount;
 use self::{credential::Token, hosts::Hosts, place::Place, session::Session};
 pub use self::{
     credential::{Macaroons, RedirectTrust},
-    place::{HTTP_SCHEMES, encode_path},
+    place::encode_path,
     third_party::{Mode, ThirdPartyCopy},
 };
 use crate::{
@@ -52,14 +52,12 @@ pub struct HttpOptions {
     pub redirects: RedirectTrust,
     /// Most parts of one file at a time.
     pub ranges: NonZeroU32,
-    /// Most parts of all files at a time, besides one a file.
-    pub helpers_max: u64,
     /// Size of a part. Files up to this size are fetched in one.
     pub part: ByteCount,
 }
 
 impl Default for HttpOptions {
-    /// Returns what suits most storages: four parts of 64 MiB at a time, 12 helpers for all files.
+    /// Returns what suits most storages: four parts of 64 MiB at a time.
     fn default() -> Self {
         Self {
             client: ClientConfig::default(),
@@ -67,7 +65,6 @@ impl Default for HttpOptions {
             macaroons: None,
             redirects: RedirectTrust::default(),
             ranges: NonZeroU32::new(4).expect("not zero"),
-            helpers_max: 12,
             part: ByteCount::from_bytes(64 << 20),
         }
     }
@@ -85,23 +82,38 @@ pub(crate) struct Shared {
     token: Token,
     macaroons: macaroon::Memory,
     hosts: Hosts,
+    /// Bytes of buffers.
+    buffers: Arc<Budget>,
     /// Permits for threads that fetch parts.
     helpers: Arc<Budget>,
 }
 
 impl HttpTool {
-    /// Makes the tool. No connection is opened.
+    /// What queues call it, beside `http`.
+    pub const FURTHER_NAMES: [&'static str; 2] = ["webdav", "davs"];
+
+    /// The URL schemes that it serves.
+    pub const SCHEMES: [&'static str; 4] = ["http", "https", "dav", "davs"];
+
+    /// Makes the tool. No connection is opened. `buffers` bounds the bytes of its buffers, and
+    /// `helpers` counts the further threads that large files may take at a time; both may be
+    /// shared with other tools.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if a certificate or key cannot be read, or the proxy's address is none.
-    pub fn new(options: HttpOptions) -> Result<Self, ConfigError> {
+    pub fn new(
+        options: HttpOptions,
+        buffers: Arc<Budget>,
+        helpers: Arc<Budget>,
+    ) -> Result<Self, ConfigError> {
         Ok(Self(Shared {
             exchanger: Exchanger::new(options.client.clone())?,
             token: Token::new(options.token_file.clone()),
             macaroons: macaroon::Memory::default(),
             hosts: Hosts::default(),
-            helpers: Budget::new(options.helpers_max),
+            buffers,
+            helpers,
             options,
         }))
     }

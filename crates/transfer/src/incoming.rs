@@ -34,6 +34,11 @@ impl<'a> Incoming<'a> {
         &mut self.partial.file
     }
 
+    /// Returns the file for threads that share it, each with its own offsets.
+    pub(crate) const fn open_file(&self) -> &File {
+        &self.partial.file
+    }
+
     /// Gives the verified file its name, unless the transfer was given up meanwhile.
     pub(crate) fn settle(self, watch: &Watch) -> Result<(), TransferError> {
         let Self { transfer, partial } = self;

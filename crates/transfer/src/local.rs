@@ -5,7 +5,7 @@
 //! meanwhile is an error, unless the catalogue's checksum shows that what was read is the file.
 
 mod pump;
-mod source;
+pub(crate) mod source;
 
 use std::{
     fs::{self, File},

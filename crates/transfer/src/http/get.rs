@@ -13,7 +13,7 @@ use ailurus_model::{ByteCount, Checksum};
 
 use super::{
     place::Place,
-    session::Session,
+    session::{CONNECTION_BYTES, Session},
     span::{Facts, Span},
 };
 use crate::{
@@ -35,8 +35,9 @@ pub(crate) fn get(
     place: &Place,
     transfer: &Transfer,
 ) -> Result<TransferReport, TransferError> {
-    let target = Target::open(transfer)?;
+    let target = Target::begin(transfer)?;
     let facts = OnceLock::new();
+    let _budget = session.take_buffers(place)?;
     let mut buffer = vec![0; buffer_bytes(transfer.size)];
     let mut whole = Span::whole(session, place, transfer, &target, (&facts, &mut buffer));
     let n_parts = n_parts(session, transfer);
@@ -209,12 +210,16 @@ impl<'a> Parts<'a> {
         Ok((joined.1, vec![Checksum::Adler32(joined.0)]))
     }
 
-    /// Takes permits for helpers: one a thread, as many as are free, no more than parts are left.
-    fn permits(&self) -> Vec<Part> {
-        let options = &self.session.tool.options;
-        let n_wanted = u64::from(options.ranges.get()).min(self.n_parts) - 1;
+    /// Takes permits for helpers and their buffers: one a thread, as many as are free, no more than
+    /// parts are left.
+    fn permits(&self) -> Vec<(Part, Part)> {
+        let tool = self.session.tool;
+        let n_wanted = u64::from(tool.options.ranges.get()).min(self.n_parts) - 1;
         (0..n_wanted)
-            .map_while(|_| self.session.tool.helpers.try_take(1))
+            .map_while(|_| {
+                let helper = tool.helpers.try_take(1)?;
+                Some((helper, tool.buffers.try_take(CONNECTION_BYTES)?))
+            })
             .collect()
     }
 

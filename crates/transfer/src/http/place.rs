@@ -31,9 +31,6 @@ const SCHEMES: [(&str, &str); 4] = [
     ("davs", "https"),
 ];
 
-/// Names of the schemes that the tool serves.
-pub const HTTP_SCHEMES: [&str; 4] = ["http", "https", "dav", "davs"];
-
 /// Encodes a path made of names for a URL: everything but letters, digits, `-._~` and the slashes.
 #[must_use]
 pub fn encode_path(path: &str) -> String {

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     Cause, Patience, Transfer, TransferError, TransferReport, Watch,
     checksum::{ChecksumKind, RunningChecksums},
+    local::source::Source,
     naming::new_guid,
-    target::Source,
 };
 
 /// Most times that a file is sent within one transfer, if its connection breaks while bytes move.
@@ -41,7 +41,12 @@ pub(crate) fn put(
     place: &Place,
     transfer: &Transfer,
 ) -> Result<TransferReport, TransferError> {
-    let source = Source::open(transfer)?;
+    let source = Source::open(transfer.direction, &transfer.path)?;
+    if let Some(expected) = transfer.size.filter(|it| *it != source.size()) {
+        let found = source.size();
+        return Err(source.error(Cause::SizeMismatch { expected, found }));
+    }
+    let _budget = session.take_buffers(place)?;
     // A signed URL is good for its own path only.
     let is_renamed = !place.is_signed() && session.can_rename(place)?;
     let (size, checksums) = if is_renamed {
@@ -68,7 +73,7 @@ type Stored = (ByteCount, Vec<Checksum>);
 fn put_and_rename(
     session: &Session<'_>,
     place: &Place,
-    source: &Source<'_>,
+    source: &Source,
     transfer: &Transfer,
 ) -> Result<Option<Stored>, TransferError> {
     let mut last = None;
@@ -100,7 +105,7 @@ fn put_and_rename(
 fn put_directly(
     session: &Session<'_>,
     place: &Place,
-    source: &Source<'_>,
+    source: &Source,
     transfer: &Transfer,
 ) -> Result<Stored, TransferError> {
     let mut last = None;
@@ -157,7 +162,7 @@ fn send(
     session: &Session<'_>,
     place: &Place,
     final_place: &Place,
-    source: &Source<'_>,
+    source: &Source,
     transfer: &Transfer,
 ) -> Result<Stored, TransferError> {
     let mut upload = Upload::new(session, source, transfer, final_place);
@@ -165,24 +170,32 @@ fn send(
     if let Some(error) = upload.failed.take() {
         return Err(error);
     }
-    let is_all_sent = upload.sent == source.size();
+    let is_all_sent = upload.sent == source.size().as_bytes();
     let checksums = upload.sums.finish();
     match result {
         // The answer is lost, not the bytes: they may be there.
         Err(error) if is_all_sent && matches!(error.cause, Cause::Broken { .. }) => {
-            source.check_unchanged()?;
+            check_unchanged(source)?;
             confirm(session, place, source, &checksums).map_err(|_| error)?;
         }
         Err(error) => return Err(error),
         Ok(()) => {
-            source.check_unchanged()?;
+            check_unchanged(source)?;
             confirm(session, place, source, &checksums)?;
         }
     }
-    let size = ByteCount::from_bytes(source.size());
+    let size = source.size();
     let path = transfer.path.display().to_string();
     transfer.verify(&path, size, &checksums[0])?;
     Ok((size, checksums))
+}
+
+/// Fails if the source has been written to since it was opened.
+fn check_unchanged(source: &Source) -> Result<(), TransferError> {
+    match source.change() {
+        Some(what) => Err(source.error(Cause::Changed { what })),
+        None => Ok(()),
+    }
 }
 
 /// Sends the bytes, and makes missing directories on the way.
@@ -242,7 +255,7 @@ fn send_bytes(
 fn confirm(
     session: &Session<'_>,
     place: &Place,
-    source: &Source<'_>,
+    source: &Source,
     checksums: &[Checksum],
 ) -> Result<(), TransferError> {
     let kind = ChecksumKind::of(&checksums[0]);
@@ -258,7 +271,7 @@ fn confirm(
             result => break result?,
         }
     };
-    let expected = ByteCount::from_bytes(source.size());
+    let expected = source.size();
     if let Some(found) = found.size.filter(|it| *it != expected) {
         return Err(session.error(place, Cause::SizeMismatch { expected, found }));
     }
@@ -350,7 +363,7 @@ fn is_renamed(session: &Session<'_>, from: &Place, to: &Place, stored: &Stored) 
 /// A file as the body of a request, summed up on its way.
 struct Upload<'a> {
     session: &'a Session<'a>,
-    source: &'a Source<'a>,
+    source: &'a Source,
     transfer: &'a Transfer,
     place: &'a Place,
     sent: u64,
@@ -362,7 +375,7 @@ struct Upload<'a> {
 impl<'a> Upload<'a> {
     fn new(
         session: &'a Session<'a>,
-        source: &'a Source<'a>,
+        source: &'a Source,
         transfer: &'a Transfer,
         place: &'a Place,
     ) -> Self {
@@ -381,13 +394,15 @@ impl<'a> Upload<'a> {
         let watch = self.session.watch;
         // What was read before has gone out by now.
         watch.check(self.session.direction, &self.place.shown())?;
-        let length = self.source.read_at(room, self.sent)?;
+        let left = self.length().saturating_sub(self.sent);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(room.len());
+        self.source.read(&mut room[..length], self.sent)?;
         self.sums.update(&room[..length]);
         self.sent += u64::try_from(length).unwrap_or(u64::MAX);
         watch.add(length);
-        let limit = if self.sent == self.source.size() {
+        let limit = if self.sent == self.length() {
             // The storage may still have to bring the bytes to where they belong.
-            let secs = self.source.size() / SETTLE_BYTES_PER_SEC;
+            let secs = self.length() / SETTLE_BYTES_PER_SEC;
             ANSWER_LIMIT + Duration::from_secs(secs)
         } else {
             watch.wait()
@@ -409,7 +424,7 @@ impl Read for Upload<'_> {
 
 impl Restart for Upload<'_> {
     fn length(&self) -> u64 {
-        self.source.size()
+        self.source.size().as_bytes()
     }
 
     fn restart(&mut self) {

@@ -11,7 +11,7 @@ use super::{
     macaroon::Activity,
     place::Place,
 };
-use crate::{Cause, Direction, TransferError, Watch};
+use crate::{Cause, Direction, TransferError, Watch, budget::Part};
 
 /// Most redirects of one request.
 const REDIRECTS_MAX: usize = 8;
@@ -24,6 +24,9 @@ const CLEANING_LIMIT: Duration = Duration::from_secs(15);
 
 /// Shortest wait for an answer after bytes have moved, also if little patience is left.
 const HEAD_LIMIT_MIN: Duration = Duration::from_secs(10);
+
+/// Memory of one connection: our buffer, and the library's for both directions.
+pub(crate) const CONNECTION_BYTES: u64 = 512 << 10;
 
 /// A request of this conversation.
 pub(crate) struct Ask<'a> {
@@ -93,6 +96,13 @@ impl<'a> Session<'a> {
             limit_max: CLEANING_LIMIT,
             ..Self::new(self.tool, self.direction, watch)
         }
+    }
+
+    /// Takes the memory of a connection, waiting until others give theirs back.
+    pub(crate) fn take_buffers(&self, place: &Place) -> Result<Part, TransferError> {
+        let shown = place.shown();
+        let who = (self.direction, shown.as_str());
+        self.tool.buffers.take(CONNECTION_BYTES, self.watch, who)
     }
 
     /// Makes an error about a place.

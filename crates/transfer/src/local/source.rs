@@ -20,7 +20,7 @@ const STAT_BLOCK_BYTES: u64 = 512;
 
 /// A regular file that is open for reading, with what it was like at that time.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     file: File,
     meta: Metadata,
     path: PathBuf,
@@ -29,7 +29,7 @@ pub(super) struct Source {
 
 impl Source {
     /// Opens a regular file. Never waits for the other end of a pipe.
-    pub(super) fn open(direction: Direction, path: &Path) -> Result<Self, TransferError> {
+    pub(crate) fn open(direction: Direction, path: &Path) -> Result<Self, TransferError> {
         let reading = |error| TransferError::of_reading(direction, path, error);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::fs::open(path, flags, Mode::empty())
@@ -49,12 +49,12 @@ impl Source {
         })
     }
 
-    pub(super) const fn file(&self) -> &File {
+    pub(crate) const fn file(&self) -> &File {
         &self.file
     }
 
     /// Its size when it was opened.
-    pub(super) fn size(&self) -> ByteCount {
+    pub(crate) fn size(&self) -> ByteCount {
         ByteCount::from_bytes(self.meta.len())
     }
 
@@ -64,7 +64,7 @@ impl Source {
     }
 
     /// Reads the bytes from `offset` on, all that fit.
-    pub(super) fn read(&self, chunk: &mut [u8], offset: u64) -> Result<(), TransferError> {
+    pub(crate) fn read(&self, chunk: &mut [u8], offset: u64) -> Result<(), TransferError> {
         let outcome = self.file.read_exact_at(chunk, offset);
         outcome.map_err(|error| {
             if error.kind() != io::ErrorKind::UnexpectedEof {
@@ -77,7 +77,7 @@ impl Source {
     }
 
     /// Says how it changed since it was opened, if it did.
-    pub(super) fn change(&self) -> Option<String> {
+    pub(crate) fn change(&self) -> Option<String> {
         let now = self.file.metadata().ok()?;
         let (before, after) = (self.meta.len(), now.len());
         if after != before {
@@ -93,7 +93,7 @@ impl Source {
         linkat(CWD, opened, CWD, name, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from)
     }
 
-    pub(super) fn error(&self, cause: Cause) -> TransferError {
+    pub(crate) fn error(&self, cause: Cause) -> TransferError {
         TransferError::of_path(self.direction, &self.path, cause)
     }
 

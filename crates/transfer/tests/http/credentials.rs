@@ -9,7 +9,7 @@ use ailurus_testkit::{
 };
 use ailurus_transfer::{
     Cause, Direction,
-    http::{HttpOptions, HttpTool, Macaroons, RedirectTrust},
+    http::{HttpOptions, Macaroons, RedirectTrust},
 };
 
 use super::{Stand, data, known, run, transfer};
@@ -27,7 +27,7 @@ fn with_token(redirects: RedirectTrust) -> Stand {
     let stand = Stand {
         store: LyingStore::start().expect("a port"),
         dir,
-        tool: HttpTool::new(options).expect("valid"),
+        tool: super::tool(options),
     };
     stand.store.demand("first");
     stand

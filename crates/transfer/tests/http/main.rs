@@ -19,8 +19,8 @@ use std::{
 use ailurus_model::{ByteCount, Checksum};
 use ailurus_testkit::storage::LyingStore;
 use ailurus_transfer::{
-    Cause, Direction, Durability, FileIdentity, Patience, Tool as _, Transfer, TransferError,
-    TransferReport, Watch,
+    Budget, Cause, Direction, Durability, FileIdentity, Patience, Tool as _, Transfer,
+    TransferError, TransferReport, Watch,
     checksum::{ChecksumKind, adler32},
     http::{HttpOptions, HttpTool},
 };
@@ -57,7 +57,7 @@ impl Stand {
         Self {
             store: LyingStore::start().expect("a port"),
             dir: tempfile::tempdir().expect("space"),
-            tool: HttpTool::new(options).expect("valid"),
+            tool: tool(options),
         }
     }
 
@@ -115,6 +115,11 @@ impl Stand {
             .filter(|it| is_it(it.method_and_target()))
             .count()
     }
+}
+
+fn tool(options: HttpOptions) -> HttpTool {
+    let buffers = Budget::new(Budget::BUFFER_BYTES);
+    HttpTool::new(options, buffers, Budget::new(12)).expect("valid")
 }
 
 fn run(tool: &HttpTool, transfer: &Transfer) -> Result<TransferReport, TransferError> {

@@ -8,7 +8,7 @@ use ailurus_testkit::{
 };
 use ailurus_transfer::{
     Cause,
-    http::{HttpOptions, HttpTool, Mode, ThirdPartyCopy},
+    http::{HttpOptions, Mode, ThirdPartyCopy},
 };
 
 use super::{PATIENCE, Stand, data, watch};
@@ -82,7 +82,7 @@ fn progress_and_outcome_are_read_from_the_report() {
          Perf Marker\n Stripe Index: 0\n Stripe Bytes Transferred: 70000\nEnd\n\
          success: Created\n",
     );
-    let tool = HttpTool::new(HttpOptions::default()).expect("valid");
+    let tool = super::tool(HttpOptions::default());
     let order = ThirdPartyCopy {
         other_authorization: Some(Secret::new("Bearer other")),
         ..copy(
@@ -104,7 +104,7 @@ fn progress_and_outcome_are_read_from_the_report() {
 
 #[test]
 fn reports_that_end_badly_have_their_causes() {
-    let tool = HttpTool::new(HttpOptions::default()).expect("valid");
+    let tool = super::tool(HttpOptions::default());
     let failed = |url: String| {
         let order = copy(
             "https://other/f".to_owned(),
