@@ -20,6 +20,11 @@ pub struct StorageProtocol {
 }
 
 impl StorageProtocol {
+    /// Schemes of web servers and object stores.
+    const WEB_SCHEMES: [&str; 8] = [
+        "davs", "https", "dav", "http", "s3", "s3+https", "s3+rucio", "gs",
+    ];
+
     /// Returns the scheme, for example `root`, empty if the endpoint has none.
     #[must_use]
     pub fn scheme(&self) -> &str {
@@ -29,9 +34,17 @@ impl StorageProtocol {
     }
 
     /// Joins endpoint, path and the file's own path into a URL.
+    ///
+    /// The endpoint ends with a slash and the path begins with one. XRootD and SRM need both; for
+    /// web servers and object stores they are one, because there an empty part is a part.
     #[must_use]
     pub fn url(&self, file_path: &str) -> String {
-        let base = format!("{}{}", self.endpoint, self.path);
+        let is_web = Self::WEB_SCHEMES.contains(&self.scheme());
+        let base = if is_web && self.endpoint.ends_with('/') {
+            format!("{}{}", self.endpoint, self.path.trim_start_matches('/'))
+        } else {
+            format!("{}{}", self.endpoint, self.path)
+        };
         format!(
             "{}/{}",
             base.trim_end_matches('/'),
@@ -172,5 +185,14 @@ mod tests {
         };
         assert_eq!(local.url("/a/b"), "file:///eos/spd/a/b");
         assert_eq!(local.scheme(), "file");
+        let url = |endpoint: &str| {
+            let protocol = StorageProtocol {
+                endpoint: endpoint.into(),
+                ..local.clone()
+            };
+            protocol.url("a")
+        };
+        assert_eq!(url("root://h:1094/"), "root://h:1094//eos/spd/a");
+        assert_eq!(url("davs://h:443/"), "davs://h:443/eos/spd/a");
     }
 }

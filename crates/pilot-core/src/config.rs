@@ -50,6 +50,8 @@ pub struct PilotConfig {
     /// A directory to which all outputs go (`--output-dir`). `{panda_id}` stands for the job's
     /// number.
     pub output_dir: Option<String>,
+    /// How data are found and read.
+    pub data: DataSettings,
     /// Whether work directories are removed (`--cleanup`).
     pub cleanup: Cleanup,
     /// Variables for the environment of every payload.
@@ -92,6 +94,26 @@ impl Default for Slots {
             cores: None,
         }
     }
+}
+
+/// How data are found and read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DataSettings {
+    /// Who knows where files are.
+    pub catalogue: Catalogue,
+    /// What stands before the URLs of inputs that payloads read over the local network
+    /// (`ALRB_XCACHE_PROXY`), if anything.
+    pub xcache_proxy: Option<String>,
+}
+
+/// Who knows where files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Catalogue {
+    /// Nobody: places follow from the names of storages and files.
+    #[default]
+    None,
+    /// Rucio.
+    Rucio,
 }
 
 /// What a pilot is there for.

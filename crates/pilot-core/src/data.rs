@@ -6,27 +6,45 @@
 //! |---|---|
 //! | [`copy_tools`] | which tools serve which activity, and what moves a scheme |
 //! | [`stage_in`], [`stage_out`] | the plan of a job's inputs, outputs and log |
+//! | [`replicas`], [`storage_record`] | which replica is tried when, also after past failures |
+//! | [`destinations`], [`place`] | which storages an output goes to, and under which path |
+//! | [`direct_access`], [`pool_file_catalog`] | what the payload reads remotely, and how it is told |
 //! | [`course`] | which try follows which outcome |
+//! | [`space`] | whether a job fits on the disk |
+//! | [`traces`] | what Rucio is told of each try |
 //! | [`formats`] | which files are checked, and what a bad one means |
 
 pub mod copy_tools;
 pub mod course;
+pub mod destinations;
+pub mod direct_access;
 pub mod formats;
 pub mod patterns;
 pub mod place;
+pub mod pool_file_catalog;
+pub mod replicas;
+pub mod space;
 pub mod stage_in;
 pub mod stage_out;
+pub mod storage_record;
+pub mod traces;
 pub mod tries;
 
 pub use copy_tools::ToolName;
 pub use course::{BadReplica, Course, CourseLimits, Failure, FailureKind, Next, Resume};
 pub use formats::FormatCheck;
 pub use patterns::expand_outputs;
-pub use stage_in::{Access, CacheUse, StageInFile, StageInPlan, plan_stage_in};
-pub use stage_out::{
-    Beginning, LogPlan, StageOutFile, StageOutPlan, StoredFile, StoredPlace, plan_log,
-    plan_stage_out,
+pub use place::Direction;
+pub use replicas::{CatalogueFile, Medium, Replica, ReplicaQuery, SwitchedOff};
+pub use stage_in::{
+    Access, CacheUse, Known, RemoteInput, StageInFile, StageInPlan, catalogue_query, plan_stage_in,
 };
+pub use stage_out::{
+    Beginning, GuidSource, LogPlan, StageOutFile, StageOutPlan, StoredFile, StoredPlace,
+    alternative_note, plan_log, plan_stage_out,
+};
+pub use storage_record::{BadFile, Move, StorageRecord, TransfersSeen};
+pub use traces::{JobTraces, Trace, TraceEnd, TraceTimes, TracedFile};
 pub use tries::{Domain, LeftOut, LeftOutReason, Rank, Try};
 
 use ailurus_model::{ErrorCode, Lfn};

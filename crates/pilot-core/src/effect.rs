@@ -5,7 +5,7 @@ use ailurus_model::{Job, JobRequest, JobUpdate};
 
 use crate::{
     PilotExit,
-    data::{LogPlan, StageInPlan, StageOutPlan},
+    data::{LogPlan, ReplicaQuery, StageInPlan, StageOutPlan},
     input::{JobTicket, JournalId, UpdateNr},
     monitoring::SampleScope,
     payload::{
@@ -63,7 +63,10 @@ pub enum JobEffect {
     TakeOver(JournalId),
     /// Make the job's directory: `WorkDirReady`.
     MakeWorkDir(Box<Job>),
-    /// Fetch and verify the inputs: `StageInEnded`.
+    /// Ask the catalogue where the inputs are: `ReplicasFound`.
+    FindReplicas(ReplicaQuery),
+    /// Fetch and verify the inputs: `TransfersSeen`, if there is something to say, and then
+    /// `StageInEnded`.
     StageIn(StageInPlan),
     /// Get the script: `ScriptReady`.
     FetchScript(ScriptPlan),
@@ -78,9 +81,11 @@ pub enum JobEffect {
     SignalPayload(PayloadSignal),
     /// Take a sample: `Sampled`.
     TakeSample(SampleScope),
-    /// Verify and store the outputs: `StageOutEnded`.
+    /// Verify and store the outputs: `TransfersSeen`, if there is something to say, and then
+    /// `StageOutEnded`.
     StageOut(StageOutPlan),
-    /// Pack and store the log archive: `LogSaved`.
+    /// Pack and store the log archive: `TransfersSeen`, if there is something to say, and then
+    /// `LogSaved`.
     SaveLog(Box<LogPlan>),
     /// Give up transfers that are under way; nothing comes back, and what they end with is ignored.
     StopTransfers,

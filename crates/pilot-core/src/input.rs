@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Problem,
-    data::StoredFile,
+    data::{CatalogueFile, StoredFile, TransfersSeen},
     monitoring::Sample,
     recovery::{PayloadExit, Symptom, journal::Journal},
     resource::NodeFacts,
@@ -110,6 +110,10 @@ pub struct RefusedJob {
 pub enum JobInput {
     /// Its directory is made, or cannot be.
     WorkDirReady(Result<(), Problem>),
+    /// The catalogue said where the inputs are, or did not answer.
+    ReplicasFound(Result<Vec<CatalogueFile>, Problem>),
+    /// Tries to move files have shown something.
+    TransfersSeen(Box<TransfersSeen>),
     /// Its inputs are there and verified, or one is not.
     StageInEnded(Result<(), Problem>),
     /// Its script is there, or cannot be had.

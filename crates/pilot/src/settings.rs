@@ -315,6 +315,7 @@ fn core_config(
         input_dir: some_directory(args.directories.input_dir.as_ref()),
         input_places: Vec::new(),
         output_dir: some_directory(args.directories.output_dir.as_ref()),
+        data: ailurus_pilot_core::config::DataSettings::default(),
         cleanup: if args.directories.cleanup {
             Cleanup::Remove
         } else {

@@ -186,6 +186,7 @@ impl World {
             input_dir: None,
             input_places: Vec::new(),
             output_dir: None,
+            data: ailurus_pilot_core::config::DataSettings::default(),
             cleanup: *chance.one_of(&[Cleanup::Remove, Cleanup::Keep]),
             variables: BTreeMap::new(),
             identity: Identity {

@@ -8,7 +8,9 @@ mod telling;
 
 use std::{sync::Arc, time::Duration};
 
-use ailurus_model::{Blame, ErrorCode, Job, JobStatus, JobUpdate, Moment, update::PilotTiming};
+use ailurus_model::{
+    Blame, ByteCount, ErrorCode, Job, JobStatus, JobUpdate, Moment, update::PilotTiming,
+};
 
 use debugging::Debugging;
 use fetching::Scripts;
@@ -22,7 +24,7 @@ use super::{
 };
 use crate::{
     Effect, JobEffect, JobInput, JobTicket, PilotConfig, Problem,
-    data::{LogPlan, StageOutPlan},
+    data::{LogPlan, StageOutPlan, StorageRecord},
     effect::KeepReason,
     input::{PayloadEnd, Site},
     monitoring::JobLimits,
@@ -47,16 +49,22 @@ pub(crate) struct Turn<'a> {
     pub(crate) random: &'a mut Random,
     /// What the pilot thinks of its node, where the job is one of its own.
     pub(crate) black_hole: Option<&'a mut BlackHole>,
+    /// What the pilot has seen of storages.
+    pub(crate) storages: &'a StorageRecord,
+    /// What other jobs leave of the disk, if it is known.
+    pub(crate) free_space: Option<ByteCount>,
     pub(crate) out: Vec<JobEffect>,
     pub(crate) notes: Vec<String>,
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(now: Moment, random: &'a mut Random) -> Self {
+    pub(crate) fn new(now: Moment, random: &'a mut Random, storages: &'a StorageRecord) -> Self {
         Self {
             now,
             random,
             black_hole: None,
+            storages,
+            free_space: None,
             out: Vec::new(),
             notes: Vec::new(),
         }
@@ -131,6 +139,8 @@ enum Phase {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
+    /// The catalogue is asked.
+    LookingUp,
     UnderWay,
     Done,
 }
@@ -285,6 +295,8 @@ impl JobLife {
     pub(crate) fn on_input(&mut self, turn: &mut Turn<'_>, input: JobInput) {
         match input {
             JobInput::WorkDirReady(result) => self.on_work_dir(turn, result),
+            JobInput::ReplicasFound(result) => self.on_replicas(turn, result),
+            JobInput::TransfersSeen(seen) => self.on_transfers_seen(turn, &seen),
             JobInput::StageInEnded(result) => self.on_stage_in(turn, result),
             JobInput::ScriptReady(result) => self.on_script(turn, result),
             JobInput::PayloadStarted(result) => self.on_payload_started(turn, result),

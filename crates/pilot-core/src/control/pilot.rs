@@ -20,6 +20,7 @@ use super::{exit_code::PilotExit, phase::PhaseName, random::Random};
 use crate::{
     Effect, Input, JobTicket, PilotConfig, Problem,
     config::Purpose,
+    data::StorageRecord,
     effect::WorkerPhase,
     input::Site,
     recovery::{Backoff, black_hole::BlackHole},
@@ -53,6 +54,7 @@ pub struct PilotCore {
     worker_report: WorkerReport,
     beside: Beside,
     black_hole: BlackHole,
+    storages: StorageRecord,
 }
 
 /// What is told about the worker: one thing after the other, so that its end is heard last.
@@ -114,6 +116,7 @@ impl PilotCore {
             worker_report: WorkerReport::None,
             beside: Beside::default(),
             black_hole: BlackHole::default(),
+            storages: StorageRecord::default(),
         }
     }
 

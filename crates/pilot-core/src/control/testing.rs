@@ -34,6 +34,7 @@ pub(crate) fn config() -> PilotConfig {
         input_dir: None,
         input_places: Vec::new(),
         output_dir: None,
+        data: crate::config::DataSettings::default(),
         cleanup: Cleanup::Remove,
         variables: BTreeMap::new(),
         log_stream: crate::payload::log_stream::StreamSettings::default(),

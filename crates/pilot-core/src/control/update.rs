@@ -17,7 +17,13 @@ use crate::{
         leak::Tails,
         metrics::{MetricsInput, job_metrics},
     },
+    problem::cut,
 };
+
+/// Remarks that are kept of one job.
+const REMARKS_MAX: usize = 8;
+/// Longest text of them that is reported, in bytes.
+const REMARKS_LENGTH_MAX: usize = 500;
 
 /// What does not change in a job's life.
 #[derive(Debug)]
@@ -47,6 +53,9 @@ pub(crate) struct Record {
     pub(crate) payload_error: Option<ReportedError>,
     /// What the server asked to see, empty if nothing.
     pub(crate) stdout: String,
+    /// What people should know of a job that may yet succeed, for example of a bad replica.
+    #[serde(default)]
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Record {
@@ -63,7 +72,27 @@ impl Record {
             payload_exit_code: None,
             payload_error: None,
             stdout: String::new(),
+            remarks: Vec::new(),
         }
+    }
+
+    /// Keeps a remark, if there are few of them.
+    pub(crate) fn remark(&mut self, text: String) {
+        if self.remarks.len() < REMARKS_MAX {
+            self.remarks.push(text);
+        }
+    }
+
+    /// Returns the error of the final update: the first problem, else the remarks under code 0.
+    fn error(&self) -> Option<ReportedError> {
+        if let Some(first) = self.problems.first() {
+            return Some(first.report());
+        }
+        let text = self.remarks.join("; ");
+        (!text.is_empty()).then(|| ReportedError {
+            code: 0,
+            diag: cut(&text, REMARKS_LENGTH_MAX).to_owned(),
+        })
     }
 }
 
@@ -115,7 +144,7 @@ pub(crate) fn final_update(desk: &Desk, record: &Record, now: Moment) -> JobUpda
     JobUpdate {
         end_time: Some(wall_clock(&desk.config, now)),
         payload_exit_code: record.payload_exit_code,
-        pilot_error: first.map(Problem::report),
+        pilot_error: record.error(),
         payload_error: record.payload_error.clone(),
         outputs: record.stored.clone(),
         timing: Some(record.timing),

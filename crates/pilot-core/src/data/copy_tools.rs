@@ -251,6 +251,15 @@ pub struct Tools {
     pub source: ToolSource,
 }
 
+impl Tools {
+    /// Says what people should know of the choice.
+    pub(super) fn note(&self) -> Vec<String> {
+        let unknown = self.unknown.iter();
+        let note = |name| format!("{} names `{name}`, which is no copy tool", self.source);
+        unknown.map(note).collect()
+    }
+}
+
 /// Who named the copy tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolSource {

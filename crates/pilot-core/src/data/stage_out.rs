@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use ailurus_experiment::{CheckTime, NamePattern};
+use ailurus_experiment::{CheckTime, ChecksumChoice, NamePattern};
 use ailurus_model::{
     ByteCount, Checksum, DatasetName, EndpointName, ErrorCode, FileReport, Guid, Job, Lfn,
-    OutputFile, PandaId, Scope, job::guid_from_random,
+    OutputFile, Scope, job::guid_from_random,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FormatCheck, LeftOut, Rank, Try, check_name,
+    FormatCheck, Known, LeftOut, Rank, Try, check_name,
+    copy_tools::{Purpose, Tools, choose_tools},
+    destinations::{Destinations, choose_storages},
     formats::check_of,
-    place::{Direction, place_file, place_in_directory},
+    place::place_in_directory,
+    replicas::Ways,
 };
 use crate::{PilotConfig, Problem, control::random::Random, input::Site};
 
@@ -25,6 +28,9 @@ pub struct StageOutPlan {
     pub size_max: ByteCount,
     /// Whether some of it may be stored already.
     pub beginning: Beginning,
+    /// The checksum that is made of each.
+    #[serde(default)]
+    pub checksum: ChecksumChoice,
 }
 
 /// Whether a stage-out is the first of its job.
@@ -182,34 +188,42 @@ pub struct LogPlan {
     pub left_out: Vec<NamePattern>,
 }
 
-/// Plans the stage-out of a job. `guids` are those that the payload gave to its outputs.
+/// Where the GUIDs of outputs come from.
+#[derive(Debug)]
+pub struct GuidSource<'a> {
+    /// Those that the payload gave to its outputs.
+    pub reported: &'a BTreeMap<Lfn, Guid>,
+    /// For outputs that nobody gave one.
+    pub random: &'a mut Random,
+}
+
+/// Plans the stage-out of a job.
 ///
 /// # Errors
 ///
-/// 1190 or 1371 for names that cannot be, 1133 where no endpoint is known, and the errors of
-/// [`place_file`].
+/// 1190 or 1371 for names that cannot be, 1323 if the queue has no copy tool, 1133 where no storage
+/// is known, 1313 where it has no protocol, 1329 where its paths do not follow from names.
 pub fn plan_stage_out(
     job: &Job,
     site: &Site,
     config: &PilotConfig,
-    guids: &BTreeMap<Lfn, Guid>,
-    random: &mut Random,
+    known: &Known<'_>,
+    guids: &mut GuidSource<'_>,
 ) -> Result<StageOutPlan, Problem> {
-    let files = job
-        .outputs
-        .iter()
-        .map(|output| {
-            let mut file = plan_file((job.panda_id, output), site, config, random)?;
-            if let Some(guid) = guids.get(&output.lfn) {
-                file.guid = guid.clone();
-            }
-            Ok(file)
-        })
-        .collect::<Result<_, _>>()?;
+    let mut planner = Planner::new((job, site, config), Purpose::StageOut, known)?;
+    let mut files = Vec::new();
+    for output in &job.outputs {
+        let mut file = planner.plan_file(output, guids.random)?;
+        if let Some(guid) = guids.reported.get(&output.lfn) {
+            file.guid = guid.clone();
+        }
+        files.push(file);
+    }
     Ok(StageOutPlan {
         files,
         size_max: config.profile.limits.output_file,
         beginning: Beginning::Fresh,
+        checksum: config.profile.data.checksum,
     })
 }
 
@@ -222,6 +236,7 @@ pub fn plan_log(
     job: &Job,
     site: &Site,
     config: &PilotConfig,
+    known: &Known<'_>,
     random: &mut Random,
 ) -> Result<Option<LogPlan>, Problem> {
     let Some(log) = &job.log else {
@@ -229,8 +244,9 @@ pub fn plan_log(
     };
     let inputs = job.inputs.iter().map(|input| input.lfn.clone());
     let outputs = job.outputs.iter().map(|output| output.lfn.clone());
+    let mut planner = Planner::new((job, site, config), Purpose::Log, known)?;
     Ok(Some(LogPlan {
-        file: plan_file((job.panda_id, log), site, config, random)?,
+        file: planner.plan_file(log, random)?,
         top_directory: format!("tarball_PandaJob_{}_{}", job.panda_id, site.queue.name),
         left_out_names: inputs
             .chain(outputs)
@@ -249,60 +265,164 @@ fn node_program(job: &Job) -> Option<Lfn> {
     path.rsplit('/').next().map(Lfn::new)
 }
 
-fn plan_file(
-    (panda_id, output): (PandaId, &OutputFile),
-    site: &Site,
-    config: &PilotConfig,
-    random: &mut Random,
-) -> Result<StageOutFile, Problem> {
-    check_name(&output.lfn, ErrorCode::BadOutputFileName)?;
-    let endpoint = choose_endpoint(output, site);
-    let destination = if let Some(directory) = &config.output_dir {
-        place_in_directory(directory, panda_id, &output.lfn)
-    } else if let Some(endpoint) = endpoint {
-        place_file(
-            &site.storages,
-            endpoint,
-            &output.scope,
-            &output.lfn,
-            Direction::Write,
-        )?
-    } else {
-        let detail = format!("`{}`: neither job nor queue name one", output.lfn);
-        return Err(Problem::new(ErrorCode::NoStorage, detail));
-    };
-    let guid = output.guid.clone().filter(|guid| !guid.is_empty());
-    Ok(StageOutFile {
-        lfn: output.lfn.clone(),
-        destination,
-        endpoint: endpoint.cloned().unwrap_or_default(),
-        guid: guid.unwrap_or_else(|| guid_from_random(random.bytes())),
-        scope: output.scope.clone(),
-        dataset: output.dataset.clone(),
-        tries: Vec::new(),
-        check: check_of(&config.profile, &output.lfn, CheckTime::Output),
-        left_out: Vec::new(),
-    })
+/// What is the same for all outputs of a job.
+struct Planner<'a> {
+    job: &'a Job,
+    site: &'a Site,
+    config: &'a PilotConfig,
+    tools: Tools,
+    purpose: Purpose,
+    known: &'a Known<'a>,
 }
 
-/// Chooses the endpoint of an output: the job's if the site knows it, else the queue's.
-fn choose_endpoint<'a>(output: &'a OutputFile, site: &'a Site) -> Option<&'a EndpointName> {
-    let named = Some(&output.endpoint).filter(|endpoint| !endpoint.is_empty());
-    named
-        .filter(|endpoint| site.storages.contains_key(endpoint))
-        .or_else(|| site.queue.output_endpoint())
-        .or(named)
+impl<'a> Planner<'a> {
+    fn new(
+        (job, site, config): (&'a Job, &'a Site, &'a PilotConfig),
+        purpose: Purpose,
+        known: &'a Known<'a>,
+    ) -> Result<Self, Problem> {
+        let defaults = &config.profile.data.copy_tools;
+        Ok(Self {
+            job,
+            site,
+            config,
+            tools: choose_tools(&site.queue, purpose, defaults)?,
+            purpose,
+            known,
+        })
+    }
+
+    fn plan_file(
+        &mut self,
+        output: &OutputFile,
+        random: &mut Random,
+    ) -> Result<StageOutFile, Problem> {
+        check_name(&output.lfn, ErrorCode::BadOutputFileName)?;
+        let ways = self.ways(output)?;
+        let Some(first) = ways.tries.first() else {
+            let detail = format!("`{}` has no place to go to", output.lfn);
+            return Err(Problem::new(ErrorCode::NoStorage, detail));
+        };
+        let guid = output.guid.clone().filter(|guid| !guid.is_empty());
+        Ok(StageOutFile {
+            lfn: output.lfn.clone(),
+            destination: first.url.clone(),
+            endpoint: first.endpoint.clone(),
+            guid: guid.unwrap_or_else(|| guid_from_random(random.bytes())),
+            scope: output.scope.clone(),
+            dataset: output.dataset.clone(),
+            tries: ways.tries,
+            check: check_of(&self.config.profile, &output.lfn, CheckTime::Output),
+            left_out: ways.left_out,
+        })
+    }
+
+    fn ways(&self, output: &OutputFile) -> Result<Ways, Problem> {
+        let (job, site) = (self.job, self.site);
+        if let Some(directory) = &self.config.output_dir {
+            let url = place_in_directory(directory, job.panda_id, &output.lfn);
+            let endpoint = choose_storages(job, &site.queue, output, self.purpose).primary;
+            let way = Try {
+                endpoint: endpoint.unwrap_or_default(),
+                ..Try::in_directory(url)
+            };
+            return Ok(Ways {
+                tries: vec![way],
+                left_out: Vec::new(),
+            });
+        }
+        let destinations = Destinations {
+            job,
+            site,
+            tools: &self.tools,
+            purpose: self.purpose,
+            known: self.known,
+        };
+        destinations.plan(output)
+    }
+}
+
+/// Says which files went to the alternative storage, as Pilot 3 does; nothing if none did.
+///
+/// Source: Pilot 3, `pilot/control/data.py`, `_do_stageout`.
+#[must_use]
+pub fn alternative_note<'a>(
+    files: impl IntoIterator<Item = (&'a Lfn, &'a StoredFile)>,
+) -> Option<String> {
+    let is_alternative = |stored: &StoredFile| {
+        let place = stored.place.as_ref();
+        place.is_some_and(|place| place.rank == Rank::Alternative)
+    };
+    let files = files
+        .into_iter()
+        .filter(|(_, stored)| is_alternative(stored));
+    let names: Vec<String> = files.map(|(lfn, _)| format!("'{lfn}'")).collect();
+    (!names.is_empty()).then(|| format!("Alternative stage-out for [{}]", names.join(", ")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::testing::{config, job, output_file, site};
+    use crate::{
+        control::testing::{config, job, output_file, site},
+        data::StorageRecord,
+    };
 
     fn plan(job: &Job, site: &Site, config: &PilotConfig) -> Result<StageOutPlan, ErrorCode> {
-        let guids = BTreeMap::from([(Lfn::new("reported"), Guid::new("FROM-REPORT"))]);
-        plan_stage_out(job, site, config, &guids, &mut Random::new([1; 16]))
+        let mut guids = GuidSource {
+            reported: &BTreeMap::from([(Lfn::new("reported"), Guid::new("FROM-REPORT"))]),
+            random: &mut Random::new([1; 16]),
+        };
+        let record = StorageRecord::default();
+        plan_stage_out(job, site, config, &known(&record), &mut guids)
             .map_err(|problem| problem.code)
+    }
+
+    fn known(record: &StorageRecord) -> Known<'_> {
+        Known {
+            catalogue: None,
+            record,
+            now: ailurus_model::Timestamp::from_millis(0),
+        }
+    }
+
+    #[test]
+    fn a_plan_of_a_former_version_is_read_and_has_its_one_way() {
+        let text = r#"{"files":[{"lfn":"o","destination":"file:///s/o","endpoint":"EP","guid":"G"}],
+            "size_max":"1 GiB","beginning":"resumed"}"#;
+        let plan: StageOutPlan = serde_json::from_str(text).expect("a plan");
+        let ways = plan.files[0].ways();
+        assert_eq!(ways.len(), 1);
+        assert_eq!(
+            (ways[0].url.as_str(), ways[0].endpoint.as_str()),
+            ("file:///s/o", "EP")
+        );
+        assert_eq!(plan.checksum, ChecksumChoice::Adler32);
+    }
+
+    #[test]
+    fn what_is_stored_elsewhere_is_reported_there_and_noted() {
+        let way = Try {
+            endpoint: EndpointName::new("ALT"),
+            rank: Rank::Alternative,
+            ..Try::in_directory("root://alt//o".into())
+        };
+        let file = StageOutFile::by(
+            Lfn::new("o"),
+            Guid::new("G"),
+            Try::in_directory("root://ep//o".into()),
+        );
+        let stored = StoredFile::new(ByteCount::from_bytes(1), Checksum::Adler32(1));
+        assert_eq!(file.report(&stored).surl, "root://ep//o");
+        assert_eq!(alternative_note([(&file.lfn, &stored)]), None);
+        let stored = stored.by(&way);
+        let report = file.report(&stored);
+        assert_eq!(
+            (report.surl.as_str(), report.endpoint.as_str()),
+            ("root://alt//o", "ALT")
+        );
+        let note = alternative_note([(&file.lfn, &stored)]);
+        assert_eq!(note.as_deref(), Some("Alternative stage-out for ['o']"));
     }
 
     #[test]
@@ -353,7 +473,9 @@ mod tests {
     fn inputs_outputs_and_the_archive_itself_stay_out_of_the_log() {
         let mut job = job(1);
         job.outputs = vec![output_file("o")];
-        let plan = plan_log(&job, &site(), &config(), &mut Random::new([1; 16]));
+        let record = StorageRecord::default();
+        let mut random = Random::new([1; 16]);
+        let plan = plan_log(&job, &site(), &config(), &known(&record), &mut random);
         let plan = plan.expect("plan").expect("a log is wanted");
         assert_eq!(plan.left_out_names, [Lfn::new("o"), Lfn::new("log.tgz")]);
         assert_eq!(plan.top_directory, "tarball_PandaJob_1_Q");

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Identity,
     control::update::Record,
-    data::{LogPlan, StageOutPlan},
+    data::{LogPlan, StageOutPlan, destinations::storages_of_outputs},
     input::Site,
 };
 
@@ -105,10 +105,7 @@ impl Journal {
 impl Site {
     /// Returns the same with only those storages that the files of one job may go to.
     pub(crate) fn narrowed_to(&self, job: &Job) -> Self {
-        let of_job = job.outputs.iter().chain(&job.log);
-        let of_job = of_job.map(|output| &output.endpoint);
-        let wanted: std::collections::BTreeSet<_> =
-            of_job.chain(self.queue.output_endpoint()).collect();
+        let wanted = storages_of_outputs(job, &self.queue);
         let storages = self.storages.iter();
         let storages = storages.filter(|(name, _)| wanted.contains(name));
         Self {

@@ -6,6 +6,7 @@ use ailurus_model::{ByteCount, Job};
 
 use crate::{
     config::Slots,
+    data::space::SpaceNeed,
     resource::{NodeFacts, hard_limits::HardLimits},
 };
 
@@ -47,13 +48,13 @@ pub struct Need {
 }
 
 impl Need {
-    /// Returns what a job says that it needs.
+    /// Returns what a job says that it needs, and at least the space of its inputs.
     #[must_use]
     pub fn of(job: &Job) -> Self {
         Self {
             cores: job.core_count.max(1),
             memory: job.memory,
-            disk: job.disk,
+            disk: SpaceNeed::of(job).total,
         }
     }
 }

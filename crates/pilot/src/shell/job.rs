@@ -41,6 +41,12 @@ impl Shell {
             JobEffect::KeepUpdate(update, reason) => {
                 work_dir::keep_update(&self.settings.launch_dir, &update, reason);
             }
+            JobEffect::FindReplicas(_) => {
+                let none = Problem::new(ErrorCode::RucioListReplicasFailed, "no catalogue is set");
+                let input = of_job(ticket, JobInput::ReplicasFound(Err(none)));
+                let effects = self.core.handle(self.now(), input);
+                self.carry_out_all(effects);
+            }
             JobEffect::StageIn(plan) => self.stage_in(ticket, plan),
             JobEffect::FetchScript(plan) => self.fetch_script(ticket, plan),
             JobEffect::StartPayload(plan, allotment) => {

@@ -52,6 +52,12 @@ impl World {
                 let delay = self.chance.millis(1, 500);
                 self.tell_job(nr, ticket, delay, JobInput::WorkDirReady(Ok(())));
             }
+            // No pilot of the simulation has a catalogue.
+            JobEffect::FindReplicas(_) => {
+                let none = Problem::new(ErrorCode::RucioListReplicasFailed, "no catalogue");
+                let delay = self.chance.millis(1, 500);
+                self.tell_job(nr, ticket, delay, JobInput::ReplicasFound(Err(none)));
+            }
             JobEffect::StageIn(plan) => {
                 let delay = self.transfer_time();
                 self.pilot_event(nr, delay, PilotEvent::StagedIn(ticket, plan));

@@ -6,15 +6,16 @@ use ailurus_model::{Blame, ErrorCode, JobStatus};
 
 use super::{JobDirectory, JobLife, Phase, Standing, Turn, Wait, fetching::Scripts};
 use crate::{
-    JobEffect, Problem,
+    JobEffect, PilotConfig, Problem,
     config::Cleanup,
     control::{
         running::Running,
         update::{Desk, wall_clock},
     },
     data::{
-        LogPlan, StageInPlan, StageOutPlan, StoredFile, expand_outputs, plan_log, plan_stage_in,
-        plan_stage_out,
+        CatalogueFile, GuidSource, Known, LogPlan, StageOutPlan, StoredFile, TransfersSeen,
+        alternative_note, catalogue_query, direct_access, expand_outputs, plan_log, plan_stage_in,
+        plan_stage_out, space::check_room,
     },
     input::PayloadEnd,
     monitoring::Sample,
@@ -51,22 +52,51 @@ impl JobLife {
         ]
         .concat();
         let plans = plan_scripts(&config.profile, job, &allowed)
-            .and_then(|scripts| Ok((scripts, plan_stage_in(job, site, config)?)));
-        match plans {
-            Err(problem) => self.fail(turn, problem),
-            Ok((scripts, stage_in)) => self.stage_in(turn, scripts, stage_in),
+            .and_then(|scripts| Ok((scripts, catalogue_query(job, site, config)?)));
+        let (scripts, query) = match plans {
+            Err(problem) => return self.fail(turn, problem),
+            Ok(plans) => plans,
+        };
+        if let Some(query) = query {
+            let look_up = (Wait::LookingUp, Some(JobEffect::FindReplicas(query)));
+            return self.begin_stage_in(turn, scripts, look_up);
+        }
+        match self.plan_inputs(turn, None) {
+            Err(problem) => self.fail_early(turn, problem),
+            Ok(first) => self.begin_stage_in(turn, scripts, first),
         }
     }
 
-    /// Fetches inputs and script at the same time.
-    fn stage_in(&mut self, turn: &mut Turn<'_>, plans: Vec<ScriptPlan>, stage_in: StageInPlan) {
-        let mut first_steps = Vec::new();
-        let inputs = if stage_in.files.is_empty() {
-            Wait::Done
-        } else {
-            first_steps.push(JobEffect::StageIn(stage_in));
-            Wait::UnderWay
+    /// Plans the stage-in, and returns what is waited for and what is to be done.
+    fn plan_inputs(
+        &mut self,
+        turn: &mut Turn<'_>,
+        catalogue: Option<&[CatalogueFile]>,
+    ) -> Result<(Wait, Option<JobEffect>), Problem> {
+        let Desk { job, config, site } = &mut self.desk;
+        let known = Known {
+            catalogue,
+            record: turn.storages,
+            now: wall_clock(config, turn.now),
         };
+        let plan = plan_stage_in(job, site, config, &known)?;
+        check_room(&plan, turn.free_space)?;
+        turn.notes.extend(plan.notes.iter().cloned());
+        if plan.files.is_empty() {
+            return Ok((Wait::Done, None));
+        }
+        job.parameters = direct_access::parameters(job, &config.profile.data, &plan.files);
+        Ok((Wait::UnderWay, Some(JobEffect::StageIn(plan))))
+    }
+
+    /// Fetches inputs and script at the same time.
+    fn begin_stage_in(
+        &mut self,
+        turn: &mut Turn<'_>,
+        plans: Vec<ScriptPlan>,
+        (inputs, first): (Wait, Option<JobEffect>),
+    ) {
+        let mut first_steps = Vec::from_iter(first);
         let script = Scripts::begin(plans, &mut first_steps);
         let since = turn.now;
         let phase = Phase::StagingIn {
@@ -77,6 +107,52 @@ impl JobLife {
         self.enter(turn, phase);
         turn.out.append(&mut first_steps);
         self.note_if_ready(turn);
+    }
+
+    /// Plans the stage-in with what the catalogue says. One that does not answer is done without where
+    /// places follow from the names of storages.
+    pub(super) fn on_replicas(
+        &mut self,
+        turn: &mut Turn<'_>,
+        result: Result<Vec<CatalogueFile>, Problem>,
+    ) {
+        let is_waited_for = matches!(
+            &self.phase,
+            Phase::StagingIn {
+                inputs: Wait::LookingUp,
+                ..
+            }
+        );
+        if !is_waited_for {
+            return;
+        }
+        let plan = match result {
+            Ok(found) => self.plan_inputs(turn, Some(&found)),
+            Err(problem) => {
+                turn.notes
+                    .push(format!("no answer of the catalogue: {problem}"));
+                self.plan_inputs(turn, None).map_err(|_| problem)
+            }
+        };
+        let (now_inputs, effect) = match plan {
+            Ok(plan) => plan,
+            Err(problem) => {
+                turn.out.push(JobEffect::StopTransfers);
+                return self.fail_early(turn, problem);
+            }
+        };
+        if let Phase::StagingIn { inputs, .. } = &mut self.phase {
+            *inputs = now_inputs;
+        }
+        turn.out.extend(effect);
+    }
+
+    /// Remembers bad replicas, for people.
+    pub(super) fn on_transfers_seen(&mut self, turn: &mut Turn<'_>, seen: &TransfersSeen) {
+        for bad in &seen.bad {
+            turn.notes.push(bad.to_string());
+            self.record.remark(bad.to_string());
+        }
     }
 
     pub(super) fn on_stage_in(&mut self, turn: &mut Turn<'_>, result: Result<(), Problem>) {
@@ -321,7 +397,12 @@ impl JobLife {
             Ok(outputs) => self.desk.job.outputs = outputs,
         }
         let Desk { job, config, site } = &self.desk;
-        match plan_stage_out(job, site, config, &report.guids, turn.random) {
+        let known = known(turn, config);
+        let mut guids = GuidSource {
+            reported: &report.guids,
+            random: turn.random,
+        };
+        match plan_stage_out(job, site, config, &known, &mut guids) {
             Err(problem) => self.fail(turn, problem),
             Ok(plan) if plan.files.is_empty() => self.save_log(turn),
             Ok(plan) => self.stage_out(turn, plan),
@@ -348,6 +429,11 @@ impl JobLife {
             return;
         };
         self.record.timing.stage_out = turn.now.since(*since);
+        let stored = plan.files.iter().zip(&results);
+        let stored = stored.filter_map(|(file, result)| Some((&file.lfn, result.as_ref().ok()?)));
+        if let Some(note) = alternative_note(stored) {
+            self.record.remark(note);
+        }
         let missing = plan.files.len().saturating_sub(results.len());
         for (file, result) in plan.files.iter().zip(results) {
             let is_optional = self.desk.job.outputs_optional.contains(&file.lfn);
@@ -374,7 +460,8 @@ impl JobLife {
             return self.report(turn);
         }
         let Desk { job, config, site } = &self.desk;
-        match plan_log(job, site, config, turn.random) {
+        let known = known(turn, config);
+        match plan_log(job, site, config, &known, turn.random) {
             Ok(None) => self.report(turn),
             Ok(Some(plan)) => self.store_log(turn, Box::new(plan)),
             Err(problem) => {
@@ -398,7 +485,12 @@ impl JobLife {
             return;
         };
         match result {
-            Ok(stored) => self.record.stored.push(plan.file.report(&stored)),
+            Ok(stored) => {
+                if let Some(note) = alternative_note([(&plan.file.lfn, &stored)]) {
+                    self.record.remark(note);
+                }
+                self.record.stored.push(plan.file.report(&stored));
+            }
             Err(problem) => self.record.problems.push(problem),
         }
         self.report(turn);
@@ -412,5 +504,14 @@ impl JobLife {
         } else {
             turn.out.push(JobEffect::CleanUp);
         }
+    }
+}
+
+/// What plans of outputs rest on.
+fn known<'a>(turn: &Turn<'a>, config: &PilotConfig) -> Known<'a> {
+    Known {
+        catalogue: None,
+        record: turn.storages,
+        now: wall_clock(config, turn.now),
     }
 }

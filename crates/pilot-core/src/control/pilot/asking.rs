@@ -1,10 +1,10 @@
 //! Asking for jobs: when there is room for one, and what the answers mean.
 
-use ailurus_model::{ErrorCode, Job, Moment, TaskId, update::PilotTiming};
+use ailurus_model::{ByteCount, ErrorCode, Job, Moment, TaskId, update::PilotTiming};
 
 use super::{PilotCore, Serving, State, cannot_go_on, holding::Held};
 use crate::{
-    Effect, PilotConfig, PilotExit,
+    Effect, JobTicket, PilotConfig, PilotExit,
     config::NextJob,
     control::job::{JobLife, Turn},
     input::{Offer, RefusedJob},
@@ -149,6 +149,16 @@ impl Serving {
             free.take(need, allotment);
         }
         free
+    }
+
+    /// Returns what the inputs of other jobs leave of the disk, as it was last measured; none if that
+    /// is not known.
+    pub(super) fn free_space_for(&self, ticket: JobTicket) -> Option<ByteCount> {
+        let others = self.held.iter().filter(|(other, _)| **other != ticket);
+        let coming = others.filter_map(|(_, held)| held.coming_inputs());
+        let coming = coming.fold(ByteCount::ZERO, ByteCount::plus);
+        let free = self.capacity.disk;
+        (free > ByteCount::ZERO).then(|| free.minus(coming))
     }
 
     /// Returns what jobs that come or run leave of the node, and how many jobs wait for it.
@@ -312,7 +322,7 @@ impl PilotCore {
             initial_setup: first_request.since(Moment::START),
             ..PilotTiming::default()
         };
-        let mut turn = Turn::new(now, &mut self.random);
+        let mut turn = Turn::new(now, &mut self.random, &self.storages);
         let desk = (config, serving.site.clone());
         let life = JobLife::begin(&mut turn, Box::new(job), desk, timing);
         turn.hand_over(ticket, out);

@@ -228,7 +228,7 @@ impl PilotCore {
         out: &mut Vec<Effect>,
         step: impl FnOnce(&mut Turn<'_>) -> T,
     ) -> T {
-        let mut turn = Turn::new(now, &mut self.random);
+        let mut turn = Turn::new(now, &mut self.random, &self.storages);
         let result = step(&mut turn);
         turn.hand_over(ticket, out);
         result

@@ -1,6 +1,6 @@
 //! The jobs that the pilot holds: some live, some only have to be refused.
 
-use ailurus_model::{ErrorCode, Job, Moment};
+use ailurus_model::{ByteCount, ErrorCode, Job, Moment};
 
 use super::{PilotCore, State, asking::is_past_floor_or_worn_out};
 use crate::{
@@ -10,8 +10,9 @@ use crate::{
         last_update::LastUpdate,
         phase::PhaseName,
         reporting::Heard,
-        update::refusal_update,
+        update::{refusal_update, wall_clock},
     },
+    data::space::SpaceNeed,
     effect::KeepReason,
     input::RefusedJob,
     resource::slots::{Allotment, Need},
@@ -75,6 +76,13 @@ impl Held {
         }
     }
 
+    /// Returns the size of its inputs, if they may still have to be fetched.
+    pub(super) fn coming_inputs(&self) -> Option<ByteCount> {
+        self.coming()?;
+        let (job, _) = self.job()?;
+        Some(SpaceNeed::of(job).inputs)
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         match self {
             Self::Life { life, .. } => life.next_deadline(),
@@ -91,6 +99,12 @@ impl PilotCore {
         input: JobInput,
         out: &mut Vec<Effect>,
     ) {
+        if let JobInput::TransfersSeen(seen) = &input {
+            let now = wall_clock(&self.config, now);
+            for seen in &seen.moves {
+                self.storages.note(now, seen);
+            }
+        }
         let State::Serving(serving) = &mut self.state else {
             return;
         };
@@ -186,10 +200,12 @@ impl PilotCore {
         let State::Serving(serving) = &mut self.state else {
             return;
         };
+        let free_space = serving.free_space_for(ticket);
         let Some(Held::Life { life, .. }) = serving.held.get_mut(&ticket) else {
             return;
         };
-        let mut turn = Turn::new(now, &mut self.random);
+        let mut turn = Turn::new(now, &mut self.random, &self.storages);
+        turn.free_space = free_space;
         turn.black_hole = Some(&mut self.black_hole);
         step(life, &mut turn);
         turn.hand_over(ticket, out);
@@ -272,7 +288,7 @@ impl PilotCore {
         } else {
             limits.final_update_patience
         };
-        let mut turn = Turn::new(now, &mut self.random);
+        let mut turn = Turn::new(now, &mut self.random, &self.storages);
         let update = LastUpdate::send(&mut turn, update, patience);
         turn.hand_over(ticket, out);
         serving.held.insert(ticket, Held::Refusal(update));
@@ -293,7 +309,7 @@ impl PilotCore {
         else {
             return;
         };
-        let mut turn = Turn::new(now, &mut self.random);
+        let mut turn = Turn::new(now, &mut self.random, &self.storages);
         let heard = update.on_answer(&mut turn, nr, result);
         turn.hand_over(ticket, out);
         match heard {
@@ -314,7 +330,7 @@ impl PilotCore {
         if update.is_late(now) {
             return self.end_refusal(now, ticket, KeepReason::Undelivered, out);
         }
-        let mut turn = Turn::new(now, &mut self.random);
+        let mut turn = Turn::new(now, &mut self.random, &self.storages);
         update.on_timeout(&mut turn);
         turn.hand_over(ticket, out);
     }

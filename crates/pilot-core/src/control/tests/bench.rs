@@ -10,7 +10,7 @@ use ailurus_model::{
 use crate::{
     Effect, Input, JobEffect, JobInput, JobTicket, PilotConfig, PilotCore, Problem,
     control::{phase::PhaseName, testing},
-    data::StoredFile,
+    data::{CatalogueFile, Medium, Replica, ReplicaQuery, StoredFile},
     input::{FoundJournals, Offer, PayloadEnd, Site, UpdateFailure, UpdateNr},
     monitoring::{FilesSample, Sample},
     payload::ending::PayloadSignal,
@@ -254,6 +254,23 @@ pub(super) fn roomy() -> NodeFacts {
     }
 }
 
+/// A catalogue that has every file that it is asked for, on `EP`.
+pub(super) fn found(query: &ReplicaQuery) -> Vec<CatalogueFile> {
+    let file = |(scope, lfn): &(ailurus_model::Scope, ailurus_model::Lfn)| CatalogueFile {
+        scope: scope.clone(),
+        lfn: lfn.clone(),
+        size: Some(ByteCount::from_bytes(10)),
+        checksums: vec![Checksum::Adler32(1)],
+        replicas: vec![Replica {
+            endpoint: ailurus_model::EndpointName::new("EP"),
+            url: format!("root://ep//{lfn}"),
+            priority: 1,
+            medium: Medium::Disk,
+        }],
+    };
+    query.files.iter().map(file).collect()
+}
+
 pub(super) fn stored() -> Result<StoredFile, Problem> {
     let checksum = Checksum::Adler32(0x05a5_01a5);
     Ok(StoredFile::new(ByteCount::from_bytes(5), checksum))
@@ -289,6 +306,7 @@ fn job_word(effect: &JobEffect) -> String {
         JobEffect::Journal(JournalStep::Leave) => "journal leave".into(),
         JobEffect::TakeOver(_) => "take-over".into(),
         JobEffect::MakeWorkDir(_) => "make-dir".into(),
+        JobEffect::FindReplicas(_) => "find-replicas".into(),
         JobEffect::StageIn(_) => "stage-in".into(),
         JobEffect::FetchScript(_) => "script".into(),
         JobEffect::StartPayload(..) => "start".into(),

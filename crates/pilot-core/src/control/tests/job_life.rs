@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use ailurus_model::{Blame, ByteCount, Command, ErrorCode, JobStatus, Lfn};
+use ailurus_model::{Blame, ByteCount, Command, EndpointName, ErrorCode, JobStatus, Lfn, Scope};
 
-use super::bench::{Bench, code, problem, stored};
+use super::bench::{Bench, code, found, problem, stored};
 use crate::{
     JobInput,
+    config::Catalogue,
     control::{
         phase::PhaseName,
         testing::{config, input_file, job, output_file, site},
     },
+    data::{BadFile, ReplicaQuery, SwitchedOff, TransfersSeen},
     input::PayloadEnd,
     recovery::{PayloadExit, Symptom},
 };
@@ -524,4 +526,74 @@ fn a_failure_on_a_full_disk_that_nothing_else_explains_is_one_of_space() {
         bench.job(JobInput::LogSaved(stored()));
         assert_eq!(code(&bench.update()), i64::from(expected.number()));
     }
+}
+
+/// A pilot with a catalogue, asked for a job with one input.
+fn looking_up() -> Bench {
+    let mut config = config();
+    config.data.catalogue = Catalogue::Rucio;
+    let mut job = job(1);
+    job.inputs = vec![input_file("in")];
+    job.parameters = "-i in --accessmode=direct".into();
+    let mut site = site();
+    site.queue.options.has_direct_lan = true;
+    let mut bench = Bench::asking(config, site);
+    bench.accept(job);
+    bench.words();
+    bench.job(JobInput::WorkDirReady(Ok(())));
+    bench
+}
+
+#[test]
+fn the_catalogue_is_asked_before_inputs_are_fetched_and_the_payload_reads_where_they_lie() {
+    let mut bench = looking_up();
+    assert_eq!(bench.words(), ["find-replicas", "script"]);
+    bench.job(JobInput::ScriptReady(Ok(())));
+    let query = ReplicaQuery {
+        files: vec![(Scope::new("user.alice"), Lfn::new("in"))],
+        schemes: Vec::new(),
+        rse_expression: None,
+        switched_off: SwitchedOff::Told,
+    };
+    bench.job(JobInput::ReplicasFound(Ok(found(&query))));
+    assert_eq!(bench.words(), ["stage-in"]);
+    bench.job(JobInput::ReplicasFound(problem(
+        ErrorCode::RucioListReplicasFailed,
+    )));
+    assert!(bench.words().is_empty(), "a second answer is late");
+    bench.job(JobInput::StageInEnded(Ok(())));
+    let effects = format!("{:?}", bench.wanted());
+    assert!(effects.contains("StartPayload"), "{effects}");
+    assert!(effects.contains("root://ep//in"), "{effects}");
+}
+
+#[test]
+fn a_catalogue_that_is_away_is_done_without_where_names_are_enough() {
+    let mut bench = looking_up();
+    bench.words();
+    bench.job(JobInput::ReplicasFound(problem(
+        ErrorCode::RucioListReplicasFailed,
+    )));
+    assert_eq!(bench.words(), ["stage-in"]);
+}
+
+#[test]
+fn a_bad_replica_is_told_with_the_final_update_although_the_job_succeeds() {
+    let mut bench = Bench::running(job(1));
+    let bad = BadFile {
+        lfn: Lfn::new("in"),
+        endpoint: EndpointName::new("EP"),
+        found: "`root://ep//in` has checksum ad:00000001 instead of ad:00000002".into(),
+    };
+    let seen = TransfersSeen {
+        moves: Vec::new(),
+        bad: vec![bad],
+    };
+    bench.job(JobInput::TransfersSeen(Box::new(seen)));
+    bench.payload_exits(PayloadExit::Code(0));
+    bench.job(JobInput::LogSaved(stored()));
+    let update = bench.update();
+    assert_eq!((update.status, code(&update)), (JobStatus::Finished, 0));
+    let diag = update.pilot_error.expect("a remark").diag;
+    assert!(diag.contains("bad replica of `in` at `EP`"), "{diag}");
 }

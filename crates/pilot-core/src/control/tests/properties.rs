@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 use ailurus_model::{ByteCount, Command, ErrorCode, JobUpdate, Moment, UpdateAnswer};
 use proptest::prelude::*;
 
-use super::bench::{problem, roomy, stored};
+use super::bench::{found, problem, roomy, stored};
 use crate::{
     Effect, Input, JobEffect, JobInput, JobTicket, PilotConfig, PilotCore,
-    config::Slots,
+    config::{Catalogue, DataSettings, Slots},
     control::testing::{config, input_file, job, output_file, site},
     input::{FoundJournals, PayloadEnd, UpdateFailure},
     monitoring::{FilesSample, Sample},
@@ -52,7 +52,18 @@ impl Shell {
             cores: None,
         };
         let mut shell = Self {
-            core: PilotCore::new(PilotConfig { slots, ..config() }),
+            core: PilotCore::new(PilotConfig {
+                slots,
+                data: DataSettings {
+                    catalogue: if payloads == 2 {
+                        Catalogue::Rucio
+                    } else {
+                        Catalogue::None
+                    },
+                    ..DataSettings::default()
+                },
+                ..config()
+            }),
             now: Moment::START,
             open: Vec::new(),
             payloads: BTreeMap::new(),
@@ -129,6 +140,7 @@ impl Shell {
             | JobEffect::Look(_)
             | JobEffect::StreamLog(_)
             | JobEffect::SignalPayload(_)
+            | JobEffect::FindReplicas(_)
             | JobEffect::StageIn(_)
             | JobEffect::FetchScript(_)
             | JobEffect::TakeSample(_)
@@ -201,6 +213,10 @@ impl Shell {
         let plain = |code| if is_bad { problem(code) } else { Ok(()) };
         let input = match effect {
             JobEffect::MakeWorkDir(_) => JobInput::WorkDirReady(plain(ErrorCode::Mkdir)),
+            JobEffect::FindReplicas(_) if is_bad => {
+                JobInput::ReplicasFound(problem(ErrorCode::RucioListReplicasFailed))
+            }
+            JobEffect::FindReplicas(query) => JobInput::ReplicasFound(Ok(found(&query))),
             JobEffect::StageIn(_) => JobInput::StageInEnded(plain(ErrorCode::StageInFailed)),
             JobEffect::FetchScript(_) => {
                 JobInput::ScriptReady(plain(ErrorCode::TrfDownloadFailure))
