@@ -129,7 +129,7 @@ const FORMATS: [Entry; 12] = [
         format: Format::Gzip,
         name: "gzip",
         endings: &[".gz", ".tgz"],
-        sees: "header; with `baskets` lengths and CRC-32 of all members",
+        sees: "length and CRC-32 of every member, which are unpacked for it",
     },
     Entry {
         format: Format::Zstd,

@@ -9,6 +9,7 @@ mod args;
 mod container;
 mod credentials;
 mod data;
+mod data_command;
 mod debug;
 mod environment;
 mod function;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(word) if word == once::COMMAND => return once::main(begin),
         Some(word) if word == function::COMMAND => return function::main(),
+        Some(word) if word == data_command::COMMAND => return data_command::main(),
         Some(_) | None => {}
     }
     let args = Args::parse();

@@ -8,6 +8,7 @@
 //! * [`cache::Cache`] keeps inputs for many pilots.
 //! * [`space`] is what is left, set aside and watched on this node's disks.
 //! * [`flow_marker`] tells networks what a connection is for.
+//! * [`check_file`] says whether a file is whole and of its format.
 //! * [`archive::pack`] makes the log archive.
 //!
 //! Which replica to take, when to try again and what a failure means for the job is decided by the
@@ -22,6 +23,7 @@ mod copy;
 pub mod engine;
 mod error;
 pub mod flow_marker;
+mod format_check;
 pub mod http;
 mod incoming;
 mod local;
@@ -40,6 +42,7 @@ pub use budget::Budget;
 pub use command::{CommandTool, CommandTools, DescriptionError};
 pub use copy::{CopyRequest, copy_local};
 pub use error::{BadPlaceReason, Cause, Direction, TransferError};
+pub use format_check::{CheckError, FormatCheck, check_file};
 pub use local::{Local, Placement, file_checksum, file_checksums, local_path};
 pub use naming::{deterministic_path, new_guid};
 pub use patience::{Impatience, Patience};
