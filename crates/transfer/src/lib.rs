@@ -1,8 +1,8 @@
 //! Moves files, computes their checksums in the same pass, packs the log archive.
 //!
-//! * [`copy_local`] copies one file: verified while it is read, never half-written at its target.
-//! * [`stage`] moves many, a bounded number at a time, each with its own outcome.
-//! * [`CopyTool`] says which tool moves what, by name and by URL scheme.
+//! * [`Tool`] is the port that all copy tools serve, and [`Toolbox`] finds them by name and scheme.
+//! * [`engine`] moves many files at once, and asks what is to be tried next.
+//! * [`Local`] copies between directories of this node, verified, never half-written at its target.
 //! * [`CommandTools`] are external copy programs, described in files.
 //! * [`http::HttpTool`] moves files over HTTP and WebDAV.
 //! * [`cache::Cache`] keeps inputs for many pilots.
@@ -19,7 +19,6 @@ pub mod budget;
 pub mod cache;
 pub mod checksum;
 mod command;
-mod copy;
 pub mod engine;
 mod error;
 pub mod flow_marker;
@@ -32,22 +31,17 @@ mod partial;
 pub mod patience;
 mod port;
 pub mod space;
-mod stage;
 mod stop;
 mod target;
-mod tool;
 mod toolbox;
 
 pub use budget::Budget;
 pub use command::{CommandTool, CommandTools, DescriptionError};
-pub use copy::{CopyRequest, copy_local};
 pub use error::{BadPlaceReason, Cause, Direction, TransferError};
 pub use format_check::{CheckError, FormatCheck, check_file};
 pub use local::{Local, Placement, file_checksum, file_checksums, local_path};
 pub use naming::{deterministic_path, new_guid};
 pub use patience::{Impatience, Patience};
 pub use port::{Durability, FileIdentity, RemoteFile, Tool, Transfer, TransferReport, Watch};
-pub use stage::{StageFile, StageOptions, stage};
 pub use stop::StopSwitch;
-pub use tool::CopyTool;
 pub use toolbox::Toolbox;
