@@ -15,10 +15,9 @@ use std::{
 use ailurus_model::{ByteCount, Lfn, Scope};
 use ailurus_transfer::{
     TransferError, TransferReport,
-    cache::{Cache, CacheConfig, How, Key},
+    cache::{Cache, CacheConfig, How, Key, Link},
     checksum::{ChecksumKind, RunningChecksum},
 };
-use tempfile::TempDir;
 
 /// Says that this process is another pilot, and in which directory.
 const PILOT_DIR: &str = "CACHE_TEST_DIR";
@@ -57,13 +56,16 @@ fn key(nr: usize, content: &[u8]) -> Key {
     Key::new(&Scope::new("spd"), &lfn, report.checksum, report.size)
 }
 
-fn open(dir: &Path, limit: u64) -> Cache {
-    Cache::open(CacheConfig {
+fn config(dir: &Path, limit: u64) -> CacheConfig {
+    CacheConfig {
         free_min: ByteCount::ZERO,
         lock_wait: Duration::from_secs(300),
         ..CacheConfig::new(dir.join("cache"), ByteCount::from_bytes(limit))
-    })
-    .expect("a cache")
+    }
+}
+
+fn open(dir: &Path, limit: u64) -> Cache {
+    Cache::open(config(dir, limit)).expect("a cache")
 }
 
 /// Fetches a file as a slow storage would, and tells each step.
@@ -399,39 +401,48 @@ fn who_waits_takes_over_when_the_fetcher_is_killed() {
 #[ignore = "writes more than 4 GiB"]
 fn sixteen_jobs_that_want_one_mixture_sample_fetch_it_once() {
     const JOBS: usize = 16;
-    let dir = tempfile::tempdir().expect("space");
     let sample: Vec<u8> = (0..256_usize << 20)
         .map(|at| ((at * 31) >> 3).to_le_bytes()[0])
         .collect();
     let key = key(0, &sample);
-    let begin = Instant::now();
-    fs::write(dir.path().join("one"), &sample).expect("space");
-    let one_copy = begin.elapsed();
-    let log = dir.path().join(LOG);
-    let begin = Instant::now();
-    std::thread::scope(|scope| {
-        for job in 0..JOBS {
-            let (key, sample, log, dir) = (&key, &sample, &log, &dir);
-            scope.spawn(move || {
-                // A cache of its own each, as processes have.
-                let cache = open(dir.path(), 1 << 30);
-                let target = dir.path().join(format!("job{job}/minbias.root"));
-                let stop = Arc::default();
-                let fetch = |path: &Path| {
-                    let log = fs::File::options().append(true).create(true).open(log);
-                    log.expect("space").write_all(b"0\n").expect("space");
-                    fs::write(path, sample).expect("space");
-                    Ok(report(sample))
-                };
-                cache.obtain(key, &target, &stop, fetch).expect("works");
+    for link in [Link::Copy, Link::Hard] {
+        let dir = tempfile::tempdir().expect("space");
+        let obtain = |job: usize| {
+            // A cache of its own each, as processes have.
+            let cache = Cache::open(CacheConfig {
+                link,
+                ..config(dir.path(), 1 << 30)
             });
-        }
-    });
-    let all = begin.elapsed();
-    assert_eq!(n_fetched(dir.path())[&0], 1);
-    println!(
-        "one copy of 256 MiB: {one_copy:?}; {JOBS} jobs through the cache: {all:?}, {:.1} times",
-        all.as_secs_f64() / one_copy.as_secs_f64()
-    );
-    drop::<TempDir>(dir);
+            let fetch = |path: &Path| {
+                let log = fs::File::options()
+                    .append(true)
+                    .create(true)
+                    .open(dir.path().join(LOG));
+                log.expect("space").write_all(b"0\n").expect("space");
+                fs::write(path, &sample).expect("space");
+                Ok(report(&sample))
+            };
+            let target = dir.path().join(format!("job{job}/minbias.root"));
+            let obtained = cache
+                .expect("a cache")
+                .obtain(&key, &target, &Arc::default(), fetch);
+            obtained.expect("works");
+        };
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            for job in 0..JOBS {
+                let obtain = &obtain;
+                scope.spawn(move || obtain(job));
+            }
+        });
+        let all = begin.elapsed();
+        assert_eq!(n_fetched(dir.path())[&0], 1);
+        let begin = Instant::now();
+        obtain(JOBS);
+        let one = begin.elapsed();
+        println!(
+            "{link:?}: {JOBS} jobs at once {all:?}, one more {one:?}, {:.1} times",
+            all.as_secs_f64() / one.as_secs_f64()
+        );
+    }
 }
