@@ -6,16 +6,20 @@
 //! |---|---|
 //! | [`copy_tools`] | which tools serve which activity, and what moves a scheme |
 //! | [`stage_in`], [`stage_out`] | the plan of a job's inputs, outputs and log |
+//! | [`catalogue`] | what Rucio is asked about inputs |
 //! | [`replicas`], [`storage_record`] | which replica is tried when, also after past failures |
 //! | [`destinations`], [`place`] | which storages an output goes to, and under which path |
 //! | [`direct_access`], [`pool_file_catalog`] | what the payload reads remotely, and how it is told |
 //! | [`course`] | which try follows which outcome |
 //! | [`space`] | whether a job fits on the disk |
+//! | [`describe`] | a plan for people |
 //! | [`traces`] | what Rucio is told of each try |
 //! | [`formats`] | which files are checked, and what a bad one means |
 
+pub mod catalogue;
 pub mod copy_tools;
 pub mod course;
+pub mod describe;
 pub mod destinations;
 pub mod direct_access;
 pub mod formats;
@@ -30,12 +34,13 @@ pub mod storage_record;
 pub mod traces;
 pub mod tries;
 
+pub use catalogue::{CatalogueFile, Medium, Replica, ReplicaQuery, SwitchedOff};
 pub use copy_tools::ToolName;
 pub use course::{BadReplica, Course, CourseLimits, Failure, FailureKind, Next, Resume};
+pub use describe::PlanTable;
 pub use formats::FormatCheck;
 pub use patterns::expand_outputs;
 pub use place::Direction;
-pub use replicas::{CatalogueFile, Medium, Replica, ReplicaQuery, SwitchedOff};
 pub use stage_in::{
     Access, CacheUse, Known, RemoteInput, StageInFile, StageInPlan, catalogue_query, plan_stage_in,
 };

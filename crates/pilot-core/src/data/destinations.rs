@@ -20,7 +20,7 @@ use super::{
     Direction, Domain, LeftOutReason, Rank, Try,
     copy_tools::{Purpose, ToolName, Tools, schemes_of},
     direct_access::is_analysis,
-    place::{Naming, code_of, protocols_of},
+    place::{Naming, PathRule, code_of, protocols_of},
     replicas::Ways,
     stage_in::Known,
 };
@@ -119,6 +119,7 @@ pub(super) fn choose_storages(
 pub(super) struct Destinations<'a> {
     pub(super) job: &'a Job,
     pub(super) site: &'a Site,
+    pub(super) path_rule: PathRule,
     pub(super) tools: &'a Tools,
     pub(super) purpose: Purpose,
     pub(super) known: &'a Known<'a>,
@@ -183,6 +184,7 @@ impl Destinations<'_> {
             dataset: &output.dataset,
             panda_id: self.job.panda_id,
             queue: &queue.name,
+            path_rule: self.path_rule,
         };
         let protocols = protocols_of(storage, Direction::Write, domain);
         if protocols.is_empty() {
@@ -266,7 +268,6 @@ const fn code_for_output(reason: &LeftOutReason) -> ErrorCode {
         | LeftOutReason::Unknown
         | LeftOutReason::NotDeterministic
         | LeftOutReason::NoProtocol
-        | LeftOutReason::NotForPayloads { .. }
         | LeftOutReason::Enough => code_of(reason),
     }
 }
@@ -355,6 +356,7 @@ mod tests {
         let plan = Destinations {
             job: &job,
             site,
+            path_rule: PathRule::Pilot,
             tools: &tools,
             purpose: Purpose::StageOut,
             known: &known,

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use ailurus_model::{
     DatasetName, EndpointName, ErrorCode, Lfn, PandaId, QueueName, Scope, StorageEndpoint,
-    StorageProtocol, storage::deterministic_path,
+    StorageProtocol,
+    storage::{deterministic_path, rucio_path},
 };
 use md5::{Digest, Md5};
 
 use super::{Domain, LeftOutReason, ToolName};
-use crate::Problem;
+use crate::{Problem, config::Catalogue};
 
 /// Storage endpoints by name.
 pub type Storages = BTreeMap<EndpointName, StorageEndpoint>;
@@ -63,6 +64,27 @@ pub(super) struct Naming<'a> {
     pub(super) dataset: &'a DatasetName,
     pub(super) panda_id: PandaId,
     pub(super) queue: &'a QueueName,
+    pub(super) path_rule: PathRule,
+}
+
+/// How the copy tool `rucio` names files on storages whose paths follow from names. The other tools
+/// have Pilot 3's rule always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PathRule {
+    /// As Pilot 3: the parts of every scope are directories.
+    Pilot,
+    /// As Rucio, which refuses to register a file that lies elsewhere.
+    Rucio,
+}
+
+impl PathRule {
+    /// The rule where that catalogue is asked.
+    pub(super) const fn of(catalogue: Catalogue) -> Self {
+        match catalogue {
+            Catalogue::None => Self::Pilot,
+            Catalogue::Rucio => Self::Rucio,
+        }
+    }
 }
 
 /// Stands for the job's number in names of datasets.
@@ -109,7 +131,13 @@ impl Naming<'_> {
             ToolName::Gs => Ok(by_dataset()),
             _ if storage.is_deterministic => {
                 let hex = md5_hex(&format!("{}:{}", self.scope, self.lfn));
-                Ok(deterministic_path(self.scope, self.lfn, &hex))
+                let is_rucios = tool == ToolName::Rucio && self.path_rule == PathRule::Rucio;
+                let path = if is_rucios {
+                    rucio_path
+                } else {
+                    deterministic_path
+                };
+                Ok(path(self.scope, self.lfn, &hex))
             }
             ToolName::S3 if storage.is_object_store() => Ok(by_dataset()),
             ToolName::ObjectStore if storage.is_object_store() => Ok(self.lfn.to_string()),
@@ -144,7 +172,6 @@ pub(super) const fn code_of(reason: &LeftOutReason) -> ErrorCode {
         | LeftOutReason::NoLan
         | LeftOutReason::NoWan
         | LeftOutReason::NoTool { .. }
-        | LeftOutReason::NotForPayloads { .. }
         | LeftOutReason::Enough => ErrorCode::NoReplicas,
     }
 }
@@ -168,6 +195,7 @@ pub fn place_file(
         dataset: &DatasetName::default(),
         panda_id: PandaId::default(),
         queue: &QueueName::default(),
+        path_rule: PathRule::Pilot,
     };
     let url = storages
         .get(endpoint)
@@ -207,8 +235,27 @@ mod tests {
             dataset: &DatasetName::new("ds_#{pandaid}"),
             panda_id: PandaId::new(7),
             queue: &QueueName::new("Q"),
+            path_rule: PathRule::Pilot,
         };
         naming.path(storage, tool)
+    }
+
+    #[test]
+    fn rucio_has_a_rule_of_its_own_where_it_is_asked() {
+        let path = |tool, path_rule| {
+            let naming = Naming {
+                scope: &Scope::new("mc.2026"),
+                lfn: &Lfn::new("f"),
+                dataset: &DatasetName::default(),
+                panda_id: PandaId::new(7),
+                queue: &QueueName::new("Q"),
+                path_rule,
+            };
+            naming.path(&endpoint(), tool).expect("deterministic")
+        };
+        assert!(path(ToolName::Rucio, PathRule::Rucio).starts_with("mc.2026/"));
+        assert!(path(ToolName::Rucio, PathRule::Pilot).starts_with("mc/2026/"));
+        assert!(path(ToolName::Xrdcp, PathRule::Rucio).starts_with("mc/2026/"));
     }
 
     #[test]

@@ -1,24 +1,25 @@
-//! Replicas: what the catalogue is asked, and which replica is tried in which order.
+//! Replicas: which one is tried when.
 //!
 //! Order, the first that differs decides: storages that fail now come last; LAN before WAN; those
 //! much slower than the fastest come later; the queue's copy tools in their order; the queue's own
 //! site; the queue's storages in their order; the catalogue's priority; the tool's schemes in their
 //! order; at last the names, so that the same facts always give the same order.
 //!
-//! Source: Pilot 3, `pilot/api/data.py`, `resolve_replicas`, `add_replicas`, `resolve_replica`.
+//! Source: Pilot 3, `pilot/api/data.py`, `add_replicas`, `sort_replicas`, `resolve_replica`.
 
 use ailurus_model::{
-    ByteCount, Checksum, EndpointName, ErrorCode, InputFile, Job, Lfn, PandaId, Queue, Scope,
-    StorageProtocol, Timestamp,
+    EndpointName, ErrorCode, InputFile, Job, Lfn, PandaId, Queue, StorageProtocol,
 };
 
 use super::{
-    Direction, Domain, LeftOut, LeftOutReason, StorageRecord, Try,
+    Direction, Domain, Known, LeftOut, LeftOutReason, Try,
+    catalogue::{CatalogueFile, Medium},
     copy_tools::{Purpose, ToolName, Tools, scheme_of, schemes_of},
-    place::{Naming, Storages, code_of, protocols_of},
+    destinations::near_storages,
+    place::{Naming, PathRule, code_of, protocols_of},
     tries::{Rank, place_of},
 };
-use crate::Problem;
+use crate::{PilotConfig, Problem, input::Site};
 
 /// Ways to one file that are tried; more would only make a dead file take longer.
 const TRIES_MAX: usize = 16;
@@ -34,98 +35,6 @@ const LIBRARY_MARK: &str = ".lib.";
 const WAN_SCHEMES: [&str; 11] = [
     "root", "roots", "xroot", "xroots", "gsiftp", "dcap", "srm", "storm", "https", "davs", "s3",
 ];
-/// Schemes that the catalogue is asked for.
-const LOOKED_UP_SCHEMES: [&str; 9] = [
-    "srm", "root", "davs", "gsiftp", "https", "storm", "file", "s3", "gs",
-];
-/// Endpoints that a job with virtual placement reads from.
-const VIRTUAL_PLACEMENT: &str = r"istape=False\type=SPECIAL";
-
-/// What the catalogue is asked, about all inputs of a job at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicaQuery {
-    /// The files.
-    pub files: Vec<(Scope, Lfn)>,
-    /// URL schemes that can be used here.
-    pub schemes: Vec<String>,
-    /// Which endpoints are looked at, in Rucio's language; none for all.
-    pub rse_expression: Option<String>,
-    /// Whether endpoints that are switched off for reading count.
-    pub switched_off: SwitchedOff,
-}
-
-/// What becomes of endpoints that are switched off for reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SwitchedOff {
-    /// Their replicas are told.
-    Told,
-    /// Their replicas are left out.
-    LeftOut,
-}
-
-/// What the catalogue says of one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CatalogueFile {
-    /// Its scope.
-    pub scope: Scope,
-    /// Its name.
-    pub lfn: Lfn,
-    /// Its size, if known.
-    pub size: Option<ByteCount>,
-    /// Its checksums, the preferred one first.
-    pub checksums: Vec<Checksum>,
-    /// Its replicas, in any order.
-    pub replicas: Vec<Replica>,
-}
-
-/// One copy of a file, as the catalogue says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replica {
-    /// The endpoint.
-    pub endpoint: EndpointName,
-    /// The URL; may hold a signature.
-    pub url: String,
-    /// The catalogue's order, the smallest is the best.
-    pub priority: u32,
-    /// What it lies on.
-    pub medium: Medium,
-}
-
-/// What a replica lies on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Medium {
-    /// Disk.
-    Disk,
-    /// Tape, from where it would have to be recalled.
-    Tape,
-}
-
-/// Returns what the catalogue is to be asked for a job; none if none of its copy tools looks there.
-#[must_use]
-pub fn replica_query(job: &Job, tools: &Tools) -> Option<ReplicaQuery> {
-    if job.inputs.is_empty() || !tools.tools.iter().any(|tool| tool.looks_up()) {
-        return None;
-    }
-    let files = job.inputs.iter();
-    let files = files.filter(|file| !job.options.input_urls.contains_key(&file.lfn));
-    let files = files.map(|file| (file.scope.clone(), file.lfn.clone()));
-    let is_virtual = job.options.is_virtual_placement;
-    let schemes = if is_virtual {
-        &["root"][..]
-    } else {
-        &LOOKED_UP_SCHEMES
-    };
-    Some(ReplicaQuery {
-        files: files.collect(),
-        schemes: schemes.iter().map(|it| (*it).to_owned()).collect(),
-        rse_expression: is_virtual.then(|| VIRTUAL_PLACEMENT.to_owned()),
-        switched_off: if is_virtual {
-            SwitchedOff::LeftOut
-        } else {
-            SwitchedOff::Told
-        },
-    })
-}
 
 /// The ways to a file, in order, and what was left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -138,14 +47,13 @@ pub struct Ways {
 
 /// All that the choice of replicas depends on, but for the file.
 pub(super) struct Chooser<'a> {
-    queue: &'a Queue,
-    storages: &'a Storages,
+    site: &'a Site,
+    path_rule: PathRule,
     /// Each tool with the schemes that it may use, both best first.
     tools: Vec<(ToolName, Vec<&'a str>)>,
     /// The endpoints that count as near, best first (`inputddms`).
     near: Vec<&'a EndpointName>,
-    record: &'a StorageRecord,
-    now: Timestamp,
+    known: Known<'a>,
 }
 
 /// A replica before it is known whether a tool takes it.
@@ -181,12 +89,13 @@ struct Order {
 
 impl<'a> Chooser<'a> {
     pub(super) fn new(
-        (queue, storages): (&'a Queue, &'a Storages),
         job: &Job,
+        site: &'a Site,
+        config: &PilotConfig,
         tools: &Tools,
-        near: Vec<&'a EndpointName>,
-        (record, now): (&'a StorageRecord, Timestamp),
+        known: &Known<'a>,
     ) -> Self {
+        let queue = &site.queue;
         let schemes = |tool: &ToolName| {
             let schemes = if job.options.is_virtual_placement {
                 vec!["root"]
@@ -196,12 +105,11 @@ impl<'a> Chooser<'a> {
             (*tool, schemes)
         };
         Self {
-            queue,
-            storages,
+            site,
+            path_rule: PathRule::of(config.data.catalogue),
             tools: tools.tools.iter().map(schemes).collect(),
-            near,
-            record,
-            now,
+            near: near_storages(queue, job),
+            known: *known,
         }
     }
 
@@ -279,7 +187,8 @@ impl<'a> Chooser<'a> {
             lfn: &input.lfn,
             dataset: &input.dataset,
             panda_id,
-            queue: &self.queue.name,
+            queue: &self.site.queue.name,
+            path_rule: self.path_rule,
         };
         let mut candidates = Vec::new();
         for (endpoint, priority) in endpoints.into_iter().zip(0..) {
@@ -301,7 +210,11 @@ impl<'a> Chooser<'a> {
         input: &InputFile,
         naming: Naming<'_>,
     ) -> Result<Vec<Candidate>, LeftOutReason> {
-        let storage = self.storages.get(endpoint).ok_or(LeftOutReason::Unknown)?;
+        let storage = self
+            .site
+            .storages
+            .get(endpoint)
+            .ok_or(LeftOutReason::Unknown)?;
         if self.is_tape(endpoint) {
             return Err(LeftOutReason::Tape);
         }
@@ -329,7 +242,7 @@ impl<'a> Chooser<'a> {
     }
 
     fn is_tape(&self, endpoint: &EndpointName) -> bool {
-        let storage = self.storages.get(endpoint);
+        let storage = self.site.storages.get(endpoint);
         storage.is_some_and(|storage| storage.options.is_tape)
     }
 
@@ -363,11 +276,11 @@ impl<'a> Chooser<'a> {
     }
 
     fn check_domain(&self, candidate: &Candidate, input: &InputFile) -> Result<(), LeftOutReason> {
-        let options = &self.queue.options;
+        let options = &self.site.queue.options;
         match candidate.domain {
             Domain::Lan if options.allows_lan => Ok(()),
             Domain::Lan => Err(LeftOutReason::NoLan),
-            Domain::Wan if allows_wan(self.queue, &input.lfn) => Ok(()),
+            Domain::Wan if allows_wan(&self.site.queue, &input.lfn) => Ok(()),
             Domain::Wan => Err(LeftOutReason::NoWan),
         }
     }
@@ -401,11 +314,12 @@ impl<'a> Chooser<'a> {
     }
 
     fn order(&self, candidate: &Candidate, way: &Try, (tool, scheme): (usize, usize)) -> Order {
-        let storage = self.storages.get(&candidate.endpoint);
-        let is_here = storage.is_some_and(|it| it.site == self.queue.site && !it.site.is_empty());
+        let storage = self.site.storages.get(&candidate.endpoint);
+        let is_here =
+            storage.is_some_and(|it| it.site == self.site.queue.site && !it.site.is_empty());
         let is_named = candidate.tools.is_some();
         Order {
-            is_failing: self.record.is_failing(self.now, way),
+            is_failing: self.known.record.is_failing(self.known.now, way),
             domain: candidate.domain,
             is_slow: false,
             tool,
@@ -428,7 +342,10 @@ impl<'a> Chooser<'a> {
     }
 
     fn mark_slow(&self, tries: &mut [(Order, Try)]) {
-        let speeds: Vec<Option<u64>> = tries.iter().map(|(_, it)| self.record.speed(it)).collect();
+        let speeds: Vec<Option<u64>> = tries
+            .iter()
+            .map(|(_, it)| self.known.record.speed(it))
+            .collect();
         let fastest = speeds.iter().flatten().max().copied().unwrap_or(0);
         for ((order, _), speed) in tries.iter_mut().zip(speeds) {
             order.is_slow = speed.is_some_and(|speed| speed < fastest / SLOW_PART);

@@ -14,7 +14,7 @@ use super::{
     copy_tools::{Purpose, Tools, choose_tools},
     destinations::{Destinations, choose_storages},
     formats::check_of,
-    place::place_in_directory,
+    place::{PathRule, place_in_directory},
     replicas::Ways,
 };
 use crate::{PilotConfig, Problem, control::random::Random, input::Site};
@@ -334,6 +334,7 @@ impl<'a> Planner<'a> {
         let destinations = Destinations {
             job,
             site,
+            path_rule: PathRule::of(self.config.data.catalogue),
             tools: &self.tools,
             purpose: self.purpose,
             known: self.known,

@@ -171,12 +171,6 @@ pub enum LeftOutReason {
     /// The endpoint has no protocol in this direction.
     #[error("it has no protocol for this")]
     NoProtocol,
-    /// The payload cannot read it from there.
-    #[error("a payload cannot read `{scheme}` from there")]
-    NotForPayloads {
-        /// The scheme.
-        scheme: String,
-    },
     /// There are better ones enough.
     #[error("there are enough better ones")]
     Enough,

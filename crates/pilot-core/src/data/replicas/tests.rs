@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ailurus_model::StorageEndpoint;
+use ailurus_model::{ByteCount, Scope, StorageEndpoint, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    control::testing::{input_file, job, site},
-    data::{FailureKind, copy_tools::choose_tools, storage_record::Move},
+    control::testing::{config, input_file, job, site},
+    data::{
+        FailureKind, Replica, StorageRecord, SwitchedOff, catalogue::replica_query,
+        copy_tools::choose_tools, storage_record::Move,
+    },
     input::Site,
 };
 
@@ -61,10 +64,16 @@ fn now() -> Timestamp {
 fn ways(site: &Site, replicas: &[(&str, &str, u32)], record: &StorageRecord) -> Ways {
     let job = job(1);
     let tools = choose_tools(&site.queue, Purpose::StageIn, &[]).expect("tools");
-    let near = site.queue.input_endpoints().iter().collect();
-    let places = (&site.queue, &site.storages);
-    let chooser = Chooser::new(places, &job, &tools, near, (record, now()));
+    let chooser = Chooser::new(&job, site, &config(), &tools, &known(record));
     choose(&chooser, &found(replicas))
+}
+
+fn known(record: &StorageRecord) -> Known<'_> {
+    Known {
+        catalogue: None,
+        record,
+        now: now(),
+    }
 }
 
 fn choose(chooser: &Chooser<'_>, found: &CatalogueFile) -> Ways {
@@ -251,10 +260,8 @@ proptest! {
         }).collect();
         let job = job(1);
         let tools = choose_tools(&site.queue, Purpose::StageIn, &[]).expect("tools");
-        let near: Vec<&EndpointName> = site.queue.input_endpoints().iter().collect();
         let record = StorageRecord::default();
-        let places = (&site.queue, &site.storages);
-        let chooser = Chooser::new(places, &job, &tools, near, (&record, now()));
+        let chooser = Chooser::new(&job, &site, &config(), &tools, &known(&record));
         let ways = choose(&chooser, &file);
         for it in &ways.tries {
             prop_assert!(it.domain == Domain::Lan && allows_lan || it.domain == Domain::Wan && allows_wan);
