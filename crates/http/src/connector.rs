@@ -24,7 +24,10 @@ use ureq::{
     },
 };
 
-use crate::wait::{GivenUp, Wait};
+use crate::{
+    spelling::spell_head,
+    wait::{GivenUp, Wait},
+};
 
 /// Longest sleep before the switch is looked at again.
 const TICK: Duration = Duration::from_millis(250);
@@ -312,6 +315,7 @@ impl<In: Transport> Transport for EarlyAnswerTransport<In> {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        spell_head(&mut self.below.buffers().output()[..amount]);
         let error = match self.below.transmit_output(amount, timeout) {
             Err(Error::Io(error)) if is_hung_up(&error) => error,
             result => return result,

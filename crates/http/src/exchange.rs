@@ -16,6 +16,7 @@ use crate::{
     ClientConfig, ConfigError, HttpError, Secret,
     agent::{AgentSource, Purpose},
     connector::EarlyAnswer,
+    spelling::expect_head,
     wait::Wait,
 };
 
@@ -113,6 +114,7 @@ impl Exchanger {
         let mut content = exchange.content;
         let sent = self.agents.run(|agent| {
             let head = head.clone();
+            expect_head(exchange.headers.iter().map(|(name, _)| *name));
             let result = match &mut content {
                 Content::Empty => agent.run(head.map(|()| SendBody::none())),
                 Content::Bytes(bytes) => agent.run(head.map(|()| *bytes)),

@@ -18,6 +18,7 @@ mod file_version;
 mod gzip;
 mod resolve;
 mod secret;
+mod spelling;
 mod token;
 mod trust;
 mod validity;

@@ -102,6 +102,10 @@ fn any_method_can_be_sent_with_and_without_a_body() {
     for request in &requests {
         assert_eq!(request.header("authorization"), Some("Bearer abc"));
         assert_eq!(request.header("accept-encoding"), None);
+        // XRootD knows headers only so.
+        for name in ["Host: ", "Depth: ", "Authorization: ", "User-Agent: "] {
+            assert!(request.head.contains(name), "{}", request.head);
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn get(
     let shown = place.shown();
     let (checksum, also) = split(checksums, transfer);
     transfer.verify(&shown, size, &checksum)?;
-    verify_told(session, place, &facts, &checksum)?;
+    verify_told(session, place, transfer, &facts, &checksum)?;
     target.settle(session.watch)?;
     Ok(TransferReport {
         size,
@@ -87,16 +87,33 @@ pub(crate) fn split(
     (main, checksums)
 }
 
-/// Compares with what the storage told about the file.
+/// Compares with what the storage knows about the file, where the catalogue knows nothing.
+///
+/// It is asked afterwards and apart: storages that cannot tell a checksum refuse the whole file if
+/// it is asked for with it, and XRootD takes a missing file for such.
 fn verify_told(
     session: &Session<'_>,
     place: &Place,
+    transfer: &Transfer,
     facts: &OnceLock<Facts>,
     found: &Checksum,
 ) -> Result<(), TransferError> {
-    let told = facts.get().map_or(&[][..], |it| &it.checksums);
     let kind = ChecksumKind::of(found);
-    match told.iter().find(|it| ChecksumKind::of(it) == kind) {
+    let mut told = facts.get().map_or(Vec::new(), |it| it.checksums.clone());
+    told.retain(|it| ChecksumKind::of(it) == kind);
+    if told.is_empty() && transfer.checksum.is_none() {
+        match session.look(place, kind) {
+            Ok(looked) => told.extend(looked.checksum(kind).cloned()),
+            Err(error) => {
+                let (place, cause) = (place.shown(), error.cause);
+                tracing::debug!(place, %cause, "the storage tells no checksum");
+            }
+        }
+        if told.is_empty() {
+            tracing::info!(place = place.shown(), "nobody knows this file's checksum");
+        }
+    }
+    match told.first() {
         Some(expected) if expected != found => {
             let (expected, found) = (expected.clone(), found.clone());
             Err(session.error(place, Cause::ChecksumMismatch { expected, found }))

@@ -16,6 +16,8 @@ const HOSTS_MAX: usize = 1000;
 pub(crate) struct Host {
     /// Whether it can rename a file; none if nobody asked.
     pub(crate) renames: Option<bool>,
+    /// Whether it decodes the new name of a renaming; none if it has not been seen.
+    pub(crate) decodes: Option<bool>,
     /// Whether it takes bytes itself, instead of redirecting to a pool.
     pub(crate) takes_bytes: bool,
     /// Whether it has been said that its files' checksums cannot be verified there.

@@ -38,11 +38,20 @@ impl Session<'_> {
     /// Asks about a file, also for its checksum of a kind.
     pub(crate) fn look(&self, place: &Place, kind: ChecksumKind) -> Result<Found, TransferError> {
         let wanted = [digest::wanted(kind)];
-        let ask = Ask {
-            headers: &wanted,
-            ..Ask::plain("HEAD", Activity::Download)
+        let head = |headers| {
+            let ask = Ask {
+                headers,
+                ..Ask::plain("HEAD", Activity::Download)
+            };
+            self.ask(place, ask)
         };
-        let answer = self.ask(place, ask)?;
+        let mut answer = head(&wanted)?;
+        if matches!(answer.status, 500 | 501) {
+            // XRootD says so of the checksum of a missing file, and others of those they cannot
+            // compute.
+            answer.drain();
+            answer = head(&[])?;
+        }
         let found = match answer.status {
             200..=299 => Found {
                 size: answer.content_length().map(ByteCount::from_bytes),

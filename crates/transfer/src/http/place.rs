@@ -129,6 +129,19 @@ impl Place {
         !self.query.is_empty()
     }
 
+    /// Says whether something in its path is encoded.
+    pub(crate) fn is_encoded(&self) -> bool {
+        self.path.contains('%')
+    }
+
+    /// The place whose name is this one's encoding, letter by letter.
+    pub(crate) fn taken_literally(&self) -> Self {
+        Self {
+            path: self.path.replace('%', "%25"),
+            ..self.clone()
+        }
+    }
+
     /// Says whether it is encrypted.
     pub(crate) fn is_secure(&self) -> bool {
         self.origin.starts_with("https:")
@@ -281,6 +294,8 @@ mod tests {
         assert_eq!(above.url(), "https://h:1/a/");
         assert_eq!(above.parent(), None);
         assert_eq!(place("https://h/d").parent(), None);
+        assert!(file.is_encoded() && !parent.sibling("x").taken_literally().path.contains("%20"));
+        assert_eq!(file.taken_literally().url(), "https://h:1/a/b%2520c/d");
         assert_eq!(file.host(), "h");
         assert_eq!(place("https://[::1]/a").host(), "[::1]");
     }

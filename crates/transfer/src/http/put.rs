@@ -12,6 +12,7 @@ use ailurus_model::{ByteCount, Checksum};
 use super::{
     answer::Action,
     get::split,
+    look::Found,
     macaroon::Activity,
     place::Place,
     session::{ANSWER_LIMIT, Ask, Body, Restart, Session},
@@ -48,7 +49,10 @@ pub(crate) fn put(
     }
     let _budget = session.take_buffers(place)?;
     // A signed URL is good for its own path only.
-    let is_renamed = !place.is_signed() && session.can_rename(place)?;
+    let is_renamed = !place.is_signed() && session.can_rename(place)? && {
+        let decodes = session.tool.hosts.get(place.origin()).decodes;
+        decodes != Some(false) || !place.is_encoded()
+    };
     let (size, checksums) = if is_renamed {
         match put_and_rename(session, place, &source, transfer)? {
             Some(stored) => stored,
@@ -77,7 +81,7 @@ fn put_and_rename(
     transfer: &Transfer,
 ) -> Result<Option<Stored>, TransferError> {
     let mut last = None;
-    for _ in 0..SENDINGS_MAX {
+    for nr in 0..SENDINGS_MAX {
         // A new name each time: some storages replace nothing, and a lost sending may still run.
         let temporary = place.sibling(&temporary_name(session, place)?);
         let before = session.watch.moved();
@@ -91,7 +95,7 @@ fn put_and_rename(
             }
             Err(error) => {
                 clean_up(session, &temporary);
-                if !may_send_again(session, &error, before) {
+                if !may_send_again(session, &error, (nr, before)) {
                     return Err(error);
                 }
                 last = Some(error);
@@ -109,15 +113,16 @@ fn put_directly(
     transfer: &Transfer,
 ) -> Result<Stored, TransferError> {
     let mut last = None;
-    for _ in 0..SENDINGS_MAX {
+    for nr in 0..SENDINGS_MAX {
         let before = session.watch.moved();
         match send(session, place, place, source, transfer) {
             Ok(stored) => return Ok(stored),
             Err(error) => {
-                if session.watch.moved() > before {
+                // What was refused before it began has left what was there.
+                if session.watch.moved() > before || is_wrong_there(&error) {
                     clean_up(session, place);
                 }
-                if !may_send_again(session, &error, before) {
+                if !may_send_again(session, &error, (nr, before)) {
                     return Err(error);
                 }
                 last = Some(error);
@@ -127,10 +132,26 @@ fn put_directly(
     Err(last.expect("something was sent"))
 }
 
-/// A broken connection is no reason to give up as long as bytes move.
-fn may_send_again(session: &Session<'_>, error: &TransferError, before: ByteCount) -> bool {
+/// A broken connection is no reason to give up as long as bytes move. What arrived wrong is sent
+/// once more: a bit may have flipped on the way, and XRootD tells the checksum of a file that was
+/// replaced within the same second.
+fn may_send_again(
+    session: &Session<'_>,
+    error: &TransferError,
+    (nr, before): (u32, ByteCount),
+) -> bool {
     let is_broken = matches!(error.cause, Cause::Broken { .. });
-    is_broken && session.watch.moved() > before && !session.watch.is_stopped()
+    let has_moved = session.watch.moved() > before;
+    !session.watch.is_stopped() && ((is_broken && has_moved) || (is_wrong_there(error) && nr == 0))
+}
+
+/// Says whether the storage has something else than was sent.
+fn is_wrong_there(error: &TransferError) -> bool {
+    let is_wrong = matches!(
+        error.cause,
+        Cause::ChecksumMismatch { .. } | Cause::SizeMismatch { .. }
+    );
+    is_wrong && error.place.starts_with("http")
 }
 
 fn temporary_name(session: &Session<'_>, place: &Place) -> Result<String, TransferError> {
@@ -259,18 +280,13 @@ fn confirm(
     checksums: &[Checksum],
 ) -> Result<(), TransferError> {
     let kind = ChecksumKind::of(&checksums[0]);
-    let mut tries = 0;
-    let found = loop {
-        tries += 1;
-        match session.look(place, kind) {
-            Err(error) if tries < ASKINGS_MAX && matches!(error.cause, Cause::Broken { .. }) => {}
-            Err(error) if matches!(error.cause, Cause::Missing) => {
-                let why = "it is not there after it was stored".to_owned();
-                return Err(session.error(place, Cause::Refused { why }));
-            }
-            result => break result?,
+    let found = look_patiently(session, place, kind).map_err(|error| {
+        if !matches!(error.cause, Cause::Missing) {
+            return error;
         }
-    };
+        let why = "it is not there after it was stored".to_owned();
+        session.error(place, Cause::Refused { why })
+    })?;
     let expected = source.size();
     if let Some(found) = found.size.filter(|it| *it != expected) {
         return Err(session.error(place, Cause::SizeMismatch { expected, found }));
@@ -284,6 +300,23 @@ fn confirm(
         None => {
             note_unverified(session, place, found.size.is_some());
             Ok(())
+        }
+    }
+}
+
+/// Asks about a file, again if the connection breaks.
+fn look_patiently(
+    session: &Session<'_>,
+    place: &Place,
+    kind: ChecksumKind,
+) -> Result<Found, TransferError> {
+    let mut tries = 1;
+    loop {
+        match session.look(place, kind) {
+            Err(error) if tries < ASKINGS_MAX && matches!(error.cause, Cause::Broken { .. }) => {
+                tries += 1;
+            }
+            result => return result,
         }
     }
 }
@@ -323,7 +356,8 @@ fn rename(
     loop {
         tries += 1;
         let error = match session.rename(from, to) {
-            Ok(is_able) => return Ok(is_able),
+            Ok(true) => return is_decoded(session, to, stored),
+            Ok(false) => return Ok(false),
             Err(error) => error,
         };
         let is_broken = matches!(error.cause, Cause::Broken { .. });
@@ -338,21 +372,40 @@ fn rename(
     }
 }
 
+/// Says whether a renamed file has the name that was meant. XRootD 5.5 takes the new name as it
+/// stands in the header, encoded: then it is removed, and such names are stored directly.
+fn is_decoded(
+    session: &Session<'_>,
+    place: &Place,
+    (size, checksums): &Stored,
+) -> Result<bool, TransferError> {
+    let origin = place.origin();
+    if !place.is_encoded() || session.tool.hosts.get(origin).decodes == Some(true) {
+        return Ok(true);
+    }
+    let is_there = match look_patiently(session, place, ChecksumKind::of(&checksums[0])) {
+        Ok(found) => found.size.is_none_or(|it| it == *size),
+        Err(error) if matches!(error.cause, Cause::Missing) => false,
+        Err(error) => return Err(error),
+    };
+    session
+        .tool
+        .hosts
+        .learn(origin, |it| it.decodes = Some(is_there));
+    if !is_there {
+        tracing::debug!(
+            origin,
+            "new names are not decoded here: files are stored directly"
+        );
+        clean_up(session, &place.taken_literally());
+    }
+    Ok(is_there)
+}
+
 fn is_renamed(session: &Session<'_>, from: &Place, to: &Place, stored: &Stored) -> bool {
     let (size, checksums) = stored;
     let kind = ChecksumKind::of(&checksums[0]);
-    let look = |place| {
-        let mut result = session.look(place, kind);
-        for _ in 1..ASKINGS_MAX {
-            match &result {
-                Err(error) if matches!(error.cause, Cause::Broken { .. }) => {
-                    result = session.look(place, kind);
-                }
-                Ok(_) | Err(_) => break,
-            }
-        }
-        result
-    };
+    let look = |place| look_patiently(session, place, kind);
     let is_gone = matches!(look(from), Err(error) if matches!(error.cause, Cause::Missing));
     let is_there = look(to).is_ok_and(|found| {
         found.size == Some(*size) && found.checksum(kind).is_none_or(|it| *it == checksums[0])

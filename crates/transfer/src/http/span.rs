@@ -33,7 +33,7 @@ pub(crate) struct Facts {
     /// Its size in bytes, if it is told.
     pub(crate) size: Option<u64>,
     version: Version,
-    /// Its checksums, as the storage knows them.
+    /// Its checksums, if the storage tells them unasked.
     pub(crate) checksums: Vec<Checksum>,
 }
 
@@ -194,13 +194,8 @@ impl<'a> Span<'a> {
         if let Some(range) = &range {
             headers.push(("Range", range));
         }
-        match self.facts.get() {
-            Some(facts) => headers.extend(facts.version.condition()),
-            // The storage may have to read the whole file for it: only where nothing else is known.
-            None if self.transfer.checksum.is_none() => {
-                headers.push(digest::wanted(self.transfer.main_kind()));
-            }
-            None => {}
+        if let Some(facts) = self.facts.get() {
+            headers.extend(facts.version.condition());
         }
         let ask = Ask {
             method: "GET",

@@ -183,7 +183,7 @@ fn macaroons_are_asked_for_once_a_directory_and_activity() {
     for name in ["a", "b"] {
         let url = format!("{}/spd/sim/{name}", server.url());
         let fetch = transfer(Direction::StageIn, &url, &stand.local(name));
-        run(&stand.tool, &fetch).expect("a macaroon to read");
+        run(&stand.tool, &known(fetch, b"content")).expect("a macaroon to read");
     }
     let requests = server.requests();
     assert_eq!(requests.len(), 3);

@@ -1,9 +1,11 @@
 //! The copy tool for HTTP and WebDAV against storage that lies, breaks and refuses, and against
 //! real servers.
 
+mod breaking;
 mod credentials;
 mod faults;
 mod names;
+mod real;
 mod stage_in;
 mod stage_out;
 mod third_party;
