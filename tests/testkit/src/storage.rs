@@ -10,7 +10,8 @@
 //! The first four need programs of the machine. Where one is missing, their `start` says so and
 //! gives none, and the test goes without it; with `AILURUS_STORAGE=all` in the environment, as
 //! `cargo xtask test` sets it once it has installed them, that is an error. Every server writes
-//! only below the folder that it is given and ends with its value, by its process id.
+//! only below the folder that it is given and ends with its value, by its process id, or with the
+//! thread that started it.
 
 pub mod apache;
 pub mod breaking;

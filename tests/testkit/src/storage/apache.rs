@@ -74,7 +74,7 @@ impl Apache {
         }
         let folder = folder.canonicalize()?;
         let mut port = 0;
-        let server = Server::start("Apache", &folder, is_ready, || {
+        let server = Server::start("Apache", &folder, None, is_ready, || {
             port = server::free_port()?;
             let file = folder.join("apache.conf");
             fs::write(&file, configuration(&folder, access, port)?)?;

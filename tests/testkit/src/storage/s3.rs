@@ -54,7 +54,7 @@ impl S3 {
         }
         let folder = folder.canonicalize()?;
         let mut port = 0;
-        let server = Server::start("the S3 server", &folder, is_ready, || {
+        let server = Server::start("the S3 server", &folder, None, is_ready, || {
             port = server::free_port()?;
             let files = folder.join("files");
             let files = files.to_str().context("a path of a test is text")?;

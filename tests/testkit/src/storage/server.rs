@@ -24,7 +24,7 @@ pub const DEMAND: &str = "AILURUS_STORAGE";
 pub const ALL: &str = "all";
 
 /// How long a server may take from its start to its first answer.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Tries to start with other ports, should one be taken between the look and the start.
 const STARTS_MAX: u32 = 5;
@@ -135,6 +135,7 @@ impl Server {
     pub(super) fn start(
         name: &'static str,
         folder: &Path,
+        own_files: Option<&OwnFiles>,
         is_ready: fn(&Path) -> bool,
         mut configure: impl FnMut() -> anyhow::Result<Vec<String>>,
     ) -> anyhow::Result<Self> {
@@ -144,7 +145,7 @@ impl Server {
             nr += 1;
             let words = configure()?;
             hand_over(folder)?;
-            let child = Child::start(name, &mut as_nobody(&words, folder)?, &log)?;
+            let child = Child::start(name, &mut as_nobody(&words, folder, own_files)?, &log)?;
             let log = log.clone();
             let mut server = Self { child, name, log };
             match server.wait_until(|| is_ready(folder)) {
@@ -202,10 +203,59 @@ impl Drop for Server {
     }
 }
 
+/// A file system of its own that a server sees at a path, and nobody else does.
+#[derive(Debug, Clone)]
+pub(super) struct OwnFiles {
+    /// Where the server sees it; an empty folder.
+    pub(super) path: PathBuf,
+    /// How much it holds, in bytes.
+    pub(super) size: u64,
+}
+
+impl OwnFiles {
+    /// Says whether the machine allows such, and what the test goes without if not.
+    ///
+    /// # Errors
+    ///
+    /// It does not, and the environment says that everything must be there.
+    pub(super) fn are_possible() -> anyhow::Result<bool> {
+        let mut trial = Command::new("unshare");
+        let trial = trial.args(["--mount", "true"]).output();
+        let is_possible = trial.is_ok_and(|output| output.status.success());
+        if !is_possible {
+            say_missing("mount namespaces", "run as root")?;
+        }
+        Ok(is_possible)
+    }
+
+    /// Puts what makes it before a command, which stays the same process.
+    fn before(&self, command: &Command) -> Command {
+        let script =
+            "mount -t tmpfs -o \"size=$1,mode=777\" tmpfs \"$2\" && shift 2 && exec \"$@\"";
+        let mut whole = Command::new("unshare");
+        whole.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ]);
+        whole.arg(self.size.to_string()).arg(&self.path);
+        whole.arg(command.get_program()).args(command.get_args());
+        whole
+    }
+}
+
 /// Makes a command that ends with the thread that starts it and, when we are root, runs as
 /// nobody, for servers that refuse root. It may still look into folders that only root may enter:
 /// the checkout and temporary folders often lie below such.
-fn as_nobody(words: &[String], folder: &Path) -> anyhow::Result<Command> {
+fn as_nobody(
+    words: &[String],
+    folder: &Path,
+    own_files: Option<&OwnFiles>,
+) -> anyhow::Result<Command> {
     let (program, arguments) = words.split_first().context("a command has a program")?;
     let program = find(program).with_context(|| format!("`{program}` is missing"))?;
     let mut command = Command::new("setpriv");
@@ -217,6 +267,9 @@ fn as_nobody(words: &[String], folder: &Path) -> anyhow::Result<Command> {
         command.args(["--inh-caps", rights, "--ambient-caps", rights]);
     }
     command.arg(program).args(arguments);
+    if let Some(files) = own_files {
+        command = files.before(&command);
+    }
     command.current_dir(folder).env("HOME", folder);
     command.env("RUST_LOG", "info");
     // What the test's own client is told must not reach the server.

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 
 use super::{
     certificates::{Certificates, Identity},
-    server::{self, LOG, Server},
+    server::{self, LOG, OwnFiles, Server},
 };
 
 /// What helps on Debian.
@@ -51,6 +51,9 @@ pub struct Settings<'a> {
     pub access: Access<'a>,
     /// What may be done.
     pub rights: Rights,
+    /// How much it can store, in bytes; none for as much as the disk holds. The machine must allow
+    /// mount namespaces.
+    pub space: Option<u64>,
 }
 
 /// A running server. It ends with this value.
@@ -62,6 +65,7 @@ pub struct XRootD {
     http_port: u16,
     is_open: bool,
     own: Option<Certificates>,
+    has_own_files: bool,
 }
 
 impl XRootD {
@@ -90,6 +94,13 @@ impl XRootD {
         }
         // The server takes paths as they are, and its own must not depend on where it runs.
         let folder = folder.canonicalize()?;
+        let own_files = settings.space.map(|size| OwnFiles {
+            path: folder.join(format!("root{EXPORT}")),
+            size,
+        });
+        if own_files.is_some() && !OwnFiles::are_possible()? {
+            return Ok(None);
+        }
         // Without HTTPS it would have no third-party copy over HTTP either.
         let own = match settings.access {
             Access::Anyone => Certificates::make(&folder.join("certificates"))?,
@@ -102,7 +113,7 @@ impl XRootD {
         };
         let (host, authorities) = certificates.copy_to(&folder)?;
         let (mut root_port, mut http_port) = (0, 0);
-        let server = Server::start("XRootD", &folder, is_ready, || {
+        let server = Server::start("XRootD", &folder, own_files.as_ref(), is_ready, || {
             (root_port, http_port) = (server::free_port()?, server::free_port()?);
             let file = folder.join("xrootd.cfg");
             let configuration = Configuration {
@@ -126,6 +137,7 @@ impl XRootD {
             http_port,
             is_open,
             own,
+            has_own_files: own_files.is_some(),
         }))
     }
 
@@ -188,7 +200,12 @@ impl XRootD {
     /// Returns the folder on disk of what clients name `/data`.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        self.folder.join(format!("root{EXPORT}"))
+        let inside = self.folder.join(format!("root{EXPORT}"));
+        if self.has_own_files {
+            let top = format!("/proc/{}/root{}", self.id(), inside.display());
+            return PathBuf::from(top);
+        }
+        inside
     }
 
     /// Returns the server's log so far.

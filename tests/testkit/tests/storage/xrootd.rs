@@ -1,4 +1,4 @@
-//! XRootD, asked by `xrdcp` and `curl`.
+//! `XRootD`, asked by `xrdcp` and `curl`.
 
 use std::fs;
 
@@ -154,6 +154,28 @@ fn a_server_for_reading_stores_nothing() {
     let words = ["xrdcp", "--silent", text(&copy), &store.url("b")];
     assert!(!run(&words, &[]).status.success());
     assert!(!store.dir().join("b").exists());
+}
+
+#[test]
+fn a_full_server_says_so_and_what_fits_is_kept() {
+    let place = tempdir().unwrap();
+    let settings = Settings {
+        space: Some(2_000_000),
+        ..Settings::default()
+    };
+    let Some(store) = XRootD::start_with(&place.path().join("xrootd"), settings).unwrap() else {
+        return;
+    };
+    let file = place.path().join("input");
+    for (length, fits) in [(1_000_000, true), (3_000_000, false)] {
+        fs::write(&file, bytes(length)).unwrap();
+        let url = store.url(&length.to_string());
+        let said = run(&["xrdcp", "--silent", text(&file), &url], &[]);
+        assert_eq!(said.status.success(), fits, "{said:?}");
+        let message = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(fits || message.contains("no space left"), "{message}");
+    }
+    assert!(fs::read(store.dir().join("1000000")).unwrap() == bytes(1_000_000));
 }
 
 #[test]
