@@ -22,6 +22,7 @@ mod node_view;
 mod once;
 mod payload;
 mod recorder;
+mod replicas;
 mod server;
 mod server_url;
 mod settings;

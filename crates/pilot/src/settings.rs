@@ -20,7 +20,7 @@ use ailurus_model::{ByteCount, QueueName, RequestDetails, SourceLabel, Timestamp
 use ailurus_node::{NodeFacts, node_facts};
 use ailurus_pilot_core::{
     PilotConfig,
-    config::{Cleanup, NextJob, Purpose, Slots},
+    config::{Catalogue, Cleanup, NextJob, Purpose, Slots},
     payload::log_stream::{ForAll, StreamSettings},
 };
 
@@ -38,6 +38,8 @@ pub(crate) use data::DataSettings;
 use identity::{identity, variables};
 use places::site_places;
 pub(crate) use rucio::RucioSettings;
+#[cfg(test)]
+pub(crate) use rucio::RucioSettingsError;
 
 /// Pause after a request that brought no job, unless options say another one.
 const JOB_REQUEST_PAUSE: Duration = Duration::from_secs(60);
@@ -87,7 +89,6 @@ pub(crate) struct Settings {
     /// Memory for jobs.
     pub(crate) memory: ByteCount,
     /// How Rucio is reached, if anything names a server of it.
-    #[expect(dead_code, reason = "stage-in asks Rucio from the next change on")]
     pub(crate) rucio: Option<RucioSettings>,
     /// When the process began.
     pub(crate) begin: Instant,
@@ -188,12 +189,13 @@ impl Settings {
         let server = server_address(server_url(args, &file), args.server.port);
         let facts = node_facts();
         let client = client_config(args, environment, &server);
-        let core = core_config(
+        let mut core = core_config(
             args,
             (environment, &file),
             (&facts, begin),
             (&server, &launch_dir),
         )?;
+        let rucio = rucio_settings(args, (environment, &file), &mut core);
         Ok(Self {
             data: DataSettings::of(args, &launch_dir),
             log: LogSettings {
@@ -245,9 +247,7 @@ impl Settings {
             node: environment.node_settings(),
             node_report: node_report(args, environment, facts.clone()),
             node_facts: facts,
-            rucio: RucioSettings::gather(args, (environment, &file), |is_https| {
-                peer_config(args, environment, is_https)
-            }),
+            rucio,
             launch_dir,
             begin,
             core,
@@ -432,6 +432,21 @@ fn trust(args: &Args, environment: &Environment, is_https: bool) -> Trust {
         .find(|directory| directory.is_dir())
         .map(fixed)
         .map_or(Trust::BuiltIn, Trust::DirectoryAndBuiltIn)
+}
+
+/// Gathers how Rucio is reached, and tells the core that it can be asked.
+fn rucio_settings(
+    args: &Args,
+    (environment, file): (&Environment, &ConfigFile),
+    core: &mut PilotConfig,
+) -> Option<RucioSettings> {
+    let rucio = RucioSettings::gather(args, (environment, file), |is_https| {
+        peer_config(args, environment, is_https)
+    });
+    if rucio.is_some() {
+        core.data.catalogue = Catalogue::Rucio;
+    }
+    rucio
 }
 
 fn client_config(args: &Args, environment: &Environment, server: &str) -> ClientConfig {

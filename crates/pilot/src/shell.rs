@@ -39,6 +39,7 @@ use crate::{
     node_view::NodeView,
     payload::Starter,
     recorder::Recorder,
+    replicas::Catalogue,
     settings::{Settings, VERSION},
     site, software,
     timing::{Mark, Timing},
@@ -179,6 +180,8 @@ struct Shell {
     mover: Arc<Mover>,
     /// The set-up scripts that the copy tools were made for.
     setups: Setups,
+    /// Who knows where files are, if anybody.
+    catalogue: Option<Arc<Catalogue>>,
     node_view: Arc<NodeView>,
     jobs: BTreeMap<JobTicket, JobTools>,
     journals: Journals,
@@ -229,6 +232,10 @@ impl Shell {
             timing: Timing::new(settings.begin),
             mover: Arc::new(data::mover(&settings, &Setups::new())),
             setups: Setups::new(),
+            catalogue: settings.rucio.as_ref().map(|rucio| {
+                let node = &settings.node_facts.host_name;
+                Arc::new(Catalogue::new(rucio, node))
+            }),
             settings,
             home,
             couriers: Couriers::new(link.clone(), sender.clone(), activities.clone()),

@@ -34,18 +34,22 @@ const TRIES_MAX: u32 = 20;
 
 /// How Rucio is reached, and what it is told of this site.
 #[derive(Debug, Clone)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "stage-in asks Rucio from the next change on")
-)]
 pub(crate) struct RucioSettings {
     /// The server, the account, the credential; or what is wrong with them.
     pub(crate) client: Result<Box<RucioConfig>, RucioSettingsError>,
     /// Rucio's name of the site, whose replicas are local (`PILOT_RUCIO_SITENAME`).
     pub(crate) site: Option<String>,
     /// What traces name as the local site, whatever the storage (`RUCIO_LOCAL_SITE_ID`).
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "traces are sent from the next change on")
+    )]
     pub(crate) local_site: Option<String>,
     /// Where traces are posted; none if they are not wanted.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "traces are sent from the next change on")
+    )]
     pub(crate) traces_url: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use ailurus_experiment::{HookPoint, PayloadPlan};
 use ailurus_model::{ErrorCode, Job, JobUpdate};
 use ailurus_pilot_core::{
     Input, JobEffect, JobInput, JobTicket, Problem,
-    data::{LogPlan, StageInPlan, StageOutPlan},
+    data::{LogPlan, ReplicaQuery, StageInPlan, StageOutPlan},
     input::{DebugAnswer, UpdateNr},
     monitoring::{Sample, SampleScope},
     payload::{
@@ -41,12 +41,7 @@ impl Shell {
             JobEffect::KeepUpdate(update, reason) => {
                 work_dir::keep_update(&self.settings.launch_dir, &update, reason);
             }
-            JobEffect::FindReplicas(_) => {
-                let none = Problem::new(ErrorCode::RucioListReplicasFailed, "no catalogue is set");
-                let input = of_job(ticket, JobInput::ReplicasFound(Err(none)));
-                let effects = self.core.handle(self.now(), input);
-                self.carry_out_all(effects);
-            }
+            JobEffect::FindReplicas(query) => self.find_replicas(ticket, query),
             JobEffect::StageIn(plan) => self.stage_in(ticket, plan),
             JobEffect::FetchScript(plan) => self.fetch_script(ticket, plan),
             JobEffect::StartPayload(plan, allotment) => {
@@ -119,6 +114,17 @@ impl Shell {
             self.timing.write(path, update.panda_id);
         }
         self.couriers.send(ticket, nr, update);
+    }
+
+    fn find_replicas(&self, ticket: JobTicket, query: ReplicaQuery) {
+        let found = move |result| of_job(ticket, JobInput::ReplicasFound(result));
+        let fallback = found(bad_end(ErrorCode::RucioListReplicasFailed));
+        let catalogue = self.catalogue.clone();
+        self.with_place(ticket, "replicas", fallback, move |place| {
+            let none = || Problem::new(ErrorCode::RucioListReplicasFailed, "no catalogue is set");
+            let catalogue = catalogue.ok_or_else(none);
+            found(catalogue.and_then(|it| it.find(&query, place.stop.flag())))
+        });
     }
 
     fn stage_in(&self, ticket: JobTicket, plan: StageInPlan) {
