@@ -3,8 +3,9 @@
 //! A [`FlowMarker`] sends small UDP packets (*fireflies*) when a connection with a storage begins and
 //! ends, to the storage's host, so that they take the way of the data, and to collectors. Programs
 //! that move data themselves tell the storage the same by a number ([`FlowId::scitag`]): in the URL
-//! for XRootD ([`FlowId::tag_url`]), in the header [`SCITAG_HEADER`] for HTTP, by `--scitag` for
-//! `gfal-copy`; the storage then sends the packets.
+//! for XRootD ([`TaggingTool`]), in the header [`SCITAG_HEADER`] for HTTP
+//! ([`HttpOptions`](crate::http::HttpOptions)), by `--scitag` for `gfal-copy`; the storage then sends
+//! the packets.
 //!
 //! A marker never delays or fails a transfer: what cannot be sent at once is not sent.
 
@@ -20,10 +21,14 @@ use std::{
 
 use ailurus_model::Timestamp;
 
+use crate::Direction;
+
 mod firefly;
+mod tool;
 
 use firefly::{Firefly, State};
 pub use firefly::{Flow, Usage};
+pub use tool::TaggingTool;
 
 /// Where the receivers of fireflies listen.
 pub const FIREFLY_PORT: u16 = 10_514;
@@ -74,6 +79,26 @@ impl FlowId {
     pub fn tag_url(self, url: &str) -> String {
         let separator = if url.contains('?') { '&' } else { '?' };
         format!("{url}{separator}scitag.flow={}", self.scitag())
+    }
+}
+
+/// The ids of what a job moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowIds {
+    /// Of inputs.
+    pub input: FlowId,
+    /// Of outputs.
+    pub output: FlowId,
+}
+
+impl FlowIds {
+    /// Returns that of a direction.
+    #[must_use]
+    pub const fn of(self, direction: Direction) -> FlowId {
+        match direction {
+            Direction::StageIn => self.input,
+            Direction::StageOut => self.output,
+        }
     }
 }
 

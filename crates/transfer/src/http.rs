@@ -36,7 +36,7 @@ pub use self::{
 };
 use crate::{
     Budget, Direction, RemoteFile, Tool, Transfer, TransferError, TransferReport, Watch,
-    checksum::ChecksumKind,
+    checksum::ChecksumKind, flow_marker::FlowIds,
 };
 
 /// What a storage tool over HTTP is told once.
@@ -54,6 +54,8 @@ pub struct HttpOptions {
     pub ranges: NonZeroU32,
     /// Size of a part. Files up to this size are fetched in one.
     pub part: ByteCount,
+    /// What storages are told that connections are for, so that they mark them.
+    pub flow: Option<FlowIds>,
 }
 
 impl Default for HttpOptions {
@@ -66,6 +68,7 @@ impl Default for HttpOptions {
             redirects: RedirectTrust::default(),
             ranges: NonZeroU32::new(4).expect("not zero"),
             part: ByteCount::from_bytes(64 << 20),
+            flow: None,
         }
     }
 }

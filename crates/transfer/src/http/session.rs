@@ -11,7 +11,7 @@ use super::{
     macaroon::Activity,
     place::Place,
 };
-use crate::{Cause, Direction, TransferError, Watch, budget::Part};
+use crate::{Cause, Direction, TransferError, Watch, budget::Part, flow_marker::SCITAG_HEADER};
 
 /// Most redirects of one request.
 const REDIRECTS_MAX: usize = 8;
@@ -193,10 +193,14 @@ impl<'a> Session<'a> {
                 Content::Stream { length, reader }
             }
         };
+        let ids = self.tool.options.flow;
+        let scitag = ids.map(|ids| ids.of(self.direction).scitag().to_string());
+        let mut headers = ask.headers.to_vec();
+        headers.extend(scitag.as_deref().map(|it| (SCITAG_HEADER, it)));
         let exchange = Exchange {
             method: ask.method,
             url: &url,
-            headers: ask.headers,
+            headers: &headers,
             authorization,
             content,
         };

@@ -9,6 +9,7 @@ use ailurus_testkit::{
 };
 use ailurus_transfer::{
     Cause, Direction,
+    flow_marker::{FlowId, FlowIds},
     http::{HttpOptions, Macaroons, RedirectTrust},
 };
 
@@ -210,5 +211,33 @@ fn a_storage_that_gives_no_macaroon_denies() {
             matches!(cause, Cause::Denied { .. } | Cause::NoPermission { .. }),
             "{status} {body}: {cause}"
         );
+    }
+}
+
+#[test]
+fn a_storage_is_told_what_a_connection_is_for_if_that_is_wanted() {
+    let id = |activity| FlowId::new(7, activity).expect("in range");
+    let flow = Some(FlowIds {
+        input: id(20),
+        output: id(21),
+    });
+    for flow in [None, flow] {
+        let stand = Stand::with(HttpOptions {
+            flow,
+            ..HttpOptions::default()
+        });
+        stand.store.put("/spd/in", "x");
+        stand.run(&stand.stage_in("/spd/in")).expect("fetched");
+        stand
+            .run(&stand.stage_out("/spd/out", b"y"))
+            .expect("stored");
+        for request in stand.store.heard() {
+            let ids = flow.map(|ids| {
+                let is_input = request.method_and_target().ends_with("/in");
+                let id = if is_input { ids.input } else { ids.output };
+                id.scitag().to_string()
+            });
+            assert_eq!(request.header("SciTag"), ids.as_deref(), "{request:?}");
+        }
     }
 }
