@@ -1,7 +1,10 @@
 //! `ailurus-pilot data`: what the pilot does with files, done by hand. One entry of [`COMMANDS`]
-//! for each thing; nothing here speaks to a server.
+//! for each thing; nothing here speaks to a PanDA server.
 
 mod check;
+mod get;
+mod moving;
+mod put;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -20,11 +23,23 @@ struct DataCommand {
     run: fn(Vec<OsString>) -> ExitCode,
 }
 
-const COMMANDS: [DataCommand; 1] = [DataCommand {
-    name: check::NAME,
-    about: check::ABOUT,
-    run: check::run,
-}];
+const COMMANDS: [DataCommand; 3] = [
+    DataCommand {
+        name: check::NAME,
+        about: check::ABOUT,
+        run: check::run,
+    },
+    DataCommand {
+        name: get::NAME,
+        about: get::ABOUT,
+        run: get::run,
+    },
+    DataCommand {
+        name: put::NAME,
+        about: put::ABOUT,
+        run: put::run,
+    },
+];
 
 /// Runs the command, and returns the process's exit code.
 pub(crate) fn main() -> ExitCode {

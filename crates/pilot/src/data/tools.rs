@@ -22,8 +22,14 @@ use crate::{log, settings::Settings};
 /// Further threads that all copies may take together.
 const HELPERS: u64 = 2;
 
-/// Tools that are external programs, by the names that plans give them.
-const PROGRAMS: [&str; 4] = ["xrdcp", "gfal", "lsm", "objectstore"];
+/// Tools that are external programs: the names that plans give them, and the URL schemes that they
+/// serve where none is named.
+const PROGRAMS: [(&str, &[&str]); 4] = [
+    ("xrdcp", &["root", "roots", "xroot", "xroots"]),
+    ("gfal", &["srm", "gsiftp"]),
+    ("lsm", &[]),
+    ("objectstore", &[]),
+];
 
 /// A tool, its further names and its schemes.
 type Entry = (
@@ -79,13 +85,13 @@ fn entries(descriptions: Option<PathBuf>, setups: &Setups) -> Vec<Entry> {
         setups: setups.clone(),
         tools: OnceLock::new(),
     });
-    let program = |name| -> Entry {
+    let program = |(name, schemes)| -> Entry {
         let tool = Program {
             name,
             programs: programs.clone(),
             tool: OnceLock::new(),
         };
-        (Arc::new(tool), &[], &[])
+        (Arc::new(tool), &[], schemes)
     };
     let local: Entry = (Arc::new(local), &Local::FURTHER_NAMES, &Local::SCHEMES);
     [local].into_iter().chain(PROGRAMS.map(program)).collect()
@@ -199,7 +205,7 @@ mod tests {
             setups: Setups::new(),
             tools: OnceLock::new(),
         });
-        for name in PROGRAMS {
+        for (name, _) in PROGRAMS {
             let program = Program {
                 name,
                 programs: programs.clone(),

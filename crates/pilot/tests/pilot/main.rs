@@ -1,6 +1,7 @@
 //! The real pilot against a stand-in server on loopback: what it does, and what it tells.
 
 mod data_check;
+mod data_move;
 mod monitoring;
 mod parts;
 mod recovery;
