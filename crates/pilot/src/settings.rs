@@ -20,7 +20,8 @@ use ailurus_model::{ByteCount, QueueName, RequestDetails, SourceLabel, Timestamp
 use ailurus_node::{NodeFacts, node_facts};
 use ailurus_pilot_core::{
     PilotConfig,
-    config::{Catalogue, Cleanup, NextJob, Purpose, Slots},
+    config::{self, Catalogue, Cleanup, NextJob, Purpose, Slots},
+    data::formats::{UnknownName, check_names},
     payload::log_stream::{ForAll, StreamSettings},
 };
 
@@ -41,6 +42,8 @@ pub(crate) use rucio::RucioSettings;
 #[cfg(test)]
 pub(crate) use rucio::RucioSettingsError;
 
+/// What stands before the URLs that payloads read through a cache of the site.
+const XCACHE_PROXY: &str = "ALRB_XCACHE_PROXY";
 /// Pause after a request that brought no job, unless options say another one.
 const JOB_REQUEST_PAUSE: Duration = Duration::from_secs(60);
 /// CA certificates of grid sites.
@@ -139,6 +142,14 @@ pub(crate) enum SettingsError {
         #[source]
         source: ProfileError,
     },
+    /// The profile names a format or a copy tool that there is not.
+    #[error("profile `{name}` cannot be used")]
+    ProfileName {
+        /// The profile.
+        name: String,
+        #[source]
+        source: UnknownName,
+    },
     /// A profile's file cannot be read.
     #[error("profile `{}` cannot be read", path.display())]
     ProfileFile {
@@ -162,7 +173,9 @@ impl SettingsError {
     /// Returns a word that scripts can rely on.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Profile { .. } | Self::ProfileFile { .. } => "bad-profile",
+            Self::Profile { .. } | Self::ProfileName { .. } | Self::ProfileFile { .. } => {
+                "bad-profile"
+            }
             Self::File(_) => "bad-configuration",
             Self::Node { .. } => "bad-node",
         }
@@ -315,7 +328,10 @@ fn core_config(
         input_dir: some_directory(args.directories.input_dir.as_ref()),
         input_places: Vec::new(),
         output_dir: some_directory(args.directories.output_dir.as_ref()),
-        data: ailurus_pilot_core::config::DataSettings::default(),
+        data: config::DataSettings {
+            xcache_proxy: environment.get(XCACHE_PROXY).map(str::to_owned),
+            ..config::DataSettings::default()
+        },
         cleanup: if args.directories.cleanup {
             Cleanup::Remove
         } else {
@@ -484,6 +500,15 @@ fn peer_config(args: &Args, environment: &Environment, is_https: bool) -> Client
 }
 
 fn load_profile(name: &str, path: &str) -> Result<Profile, SettingsError> {
+    let profile = find_profile(name, path)?;
+    check_names(&profile).map_err(|source| SettingsError::ProfileName {
+        name: profile.name.clone(),
+        source,
+    })?;
+    Ok(profile)
+}
+
+fn find_profile(name: &str, path: &str) -> Result<Profile, SettingsError> {
     let wrong = |source| SettingsError::Profile {
         name: name.to_owned(),
         source,

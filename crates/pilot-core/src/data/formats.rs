@@ -11,7 +11,10 @@ use ailurus_format::{Depth, Format};
 use ailurus_model::{Blame, ErrorCode, Lfn};
 use serde::{Deserialize, Serialize};
 
-use super::course::{Failure, FailureKind};
+use super::{
+    ToolName,
+    course::{Failure, FailureKind},
+};
 use crate::Problem;
 
 /// How one file is checked.
@@ -47,29 +50,46 @@ pub fn check_of(profile: &Profile, lfn: &Lfn, time: CheckTime) -> Option<FormatC
     })
 }
 
+/// A profile names something that there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` is `{name}`: there are {known}")]
+pub struct UnknownName {
+    /// The profile's key.
+    pub key: &'static str,
+    /// The name.
+    pub name: String,
+    /// What there is, joined by commas.
+    pub known: String,
+}
+
 /// Says whether the names in a profile are those of formats and copy tools.
 ///
 /// # Errors
 ///
-/// What is wrong, with key, value and what is allowed.
-pub fn check_names(profile: &Profile) -> Result<(), String> {
+/// The first name that nobody knows.
+pub fn check_names(profile: &Profile) -> Result<(), UnknownName> {
+    let unknown = |key, name: &str, known| {
+        Err(UnknownName {
+            key,
+            name: name.to_owned(),
+            known,
+        })
+    };
     for entry in &profile.formats {
         let name = &entry.format;
         if !name.is_empty() && Format::from_name(name).is_none() {
-            let known = quoted(Format::names());
-            return Err(format!("`formats.format` is `{name}`: there are {known}"));
+            return unknown("formats.format", name, quoted(Format::names()));
         }
         if Depth::from_name(&entry.depth).is_none() {
-            let (depth, known) = (
-                &entry.depth,
-                quoted(Depth::ALL.map(Depth::name).into_iter()),
-            );
-            return Err(format!("`formats.depth` is `{depth}`: there are {known}"));
+            let known = quoted(Depth::ALL.into_iter().map(Depth::name));
+            return unknown("formats.depth", &entry.depth, known);
         }
     }
     for name in &profile.data.copy_tools {
-        name.parse::<super::ToolName>()
-            .map_err(|error| format!("`data.copy_tools`: {error}"))?;
+        if name.parse::<ToolName>().is_err() {
+            let known = quoted(ToolName::all().map(ToolName::as_str));
+            return unknown("data.copy_tools", name, known);
+        }
     }
     Ok(())
 }
@@ -160,10 +180,10 @@ mod tests {
             ),
             (
                 "[data]\ncopy_tools = [\"cp\"]\n".into(),
-                "`cp` is no copy tool",
+                "`data.copy_tools` is `cp`: there are `rucio`",
             ),
         ] {
-            let error = check_names(&profile(&text)).expect_err(&text);
+            let error = check_names(&profile(&text)).expect_err(&text).to_string();
             assert!(error.contains(part), "{error}");
         }
     }
