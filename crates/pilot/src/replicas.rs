@@ -139,7 +139,7 @@ mod tests {
             client: client.map(Box::new),
             site: Some("JINR".into()),
             local_site: None,
-            traces_url: None,
+            traces: None,
         };
         Catalogue::new(&settings, &NodeName::new("wn1.example.org"))
     }

@@ -38,9 +38,9 @@ use config_file::{ConfigFile, ConfigFileError};
 pub(crate) use data::DataSettings;
 use identity::{identity, variables};
 use places::site_places;
-pub(crate) use rucio::RucioSettings;
 #[cfg(test)]
 pub(crate) use rucio::RucioSettingsError;
+pub(crate) use rucio::{RucioSettings, TraceSettings};
 
 /// What stands before the URLs that payloads read through a cache of the site.
 const XCACHE_PROXY: &str = "ALRB_XCACHE_PROXY";

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
@@ -38,7 +38,8 @@ const STACK_BYTES: usize = 512 << 10;
 pub struct TraceSender {
     queue: SyncSender<Vec<u8>>,
     counts: Arc<Counts>,
-    done: Receiver<()>,
+    /// Behind a lock only so that threads can share the sender.
+    done: Mutex<Receiver<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +97,7 @@ impl TraceSender {
         Ok(Self {
             queue,
             counts,
-            done,
+            done: Mutex::new(done),
         })
     }
 
@@ -118,6 +119,7 @@ impl TraceSender {
             done,
         } = self;
         drop(queue);
+        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
         if done.recv_timeout(limit).is_err() {
             counts.gives_up.store(true, Ordering::Relaxed);
         }

@@ -45,12 +45,21 @@ pub(crate) struct RucioSettings {
         expect(dead_code, reason = "traces are sent from the next change on")
     )]
     pub(crate) local_site: Option<String>,
-    /// Where traces are posted; none if they are not wanted.
+    /// Where traces go; none if they are not wanted.
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "traces are sent from the next change on")
     )]
-    pub(crate) traces_url: Option<String>,
+    pub(crate) traces: Option<TraceSettings>,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone)]
+pub(crate) struct TraceSettings {
+    /// The whole address.
+    pub(crate) url: String,
+    /// Whom to believe.
+    pub(crate) http: ClientConfig,
 }
 
 /// Rucio cannot be asked.
@@ -90,10 +99,14 @@ impl RucioSettings {
         let trace_host = own.get("trace", "trace_host").map(with_scheme);
         let of_host = || format!("{}{TRACES_PATH}", trace_host.as_deref().unwrap_or(&host));
         let traces_url = file.get("Rucio", "url").map_or_else(of_host, str::to_owned);
-        let is_https = [&host, &auth_host]
+        let is_https = [&host, &auth_host, &traces_url]
             .iter()
             .any(|it| it.starts_with("https://"));
         let http = own.with_authorities(http(is_https), is_https);
+        let traces = Some(TraceSettings {
+            url: traces_url,
+            http: http.clone(),
+        });
         let variable = |name: &str| environment.get(name).map(str::to_owned);
         let client = credential(environment, &own).map(|credential| {
             let usual = RucioConfig::new(host.clone(), credential);
@@ -113,7 +126,7 @@ impl RucioSettings {
             client,
             site: variable("PILOT_RUCIO_SITENAME"),
             local_site: variable("RUCIO_LOCAL_SITE_ID"),
-            traces_url: Some(traces_url).filter(|_| args.server.use_rucio_traces),
+            traces: traces.filter(|_| args.server.use_rucio_traces),
         })
     }
 }
@@ -349,8 +362,8 @@ trace_host = http://traces.example.org
     fn the_servers_account_and_password_stand_in_rucios_file() {
         let home = Home::with(FILE);
         let settings = home.gather(&[], &[]).expect("a server");
-        let traces = settings.traces_url.as_deref();
-        assert_eq!(traces, Some("http://traces.example.org/traces/"));
+        let traces = settings.traces.expect("wanted");
+        assert_eq!(traces.url, "http://traces.example.org/traces/");
         let client = settings.client.expect("a credential");
         assert_eq!(client.host, "https://rucio.example.org:443");
         assert_eq!(client.auth_host, "https://auth.example.org");
@@ -375,7 +388,7 @@ trace_host = http://traces.example.org
             ("RUCIO_LOCAL_SITE_ID", "JINR_LOCAL"),
         ];
         let settings = home.gather(&words, &variables).expect("a server");
-        assert_eq!(settings.traces_url, None);
+        assert!(settings.traces.is_none());
         assert_eq!(settings.site.as_deref(), Some("JINR"));
         assert_eq!(settings.local_site.as_deref(), Some("JINR_LOCAL"));
         let client = settings.client.expect("a credential");
