@@ -12,6 +12,7 @@ use std::{
 };
 
 use ailurus_model::{ByteCount, Checksum};
+use ailurus_pilot_core::data::copy_tools::{ToolName, scheme_of};
 use ailurus_transfer::{
     Cause, Direction, Durability, FileIdentity, Patience, Transfer, TransferError, TransferReport,
     checksum::ChecksumKind,
@@ -170,7 +171,7 @@ impl Steering for Once<'_> {
             Direction::StageOut => (&file.to, &file.from),
         };
         Next::Try(Box::new(Try {
-            tool: self.args.tool.clone(),
+            tool: self.args.tool.clone().or_else(|| tool_for(url)),
             transfer: Transfer {
                 direction: self.direction,
                 url: url.clone(),
@@ -192,6 +193,16 @@ impl Steering for Once<'_> {
     fn next(&self, _file: usize, _tried: &Tried<'_>) -> Next {
         Next::Done
     }
+}
+
+/// Returns the tool that a plan would take for a URL of this scheme.
+fn tool_for(url: &str) -> Option<String> {
+    let scheme = match scheme_of(url) {
+        "" => "file",
+        scheme => scheme,
+    };
+    let tool = ToolName::Rucio.mover(scheme)?;
+    Some(tool.to_string())
 }
 
 fn files(args: &MoveArgs) -> Result<Vec<File>, ListError> {
