@@ -37,7 +37,7 @@ Commands:
             --keep          keep the server running at the end, until Ctrl-C
   test    set up what the tests need and run them all
   bench   measure: one JSON line a figure on standard output, a table on standard error
-            pilot | server | all (default)     --runs N
+            pilot | server | root-check | all (default)     --runs N
   sim     run the simulator over seeds
             --seeds A..B    (default 0..200)
   tidy    check layers, file sizes and names

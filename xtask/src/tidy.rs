@@ -68,13 +68,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("chores", &["xtask"]),
 ];
 
-/// The two mechanisms below the adapters may be used by any of them, and profiles name formats.
-const ALLOWED_ASIDE: &[&str] = &[
-    "ailurus-process",
-    "ailurus-http",
-    "ailurus-format",
-    "ailurus-testkit",
-];
+/// The two mechanisms below the adapters may be used by any of them.
+const ALLOWED_ASIDE: &[&str] = &["ailurus-process", "ailurus-http", "ailurus-testkit"];
 
 /// What cores must not see although it lies below them: messages are translated by binaries.
 const FORBIDDEN: &[(&str, &str)] = &[("cores", "ailurus-wire"), ("know-how", "ailurus-wire")];

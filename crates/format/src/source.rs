@@ -36,7 +36,7 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
-impl Source for [u8] {
+impl Source for &[u8] {
     fn length(&self) -> u64 {
         self.len() as u64
     }

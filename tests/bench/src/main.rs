@@ -16,9 +16,10 @@ use anyhow::{Context as _, bail};
 mod figure;
 mod monitor;
 mod pilot;
+mod root_check;
 mod server;
 
-const HELP: &str = "usage: ailurus-bench [pilot|server|all] [--runs N]";
+const HELP: &str = "usage: ailurus-bench [pilot|server|root-check|all] [--runs N]";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1)) {
@@ -36,7 +37,7 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut words = arguments;
     while let Some(word) = words.next() {
         match word.as_str() {
-            "pilot" | "server" | "all" => which = word,
+            "pilot" | "server" | "root-check" | "all" => which = word,
             "--runs" => {
                 let value = words.next().context(HELP)?;
                 runs = value
@@ -49,12 +50,16 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
         }
     }
     let mut figures = Vec::new();
-    if which != "server" {
+    let is_asked = |name: &str| which == name || which == "all";
+    if is_asked("pilot") {
         figures.extend(pilot::measure(runs)?);
         figures.push(monitor::measure()?);
     }
-    if which != "pilot" {
+    if is_asked("server") {
         figures.extend(server::measure()?);
+    }
+    if is_asked("root-check") {
+        figures.extend(root_check::measure()?);
     }
     for figure in &figures {
         println!("{}", figure.json());
