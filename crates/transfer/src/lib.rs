@@ -5,6 +5,7 @@
 //! * [`Local`] copies between directories of this node, verified, never half-written at its target.
 //! * [`CommandTools`] are external copy programs, described in files.
 //! * [`http::HttpTool`] moves files over HTTP and WebDAV.
+//! * [`S3Tool`] moves files over S3, also to Google's storage.
 //! * [`cache::Cache`] keeps inputs for many pilots.
 //! * [`space`] is what is left, set aside and watched on this node's disks.
 //! * [`flow_marker`] tells networks what a connection is for.
@@ -30,6 +31,7 @@ mod naming;
 mod partial;
 pub mod patience;
 mod port;
+mod s3;
 pub mod space;
 mod stop;
 mod target;
@@ -43,5 +45,6 @@ pub use local::{Local, Placement, file_checksum, file_checksums, local_path};
 pub use naming::{deterministic_path, new_guid};
 pub use patience::{Impatience, Patience};
 pub use port::{Durability, FileIdentity, RemoteFile, Tool, Transfer, TransferReport, Watch};
+pub use s3::{AccessKey, S3Keys, S3Options, S3Signer, S3Tool};
 pub use stop::StopSwitch;
 pub use toolbox::Toolbox;
