@@ -39,7 +39,10 @@ impl JobPlace {
 
     /// Returns the same place for transfers that are not given up.
     pub(crate) fn with_new_stop(&self) -> Self {
-        Self::new(self.dir.clone(), self.mover.clone(), self.log_begin)
+        Self {
+            stop: StopSwitch::new(),
+            ..self.clone()
+        }
     }
 }
 

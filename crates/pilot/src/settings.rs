@@ -210,7 +210,7 @@ impl Settings {
         )?;
         let rucio = rucio_settings(args, (environment, &file), &mut core);
         Ok(Self {
-            data: DataSettings::of(args, &launch_dir),
+            data: data_settings(args, environment, &launch_dir),
             log: LogSettings {
                 detail: if args.directories.debug {
                     Detail::Debug
@@ -465,16 +465,31 @@ fn rucio_settings(
     rucio
 }
 
+fn data_settings(args: &Args, environment: &Environment, launch_dir: &Path) -> DataSettings {
+    let client = storage_client(args, environment);
+    DataSettings::of(args, (environment, launch_dir), client)
+}
+
+/// Storages are reached with the pilot's certificate. They get no token that is meant for PanDA.
+fn storage_client(args: &Args, environment: &Environment) -> ClientConfig {
+    ClientConfig {
+        certificate: certificate(args, environment),
+        ..peer_config(args, environment, true)
+    }
+}
+
+fn certificate(args: &Args, environment: &Environment) -> Option<ClientCertificate> {
+    let file = environment.certificate(args.credentials.certificate.as_deref())?;
+    Some(ClientCertificate {
+        chain_file: file.clone(),
+        key_file: file,
+    })
+}
+
 fn client_config(args: &Args, environment: &Environment, server: &str) -> ClientConfig {
     let is_https = server.starts_with("https://");
     ClientConfig {
-        certificate: environment
-            .certificate(args.credentials.certificate.as_deref())
-            .filter(|_| is_https)
-            .map(|file| ClientCertificate {
-                chain_file: file.clone(),
-                key_file: file,
-            }),
+        certificate: certificate(args, environment).filter(|_| is_https),
         token: environment.token(),
         ..peer_config(args, environment, is_https)
     }

@@ -143,6 +143,14 @@ pub enum Cause {
         /// The program.
         program: String,
     },
+    /// The tool cannot be used on this node: a certificate that cannot be read, for example.
+    #[error("the copy tool `{tool}` cannot be used here: {why}")]
+    ToolUnusable {
+        /// The tool.
+        tool: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The program that moves the file failed.
     #[error("`{program}` failed: {said}")]
     ToolFailed {
@@ -223,7 +231,9 @@ impl TransferError {
                 | BadPlaceReason::NotAbsolute
                 | BadPlaceReason::NoUrl,
             ) => E::FileHandlingFailure,
-            Cause::UnknownTool { .. } | Cause::ToolMissing { .. } => E::UnknownCopyTool,
+            Cause::UnknownTool { .. } | Cause::ToolMissing { .. } | Cause::ToolUnusable { .. } => {
+                E::UnknownCopyTool
+            }
             Cause::NoSpace => pick.pick(E::NoLocalSpace, E::NoRemoteSpace),
             Cause::NoDirectory(_) => E::Mkdir,
             Cause::ChecksumMismatch { expected, .. } => match expected {

@@ -1,30 +1,36 @@
 //! Checks whether a file is of the format that its name promises: by know-how that is built in, and
 //! by a program that the profile names.
 
-use std::{collections::BTreeMap, ffi::OsString, fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
 use ailurus_experiment::HookProfile;
-use ailurus_format::{ReadError, Source};
 use ailurus_pilot_core::data::FormatCheck;
 use ailurus_process::ShortCommand;
+use ailurus_transfer::{self as transfer, StopSwitch, check_file};
 
 use crate::log;
 
+/// Threads for one file.
+const THREADS: usize = 2;
 /// Most bytes that a checker may say.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
 /// Longest part of what it said that people see, in bytes.
 const LAST_WORDS_MAX: usize = 300;
 
-/// Checks a file.
+/// Checks a file. `stop` ends it early, which says nothing about the file.
 ///
 /// # Errors
 ///
 /// What is wrong with it, in words.
-pub(crate) fn check_file(path: &Path, check: &FormatCheck) -> Result<(), String> {
+pub(crate) fn check(path: &Path, check: &FormatCheck, stop: &StopSwitch) -> Result<(), String> {
     if let Some((format, depth)) = check.built_in() {
-        let source = OpenFile::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
-        let verdict = ailurus_format::check(&source, format, depth)
-            .map_err(|error| format!("it cannot be read: {}", log::chain(&error)))?;
+        let built_in = transfer::FormatCheck {
+            format: Some(format),
+            depth,
+            n_threads: THREADS,
+            stop: stop.clone(),
+        };
+        let verdict = check_file(path, &built_in).map_err(|error| log::chain(&error))?;
         if let Some(fault) = verdict.first_fault() {
             return Err(fault.to_string());
         }
@@ -32,37 +38,6 @@ pub(crate) fn check_file(path: &Path, check: &FormatCheck) -> Result<(), String>
     match &check.command {
         Some(hook) => ask(path, hook),
         None => Ok(()),
-    }
-}
-
-/// A file's bytes, for the checks.
-#[derive(Debug)]
-pub(crate) struct OpenFile {
-    file: File,
-    length: u64,
-}
-
-impl OpenFile {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        Ok(Self { file, length })
-    }
-}
-
-impl Source for OpenFile {
-    fn length(&self) -> u64 {
-        self.length
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        self.file
-            .read_exact_at(buffer, offset)
-            .map_err(|source| ReadError {
-                offset,
-                length: buffer.len(),
-                source,
-            })
     }
 }
 

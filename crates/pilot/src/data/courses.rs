@@ -11,7 +11,7 @@ use std::{
 use ailurus_model::Moment;
 use ailurus_pilot_core::{
     Problem,
-    data::{Course, Failure, Next as CoreNext, Try, course::BadReplica},
+    data::{BadReplica, Course, Failure, Move, Next as CoreNext, Try},
 };
 use ailurus_transfer::{
     Transfer, TransferReport,
@@ -30,6 +30,7 @@ pub(crate) struct OnCourse {
     /// The way that is tried.
     at: usize,
     problem: Option<Problem>,
+    moves: Vec<Move>,
 }
 
 impl OnCourse {
@@ -40,6 +41,7 @@ impl OnCourse {
             pending: None,
             at: 0,
             problem: None,
+            moves: Vec::new(),
         }
     }
 }
@@ -52,6 +54,8 @@ pub(crate) struct Ended {
     pub(crate) problem: Option<Problem>,
     /// Replicas that are not what the catalogue says.
     pub(crate) bad: Vec<(Try, BadReplica)>,
+    /// Every try.
+    pub(crate) moves: Vec<Move>,
 }
 
 /// What is particular to a direction.
@@ -90,6 +94,7 @@ impl<'a> Courses<'a> {
                 way: way(file.at),
                 bad: bad.filter_map(|it| Some((way(it.index)?, it))).collect(),
                 problem: file.problem,
+                moves: file.moves,
             }
         })
     }
@@ -148,10 +153,13 @@ impl Steering for Courses<'_> {
             Err(error) => Err(failure_of(error)),
         };
         let mut state = self.lock(file);
+        let way = &state.tries[state.at];
         if let Err(failure) = &outcome {
-            let place = state.tries[state.at].place();
-            tracing::warn!("`{place}`: {}", failure.problem);
+            tracing::warn!("`{}`: {}", way.place(), failure.problem);
         }
+        let failure = outcome.as_ref().err().map(|failure| failure.kind);
+        let seen = Move::new(way, tried.moved, tried.elapsed, failure);
+        state.moves.push(seen);
         let next = state.course.on_outcome(self.now(), outcome);
         self.follow(file, &mut state, next)
     }

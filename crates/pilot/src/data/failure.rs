@@ -39,7 +39,9 @@ fn kind_of(error: &TransferError) -> FailureKind {
         | Cause::NoPermission { .. }
         | Cause::NoDirectory(_)
         | Cause::Refused { .. } => FailureKind::Refused,
-        Cause::UnknownTool { .. } | Cause::ToolMissing { .. } => FailureKind::ToolMissing,
+        Cause::UnknownTool { .. } | Cause::ToolMissing { .. } | Cause::ToolUnusable { .. } => {
+            FailureKind::ToolMissing
+        }
         Cause::TooSlow(_) => FailureKind::TimedOut,
         Cause::Stopped => FailureKind::Stopped,
         Cause::Unreachable { .. } => FailureKind::Unreachable,

@@ -1,13 +1,16 @@
 //! Packs and stores the log archive.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use ailurus_model::{ErrorCode, Lfn};
+use ailurus_model::{ByteCount, Lfn};
 use ailurus_pilot_core::{
     Problem,
-    data::{LogPlan, StoredFile},
+    data::{LogPlan, StoredFile, TransfersSeen},
 };
-use ailurus_transfer::archive::{PackError, PackLimits, PackRequest, pack};
+use ailurus_transfer::{
+    archive::{PackError, PackLimits, PackRequest, pack},
+    checksum::ChecksumKind,
+};
 
 use super::{JobPlace, stage_out::LocalFile};
 use crate::log::{self, LOG_FILE};
@@ -26,10 +29,31 @@ impl JobPlace {
     }
 
     /// Packs the log archive beside the job's directory, and stores it.
-    pub(crate) fn save_log(&self, plan: &LogPlan) -> Result<StoredFile, Problem> {
-        self.cut_log();
+    pub(crate) fn save_log(&self, plan: &LogPlan) -> (TransfersSeen, Result<StoredFile, Problem>) {
         // Not under the name that the job gives: that could be one of the pilot's own files.
         let archive = self.dir.with_extension("log.tgz");
+        let size = match self.pack_log(plan, &archive) {
+            Ok(size) => size,
+            Err(problem) => return (TransfersSeen::default(), Err(problem)),
+        };
+        let local = LocalFile {
+            file: &plan.file,
+            path: archive.clone(),
+            size,
+        };
+        let (seen, mut stored) = self.store(vec![local], ChecksumKind::Adler32);
+        let stored = stored.pop().expect("one result for one file");
+        if stored.is_ok()
+            && let Err(error) = fs::remove_file(&archive)
+        {
+            tracing::debug!("`{}` cannot be removed: {error}", archive.display());
+        }
+        (seen, stored)
+    }
+
+    /// Packs the log archive, and returns its size.
+    fn pack_log(&self, plan: &LogPlan, archive: &Path) -> Result<ByteCount, Problem> {
+        self.cut_log();
         let names = plan.left_out_names.iter().map(ToString::to_string);
         let patterns = plan
             .left_out
@@ -37,7 +61,7 @@ impl JobPlace {
             .map(|pattern| pattern.as_str().to_owned());
         let request = PackRequest {
             dir: self.dir.clone(),
-            archive: archive.clone(),
+            archive: archive.to_owned(),
             root_name: plan.top_directory.clone(),
             exclude: names.chain(patterns).collect(),
             linked_files: vec![self.dir.with_file_name(LOG_FILE)],
@@ -57,21 +81,7 @@ impl JobPlace {
         for note in &packed.notes {
             tracing::info!("log archive: {note}");
         }
-        let local = LocalFile {
-            file: &plan.file,
-            path: archive.clone(),
-            size: packed.size,
-        };
-        let stored = self.store(vec![local]).pop();
-        if matches!(stored, Some(Ok(_)))
-            && let Err(error) = fs::remove_file(&archive)
-        {
-            tracing::debug!("`{}` cannot be removed: {error}", archive.display());
-        }
-        stored.unwrap_or_else(|| {
-            let detail = "the log has no result";
-            Err(Problem::new(ErrorCode::StageOutFailed, detail))
-        })
+        Ok(packed.size)
     }
 
     /// Removes files of the job that nobody needs any more. What is a link, only that is removed.
@@ -89,13 +99,13 @@ mod tests {
     use ailurus_pilot_core::data::{StageOutFile, Try};
 
     use super::*;
-    use crate::data::tools::local_mover;
+    use crate::data::tools::plain_mover;
 
     #[test]
     fn a_log_named_like_the_pilots_own_takes_nothing_away_and_leaves_no_archive() {
         let home = tempfile::tempdir().expect("space");
         let storage = tempfile::tempdir().expect("space");
-        let place = JobPlace::new(home.path().join("PanDA_Pilot-1"), local_mover(), 0);
+        let place = JobPlace::new(home.path().join("PanDA_Pilot-1"), plain_mover(), 0);
         fs::create_dir(&place.dir).expect("space");
         fs::write(home.path().join(LOG_FILE), "the pilot's").expect("space");
         let target = storage.path().join("log");
@@ -109,7 +119,7 @@ mod tests {
             left_out_names: Vec::new(),
             left_out: Vec::new(),
         };
-        place.save_log(&plan).expect("saved");
+        place.save_log(&plan).1.expect("saved");
         let own = fs::read_to_string(home.path().join(LOG_FILE)).expect("there");
         assert_eq!(own, "the pilot's");
         assert!(target.is_file());

@@ -1,13 +1,13 @@
 //! What all jobs of a pilot move their files with: copy tools, bounds, the node's cache.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use ailurus_model::{ByteCount, Lfn};
-use ailurus_pilot_core::data::{CacheUse, Course, CourseLimits, Try, place::Direction};
+use ailurus_pilot_core::data::{CacheUse, Course, CourseLimits, Direction, Try};
 use ailurus_transfer::{
     Patience, StopSwitch, Toolbox,
-    checksum::ChecksumKind,
     engine::{self, Observer, Options, Outcome, Tried},
+    space::{Floor, SpaceWatch},
 };
 
 use super::courses::{Courses, Ended, Leg, OnCourse};
@@ -21,8 +21,8 @@ pub(crate) struct Mover {
     pub(crate) cached: Option<Toolbox>,
     /// Most transfers of a job at a time.
     pub(crate) parallel: NonZeroUsize,
-    /// The checksum of outputs.
-    pub(crate) checksum: ChecksumKind,
+    /// What has to stay free on the node's disk while inputs come.
+    pub(crate) floor: Floor,
     /// Spreads pauses.
     pub(crate) seed: [u8; 16],
 }
@@ -32,6 +32,16 @@ pub(crate) struct FileToMove<'a> {
     pub(crate) lfn: &'a Lfn,
     pub(crate) size: Option<ByteCount>,
     pub(crate) tries: Vec<Try>,
+}
+
+/// What holds for all files of one call.
+pub(crate) struct Rules<'a> {
+    pub(crate) direction: Direction,
+    pub(crate) limits: CourseLimits,
+    pub(crate) cache: CacheUse,
+    pub(crate) stop: &'a StopSwitch,
+    /// Looks after the disk that files come to.
+    pub(crate) space: Option<Arc<SpaceWatch>>,
 }
 
 /// A file that was moved, or not.
@@ -45,25 +55,25 @@ impl Mover {
     /// Moves files; returns when each has an outcome, in their order.
     pub(crate) fn run(
         &self,
-        direction: Direction,
         files: Vec<FileToMove<'_>>,
-        (leg, stop): (&dyn Leg, &StopSwitch),
-        (limits, cache): (CourseLimits, CacheUse),
+        leg: &dyn Leg,
+        rules: &Rules<'_>,
     ) -> Vec<Moved> {
         let sizes: Vec<Option<ByteCount>> = files.iter().map(|file| file.size).collect();
         let on_course = files.into_iter().enumerate().map(|(index, file)| {
             let lfn = file.lfn.clone();
             let seed = self.seed_of(index);
-            let course = Course::new(lfn, direction, &file.tries, limits, seed);
+            let course = Course::new(lfn, rules.direction, &file.tries, rules.limits, seed);
             OnCourse::new(course, file.tries)
         });
         let courses = Courses::new(on_course, leg);
         let options = Options {
             parallel: self.parallel,
-            stop: stop.clone(),
+            stop: rules.stop.clone(),
+            space: rules.space.clone(),
             ..Options::default()
         };
-        let tools = match (&self.cached, cache) {
+        let tools = match (&self.cached, rules.cache) {
             (Some(cached), CacheUse::Cached) => cached,
             (Some(_), CacheUse::Uncached) | (None, _) => &self.tools,
         };

@@ -1,25 +1,25 @@
 //! Fetches a job's inputs and checks them.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use ailurus_model::ErrorCode;
 use ailurus_pilot_core::{
     Problem,
     data::{
-        Access, Failure, StageInFile, StageInPlan, Try,
+        Access, BadFile, Direction as Way, Failure, StageInFile, StageInPlan, TransfersSeen, Try,
         formats::{Verified, bad_input},
-        place,
     },
 };
 use ailurus_transfer::{
     Direction, Durability, FileIdentity, Transfer, TransferReport, checksum::ChecksumKind,
+    space::SpaceWatch,
 };
 
 use super::{
     JobPlace,
-    check::check_file,
-    courses::Leg,
-    mover::{FileToMove, patience},
+    check::check,
+    courses::{Ended, Leg},
+    mover::{FileToMove, Rules, patience},
     tell_moved,
 };
 
@@ -63,8 +63,8 @@ impl Leg for Inputs<'_> {
 
     fn judge(&self, file: usize, report: &TransferReport) -> Result<(), Failure> {
         let input = self.files[file];
-        if let Some(check) = &input.check
-            && let Err(said) = check_file(&self.path(file), check)
+        if let Some(format) = &input.check
+            && let Err(said) = check(&self.path(file), format, &self.place.stop)
         {
             let verified = match &input.checksum {
                 Some(_) => Verified::ByChecksum,
@@ -81,7 +81,10 @@ impl Leg for Inputs<'_> {
 
 impl JobPlace {
     /// Fetches, verifies and checks all inputs.
-    pub(crate) fn stage_in(&self, plan: &StageInPlan) -> Result<(), Problem> {
+    pub(crate) fn stage_in(&self, plan: &StageInPlan) -> (TransfersSeen, Result<(), Problem>) {
+        for note in &plan.notes {
+            tracing::info!("{note}");
+        }
         for file in &plan.files {
             if let Access::Remote(remote) = &file.access {
                 tracing::info!("input `{}` is read from `{}`", file.lfn, remote.endpoint);
@@ -96,30 +99,31 @@ impl JobPlace {
             size: file.size,
             tries: file.tries.clone(),
         });
-        let moved = self.mover.run(
-            place::Direction::Read,
-            files.collect(),
-            (&inputs, &self.stop),
-            (plan.limits, plan.cache),
-        );
+        let rules = Rules {
+            direction: Way::Read,
+            limits: plan.limits,
+            cache: plan.cache,
+            stop: &self.stop,
+            space: Some(Arc::new(SpaceWatch::new(
+                self.dir.clone(),
+                self.mover.floor,
+            ))),
+        };
+        let moved = self.mover.run(files.collect(), &inputs, &rules);
+        let mut seen = TransfersSeen::default();
+        let mut result = Ok(());
         for (file, moved) in inputs.files.iter().zip(moved) {
-            for (way, bad) in &moved.ended.bad {
-                tracing::warn!(
-                    "bad replica of `{}` at `{}`: {}",
-                    file.lfn,
-                    way.place(),
-                    bad.problem
-                );
-            }
-            if let Some(problem) = moved.ended.problem {
-                return Err(problem);
-            }
-            if !matches!(moved.outcome, Some(Ok(_))) {
+            let is_there = matches!(moved.outcome, Some(Ok(_)));
+            let problem = note_end(file, moved.ended, &mut seen);
+            let problem = problem.or_else(|| {
                 let detail = format!("`{}` was not fetched: the pilot was stopped", file.lfn);
-                return Err(Problem::new(ErrorCode::StageInFailed, detail));
+                (!is_there).then(|| Problem::new(ErrorCode::StageInFailed, detail))
+            });
+            if let (Some(problem), Ok(())) = (problem, &result) {
+                result = Err(problem);
             }
         }
-        self.write_catalog(plan)
+        (seen, result.and_then(|()| self.write_catalog(plan)))
     }
 
     fn write_catalog(&self, plan: &StageInPlan) -> Result<(), Problem> {
@@ -132,4 +136,16 @@ impl JobPlace {
             Problem::new(ErrorCode::StageInFailed, detail)
         })
     }
+}
+
+/// Adds what a file's course has shown, and returns why it failed.
+fn note_end(file: &StageInFile, ended: Ended, seen: &mut TransfersSeen) -> Option<Problem> {
+    let bad = ended.bad.into_iter().map(|(way, bad)| BadFile {
+        lfn: file.lfn.clone(),
+        endpoint: way.endpoint,
+        found: bad.problem.detail,
+    });
+    seen.bad.extend(bad);
+    seen.moves.extend(ended.moves);
+    ended.problem
 }

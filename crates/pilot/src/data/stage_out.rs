@@ -2,12 +2,13 @@
 
 use std::{fs, path::Path, path::PathBuf};
 
+use ailurus_experiment::ChecksumChoice;
 use ailurus_model::{ByteCount, Checksum, ErrorCode};
 use ailurus_pilot_core::{
     Problem,
     data::{
-        Beginning, CacheUse, CourseLimits, Failure, StageOutFile, StageOutPlan, StoredFile, Try,
-        formats::bad_output, place,
+        Beginning, CacheUse, CourseLimits, Direction as Way, Failure, StageOutFile, StageOutPlan,
+        StoredFile, TransfersSeen, Try, formats::bad_output,
     },
 };
 use ailurus_transfer::{
@@ -17,9 +18,9 @@ use ailurus_transfer::{
 
 use super::{
     JobPlace,
-    check::check_file,
+    check::check,
     courses::Leg,
-    mover::{FileToMove, Moved, patience},
+    mover::{FileToMove, Moved, Rules, patience},
     tell_moved,
 };
 
@@ -76,7 +77,11 @@ impl Leg for Outputs<'_> {
 
 impl JobPlace {
     /// Checks and stores all outputs.
-    pub(crate) fn stage_out(&self, plan: &StageOutPlan) -> Vec<Result<StoredFile, Problem>> {
+    pub(crate) fn stage_out(
+        &self,
+        plan: &StageOutPlan,
+    ) -> (TransfersSeen, Vec<Result<StoredFile, Problem>>) {
+        let kind = kind_of(plan.checksum);
         let checked: Vec<Result<Output, Problem>> = plan
             .files
             .iter()
@@ -84,7 +89,7 @@ impl JobPlace {
                 let size = self.check_output(file, plan.size_max)?;
                 let before = match plan.beginning {
                     Beginning::Fresh => None,
-                    Beginning::Resumed => self.stored_before(file),
+                    Beginning::Resumed => self.stored_before(file, kind),
                 };
                 Ok(before.map_or(Output::ToStore(size), Output::Stored))
             })
@@ -98,7 +103,8 @@ impl JobPlace {
             }),
             Ok(Output::Stored(_)) | Err(_) => None,
         });
-        let mut outcomes = self.store(to_store.collect()).into_iter();
+        let (seen, outcomes) = self.store(to_store.collect(), kind);
+        let mut outcomes = outcomes.into_iter();
         let results = checked.into_iter().map(|checked| {
             if let Output::Stored(before) = checked? {
                 return Ok(before);
@@ -107,30 +113,36 @@ impl JobPlace {
                 .next()
                 .expect("one outcome for each that is stored")
         });
-        results.collect()
+        (seen, results.collect())
     }
 
     /// Stores files, each on the first of its ways that works.
-    pub(super) fn store(&self, files: Vec<LocalFile<'_>>) -> Vec<Result<StoredFile, Problem>> {
-        let outputs = Outputs {
-            files,
-            checksum: self.mover.checksum,
-        };
+    pub(super) fn store(
+        &self,
+        files: Vec<LocalFile<'_>>,
+        checksum: ChecksumKind,
+    ) -> (TransfersSeen, Vec<Result<StoredFile, Problem>>) {
+        let outputs = Outputs { files, checksum };
         let to_move = outputs.files.iter().map(|local| FileToMove {
             lfn: &local.file.lfn,
             size: Some(local.size),
             tries: local.file.ways(),
         });
-        let moved = self.mover.run(
-            place::Direction::Write,
-            to_move.collect(),
-            (&outputs, &self.stop),
-            (CourseLimits::default(), CacheUse::Uncached),
-        );
-        let results = outputs.files.iter().zip(moved);
-        results
-            .map(|(local, moved)| stored(local.file, moved))
-            .collect()
+        let rules = Rules {
+            direction: Way::Write,
+            limits: CourseLimits::default(),
+            cache: CacheUse::Uncached,
+            stop: &self.stop,
+            space: None,
+        };
+        let moved = self.mover.run(to_move.collect(), &outputs, &rules);
+        let mut seen = TransfersSeen::default();
+        let mut results = Vec::new();
+        for (local, mut moved) in outputs.files.iter().zip(moved) {
+            seen.moves.append(&mut moved.ended.moves);
+            results.push(stored(local.file, moved));
+        }
+        (seen, results)
     }
 
     /// An output must be there, be a file, have a size between nothing and too much, and be of its
@@ -161,17 +173,16 @@ impl JobPlace {
             let what = format!("has {size}, {size_max} are allowed");
             return wrong(ErrorCode::OutputFileTooLarge, &what);
         }
-        if let Some(check) = &file.check {
-            check_file(&path, check).map_err(|said| bad_output(&file.lfn, &said))?;
+        if let Some(format) = &file.check {
+            check(&path, format, &self.stop).map_err(|said| bad_output(&file.lfn, &said))?;
         }
         Ok(size)
     }
 
     /// Returns what lies at one of an output's places, if that is the output, whole.
-    fn stored_before(&self, file: &StageOutFile) -> Option<StoredFile> {
+    fn stored_before(&self, file: &StageOutFile, kind: ChecksumKind) -> Option<StoredFile> {
         let path = self.dir.join(file.lfn.as_str());
-        let (size, checksum) =
-            file_checksum(&path, self.mover.checksum, Direction::StageOut).ok()?;
+        let (size, checksum) = file_checksum(&path, kind, Direction::StageOut).ok()?;
         let lies_at = |way: &Try| {
             let tool = self
                 .mover
@@ -179,7 +190,7 @@ impl JobPlace {
                 .named(Direction::StageOut, way.tool.as_str());
             let watch = Watch::new(self.stop.flag().clone(), patience(Some(size)));
             let there = tool.ok()?.look(&way.url, &watch).ok()?;
-            let sum = there.checksum.or_else(|| self.checksum_of_place(way));
+            let sum = there.checksum.or_else(|| checksum_of_place(way, kind));
             let is_it = there.size == Some(size) && sum.as_ref() == Some(&checksum);
             is_it.then(|| StoredFile::new(size, checksum.clone()).by(way))
         };
@@ -190,13 +201,6 @@ impl JobPlace {
             before.checksum
         );
         Some(before)
-    }
-
-    /// Returns the checksum of what lies in a mounted file system, which knows none by itself.
-    fn checksum_of_place(&self, way: &Try) -> Option<Checksum> {
-        let path = local_path(Direction::StageOut, &way.url).ok()?;
-        let sum = file_checksum(&path, self.mover.checksum, Direction::StageOut);
-        sum.ok().map(|(_, checksum)| checksum)
     }
 
     /// Says whether a file is really in the job's directory. By a link, a payload in a container
@@ -220,5 +224,21 @@ fn stored(file: &StageOutFile, moved: Moved) -> Result<StoredFile, Problem> {
     match (moved.outcome, moved.ended.way) {
         (Some(Ok(report)), Some(way)) => Ok(StoredFile::new(report.size, report.checksum).by(&way)),
         _ => Err(stopped()),
+    }
+}
+
+/// Returns the checksum of what lies in a mounted file system, which knows none by itself.
+fn checksum_of_place(way: &Try, kind: ChecksumKind) -> Option<Checksum> {
+    let path = local_path(Direction::StageOut, &way.url).ok()?;
+    let sum = file_checksum(&path, kind, Direction::StageOut);
+    sum.ok().map(|(_, checksum)| checksum)
+}
+
+/// Returns the kind of checksum that a plan wants.
+pub(super) const fn kind_of(choice: ChecksumChoice) -> ChecksumKind {
+    match choice {
+        ChecksumChoice::Adler32 => ChecksumKind::Adler32,
+        ChecksumChoice::Md5 => ChecksumKind::Md5,
+        ChecksumChoice::Sha256 => ChecksumKind::Sha256,
     }
 }

@@ -1,26 +1,26 @@
-//! Makes the copy tools of this pilot.
+//! Makes the copy tools of this pilot, each when a file first goes by it.
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fmt, fs,
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
 use ailurus_diagnosis::Catalogue;
-use ailurus_experiment::ChecksumChoice;
 use ailurus_transfer::{
-    Budget, Cause, CommandTool, CommandTools, Direction, Local, Placement, RemoteFile, Tool,
-    Toolbox, Transfer, TransferError, TransferReport, Watch,
+    Budget, Cause, CommandTools, Direction, Local, Placement, RemoteFile, Tool, Toolbox, Transfer,
+    TransferError, TransferReport, Watch,
     cache::{Cache, CachedTool},
-    checksum::ChecksumKind,
+    http::{HttpOptions, HttpTool},
+    space::Floor,
 };
 
 use super::mover::Mover;
 use crate::{log, settings::Settings};
 
-/// Further threads that all copies may take together.
-const HELPERS: u64 = 2;
+/// Further threads that all transfers may take together for parts of large files.
+const HELPERS: u64 = 4;
 
 /// Tools that are external programs: the names that plans give them, and the URL schemes that they
 /// serve where none is named.
@@ -31,79 +31,97 @@ const PROGRAMS: [(&str, &[&str]); 4] = [
     ("objectstore", &[]),
 ];
 
-/// A tool, its further names and its schemes.
-type Entry = (
-    Arc<dyn Tool>,
-    &'static [&'static str],
-    &'static [&'static str],
-);
-
 /// Set-up scripts of copy tools, by their names.
 pub(crate) type Setups = BTreeMap<String, String>;
 
 /// Makes what moves the files of all jobs, once the queue's set-up scripts are known. A cache that
 /// cannot be used is left out.
 pub(crate) fn mover(settings: &Settings, setups: &Setups) -> Mover {
-    let entries = entries(settings.data.copy_tools.clone(), setups);
-    let mut tools = Toolbox::new();
-    for (tool, names, schemes) in &entries {
-        tools.add(tool.clone(), names, schemes);
-    }
-    let cache = settings.data.cache.clone().and_then(|config| {
+    let data = &settings.data;
+    let tools = tools(&data.http, data.copy_tools.clone(), setups);
+    let cache = data.cache.clone().and_then(|config| {
         Cache::open(config)
             .inspect_err(|error| tracing::warn!("no cache: {}", log::chain(error)))
             .ok()
     });
     let cached = cache.map(|cache| {
         let cache = Arc::new(cache);
-        let mut cached = Toolbox::new();
-        for (tool, names, schemes) in entries {
-            let tool = Arc::new(CachedTool::new(tool, cache.clone()));
-            cached.add(tool, names, schemes);
-        }
-        cached
+        let behind = |tool: &Arc<LazyTool>| CachedTool::new(tool.clone(), cache.clone());
+        toolbox(
+            tools
+                .iter()
+                .map(|tool| (Arc::new(behind(tool)) as _, tool.names)),
+        )
     });
     Mover {
-        tools,
+        tools: straight(tools),
         cached,
-        parallel: settings.data.parallel,
-        checksum: match settings.core.profile.data.checksum {
-            ChecksumChoice::Adler32 => ChecksumKind::Adler32,
-            ChecksumChoice::Md5 => ChecksumKind::Md5,
-            ChecksumChoice::Sha256 => ChecksumKind::Sha256,
+        parallel: data.parallel,
+        floor: Floor {
+            free_min: settings.core.profile.limits.free_space_during,
+            ..Floor::default()
         },
         seed: settings.core.seed,
     }
 }
 
-fn entries(descriptions: Option<PathBuf>, setups: &Setups) -> Vec<Entry> {
-    let buffers = Budget::new(Budget::BUFFER_BYTES);
-    let helpers = Budget::new(HELPERS);
-    let local = Local::new(Placement::Copy, buffers, helpers);
-    let programs = Arc::new(Programs {
-        descriptions,
-        setups: setups.clone(),
-        tools: OnceLock::new(),
-    });
-    let program = |(name, schemes)| -> Entry {
-        let tool = Program {
-            name,
-            programs: programs.clone(),
-            tool: OnceLock::new(),
-        };
-        (Arc::new(tool), &[], schemes)
-    };
-    let local: Entry = (Arc::new(local), &Local::FURTHER_NAMES, &Local::SCHEMES);
-    [local].into_iter().chain(PROGRAMS.map(program)).collect()
+fn straight(tools: Vec<Arc<LazyTool>>) -> Toolbox {
+    toolbox(tools.into_iter().map(|tool| {
+        let names = tool.names;
+        (tool as _, names)
+    }))
 }
 
-/// Copy tools that are external programs. Most pilots use one of them or none, so their
-/// descriptions are read when the first is called.
+fn toolbox(tools: impl Iterator<Item = (Arc<dyn Tool>, Names)>) -> Toolbox {
+    let mut toolbox = Toolbox::new();
+    for (tool, names) in tools {
+        toolbox.add(tool, names.further, names.schemes);
+    }
+    toolbox
+}
+
+fn tools(http: &HttpOptions, descriptions: Option<PathBuf>, setups: &Setups) -> Vec<Arc<LazyTool>> {
+    let buffers = Budget::new(Budget::BUFFER_BYTES);
+    let helpers = Budget::new(HELPERS);
+    let shared = (buffers.clone(), helpers.clone());
+    let local = LazyTool::new("local", move || {
+        let (buffers, helpers) = shared.clone();
+        Ok(Arc::new(Local::new(Placement::Copy, buffers, helpers)))
+    })
+    .with(&Local::FURTHER_NAMES, &Local::SCHEMES);
+    let options = http.clone();
+    let http = LazyTool::new("http", move || {
+        let tool = HttpTool::new(options.clone(), buffers.clone(), helpers.clone());
+        let tool = tool.map_err(|error| log::chain(&error))?;
+        Ok(Arc::new(tool))
+    })
+    .with(&HttpTool::FURTHER_NAMES, &HttpTool::SCHEMES);
+    let programs = Arc::new(Programs {
+        descriptions,
+        tools: OnceLock::new(),
+    });
+    let program = |(name, schemes): (&'static str, &'static [&'static str])| {
+        let (programs, setup) = (programs.clone(), setups.get(name).cloned());
+        LazyTool::new(name, move || {
+            let setup = setup.as_deref().unwrap_or_default();
+            let tool = programs.tools().tool(name, setup);
+            let tool = tool.ok_or("no description tells how it is called")?;
+            Ok(Arc::new(tool))
+        })
+        .with(&[], schemes)
+    };
+    let built_in = [local, http].into_iter();
+    built_in
+        .chain(PROGRAMS.map(program))
+        .map(Arc::new)
+        .collect()
+}
+
+/// Descriptions of copy programs. Most pilots use one of them or none.
 #[derive(Debug)]
 struct Programs {
     /// A site's own descriptions.
     descriptions: Option<PathBuf>,
-    setups: Setups,
     tools: OnceLock<CommandTools>,
 }
 
@@ -111,13 +129,7 @@ impl Programs {
     fn tools(&self) -> &CommandTools {
         self.tools.get_or_init(|| {
             let catalogue = Arc::new(Catalogue::built_in());
-            let own = self.descriptions.as_ref().and_then(|path| {
-                fs::read_to_string(path)
-                    .inspect_err(|error| {
-                        tracing::warn!("copy tools `{}`: {error}", path.display());
-                    })
-                    .ok()
-            });
+            let own = self.own_description();
             let files: Vec<(&str, &str)> = own
                 .iter()
                 .map(|text| ("the site's copy tools", text.as_str()))
@@ -128,34 +140,73 @@ impl Programs {
             })
         })
     }
+
+    fn own_description(&self) -> Option<String> {
+        let path = self.descriptions.as_ref()?;
+        fs::read_to_string(path)
+            .inspect_err(|error| tracing::warn!("copy tools `{}`: {error}", path.display()))
+            .ok()
+    }
 }
 
-/// A copy tool that is an external program, made when it is first called.
-#[derive(Debug)]
-struct Program {
+type Make = Box<dyn Fn() -> Result<Arc<dyn Tool>, String> + Send + Sync>;
+
+/// What a tool is found by, beside its name.
+#[derive(Debug, Clone, Copy, Default)]
+struct Names {
+    further: &'static [&'static str],
+    /// URL schemes that it serves where no tool is named; the empty one stands for a plain path.
+    schemes: &'static [&'static str],
+}
+
+/// A copy tool that is made when a file first goes by it, because most pilots need one or two.
+struct LazyTool {
     name: &'static str,
-    programs: Arc<Programs>,
-    tool: OnceLock<Option<CommandTool>>,
+    names: Names,
+    make: Make,
+    tool: OnceLock<Result<Arc<dyn Tool>, String>>,
 }
 
-impl Program {
-    fn tool(&self, direction: Direction, url: &str) -> Result<&CommandTool, TransferError> {
-        let make = || {
-            let setup = self.programs.setups.get(self.name);
-            let setup = setup.map_or("", String::as_str);
-            self.programs.tools().tool(self.name, setup)
-        };
-        self.tool.get_or_init(make).as_ref().ok_or_else(|| {
-            let cause = Cause::UnknownTool {
-                wanted: self.name.to_owned(),
-                known: self.programs.tools().names().collect::<Vec<_>>().join(", "),
+impl fmt::Debug for LazyTool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LazyTool")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LazyTool {
+    fn new(
+        name: &'static str,
+        make: impl Fn() -> Result<Arc<dyn Tool>, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            names: Names::default(),
+            make: Box::new(make),
+            tool: OnceLock::new(),
+        }
+    }
+
+    fn with(self, further: &'static [&'static str], schemes: &'static [&'static str]) -> Self {
+        Self {
+            names: Names { further, schemes },
+            ..self
+        }
+    }
+
+    fn tool(&self, direction: Direction, url: &str) -> Result<&Arc<dyn Tool>, TransferError> {
+        self.tool.get_or_init(&self.make).as_ref().map_err(|why| {
+            let cause = Cause::ToolUnusable {
+                tool: self.name.to_owned(),
+                why: why.clone(),
             };
             TransferError::new(direction, url, cause)
         })
     }
 }
 
-impl Tool for Program {
+impl Tool for LazyTool {
     fn name(&self) -> &str {
         self.name
     }
@@ -178,40 +229,48 @@ impl Tool for Program {
     }
 }
 
-/// Makes what moves files within this node, one at a time.
+/// Makes a mover without options, one file at a time.
 #[cfg(test)]
-pub(super) fn local_mover() -> Arc<Mover> {
-    let mut tools = Toolbox::new();
-    for (tool, names, schemes) in entries(None, &Setups::new()) {
-        tools.add(tool, names, schemes);
-    }
+pub(super) fn plain_mover() -> Arc<Mover> {
+    let tools = tools(&HttpOptions::default(), None, &Setups::new());
     Arc::new(Mover {
-        tools,
+        tools: straight(tools),
         cached: None,
         parallel: std::num::NonZeroUsize::MIN,
-        checksum: ChecksumKind::Adler32,
+        floor: Floor::default(),
         seed: [0; 16],
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use ailurus_pilot_core::data::ToolName;
+
     use super::*;
 
     #[test]
-    fn every_program_has_a_description() {
-        let programs = Arc::new(Programs {
-            descriptions: None,
-            setups: Setups::new(),
-            tools: OnceLock::new(),
-        });
-        for (name, _) in PROGRAMS {
-            let program = Program {
-                name,
-                programs: programs.clone(),
-                tool: OnceLock::new(),
-            };
-            assert!(program.tool(Direction::StageIn, "x").is_ok(), "{name}");
+    fn there_is_a_tool_for_every_scheme_that_plans_know() {
+        let mover = plain_mover();
+        for scheme in ["file", "https", "davs", "root", "srm", "gsiftp"] {
+            let name = ToolName::Rucio.mover(scheme).expect(scheme);
+            let tool = mover.tools.named(Direction::StageIn, name.as_str());
+            assert_eq!(tool.expect(scheme).name(), name.as_str());
         }
+    }
+
+    #[test]
+    fn every_program_has_a_description() {
+        for tool in tools(&HttpOptions::default(), None, &Setups::new()) {
+            assert!(tool.tool(Direction::StageIn, "x").is_ok(), "{tool:?}");
+        }
+    }
+
+    #[test]
+    fn a_tool_that_cannot_be_made_says_why() {
+        let tool = LazyTool::new("http", || Err("no certificate".into()));
+        let error = tool
+            .tool(Direction::StageIn, "https://h/f")
+            .expect_err("not made");
+        assert!(log::chain(&error).contains("no certificate"), "{error}");
     }
 }

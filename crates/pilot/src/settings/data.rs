@@ -5,9 +5,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ailurus_transfer::cache::{CacheConfig, Link};
+use ailurus_http::ClientConfig;
+use ailurus_transfer::{
+    cache::{CacheConfig, Link},
+    http::HttpOptions,
+};
 
-use crate::args::{Args, CacheLink};
+use crate::{
+    args::{Args, CacheLink},
+    environment::Environment,
+};
+
+/// Names the file with the token for storages, as WLCG's tools read it.
+const TOKEN_FILE: &str = "BEARER_TOKEN_FILE";
 
 /// How inputs and outputs are moved.
 #[derive(Debug, Clone)]
@@ -18,10 +28,17 @@ pub(crate) struct DataSettings {
     pub(crate) cache: Option<CacheConfig>,
     /// A file that describes copy tools of the site, if there is one.
     pub(crate) copy_tools: Option<PathBuf>,
+    /// How storages are reached over HTTP.
+    pub(crate) http: HttpOptions,
 }
 
 impl DataSettings {
-    pub(super) fn of(args: &Args, launch_dir: &Path) -> Self {
+    /// `client` is how peers are spoken to over HTTPS, with the pilot's certificate.
+    pub(super) fn of(
+        args: &Args,
+        (environment, launch_dir): (&Environment, &Path),
+        client: ClientConfig,
+    ) -> Self {
         let data = &args.data;
         let cache = data.cache_dir.as_ref().map(|dir| CacheConfig {
             link: match data.cache_link {
@@ -32,6 +49,11 @@ impl DataSettings {
         });
         Self {
             parallel: data.transfers,
+            http: HttpOptions {
+                client,
+                token_file: environment.get(TOKEN_FILE).map(PathBuf::from),
+                ..HttpOptions::default()
+            },
             cache,
             copy_tools: data.copy_tools.as_ref().map(|file| launch_dir.join(file)),
         }

@@ -6,7 +6,7 @@ use ailurus_experiment::{HookPoint, PayloadPlan};
 use ailurus_model::{ErrorCode, Job, JobUpdate};
 use ailurus_pilot_core::{
     Input, JobEffect, JobInput, JobTicket, Problem,
-    data::{LogPlan, ReplicaQuery, StageInPlan, StageOutPlan},
+    data::{LogPlan, ReplicaQuery, StageInPlan, StageOutPlan, TransfersSeen},
     input::{DebugAnswer, UpdateNr},
     monitoring::{Sample, SampleScope},
     payload::{
@@ -80,11 +80,12 @@ impl Shell {
             } else {
                 log::position(&self.home)
             };
+            let place = JobPlace::new(dir.clone(), self.mover.clone(), log_begin);
             let tools = JobTools {
                 panda_id: job.panda_id,
                 stream: None,
                 hooks: Hooks::of(&core.profile, core.queue.as_str(), job, dir.clone()),
-                place: Arc::new(JobPlace::new(dir, self.mover.clone(), log_begin)),
+                place: Arc::new(place),
                 payload: None,
                 files: JobFiles::of(job),
                 recorder: None,
@@ -120,7 +121,7 @@ impl Shell {
         let found = move |result| of_job(ticket, JobInput::ReplicasFound(result));
         let fallback = found(bad_end(ErrorCode::RucioListReplicasFailed));
         let catalogue = self.catalogue.clone();
-        self.with_place(ticket, "replicas", fallback, move |place| {
+        self.with_place(ticket, "replicas", fallback, move |place, _| {
             let none = || Problem::new(ErrorCode::RucioListReplicasFailed, "no catalogue is set");
             let catalogue = catalogue.ok_or_else(none);
             found(catalogue.and_then(|it| it.find(&query, place.stop.flag())))
@@ -130,8 +131,10 @@ impl Shell {
     fn stage_in(&self, ticket: JobTicket, plan: StageInPlan) {
         let ended = move |result| of_job(ticket, JobInput::StageInEnded(result));
         let fallback = ended(bad_end(ErrorCode::StageInFailed));
-        self.with_place(ticket, "stage-in", fallback, move |place| {
-            ended(place.stage_in(&plan))
+        self.with_place(ticket, "stage-in", fallback, move |place, sender| {
+            let (seen, result) = place.stage_in(&plan);
+            tell_seen(sender, ticket, seen);
+            ended(result)
         });
     }
 
@@ -139,7 +142,7 @@ impl Shell {
         let ready = move |result| of_job(ticket, JobInput::ScriptReady(result));
         let fallback = ready(bad_end(ErrorCode::TrfDownloadFailure));
         let client = self.public.clone();
-        self.with_place(ticket, "script", fallback, move |place| {
+        self.with_place(ticket, "script", fallback, move |place, _| {
             ready(place.fetch_script(&client, &plan))
         });
     }
@@ -263,16 +266,20 @@ impl Shell {
             .map(|_| bad_end(ErrorCode::StageOutFailed))
             .collect();
         let fallback = ended(bad_ends);
-        self.with_place(ticket, "stage-out", fallback, move |place| {
-            ended(place.stage_out(&plan))
+        self.with_place(ticket, "stage-out", fallback, move |place, sender| {
+            let (seen, results) = place.stage_out(&plan);
+            tell_seen(sender, ticket, seen);
+            ended(results)
         });
     }
 
     fn save_log(&self, ticket: JobTicket, plan: LogPlan) {
         let saved = move |result| of_job(ticket, JobInput::LogSaved(result));
         let fallback = saved(bad_end(ErrorCode::LogFileCreationFailure));
-        self.with_place(ticket, "save-log", fallback, move |place| {
-            saved(place.save_log(&plan))
+        self.with_place(ticket, "save-log", fallback, move |place, sender| {
+            let (seen, result) = place.save_log(&plan);
+            tell_seen(sender, ticket, seen);
+            saved(result)
         });
     }
 
@@ -305,14 +312,15 @@ impl Shell {
         ticket: JobTicket,
         name: &str,
         fallback: Input,
-        activity: impl FnOnce(&JobPlace) -> Input + Send + 'static,
+        activity: impl FnOnce(&JobPlace, &SyncSender<Message>) -> Input + Send + 'static,
     ) {
         let place = self.jobs.get(&ticket).map(|job| job.place.clone());
         let without_place = fallback.clone();
-        self.activities.start(name, fallback, move |_| match place {
-            Some(place) => activity(&place),
-            None => without_place,
-        });
+        self.activities
+            .start(name, fallback, move |sender| match place {
+                Some(place) => activity(&place, sender),
+                None => without_place,
+            });
     }
 }
 
@@ -322,6 +330,14 @@ fn of_job(ticket: JobTicket, input: JobInput) -> Input {
 
 fn bad_end<T>(code: ErrorCode) -> Result<T, Problem> {
     Err(Problem::new(code, BAD_END))
+}
+
+/// Says what tries to move files have shown, if there were any.
+fn tell_seen(sender: &SyncSender<Message>, ticket: JobTicket, seen: TransfersSeen) {
+    if seen != TransfersSeen::default() {
+        let seen = JobInput::TransfersSeen(Box::new(seen));
+        tell(sender, Message::Input(of_job(ticket, seen)));
+    }
 }
 
 /// Sends a message of an activity that goes on.
