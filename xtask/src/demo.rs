@@ -91,14 +91,17 @@ pub(crate) fn run_in(folder: &Path, arguments: &[String]) -> anyhow::Result<()> 
     let start = Instant::now();
     deployment.command_line(&["task", "submit", path_text(&chain)?])?;
     let tasks = follow(&mut deployment, start)?;
-    let outcome = report::collect(&deployment, &tasks, start.elapsed())?;
+    let outcome = report::collect(&deployment, &servers, &tasks, start.elapsed())?;
     outcome.write(folder)?;
+    if options.storage != Kind::Directory {
+        println!();
+        servers.show()?;
+    }
     outcome.print(&deployment);
     if options.keep {
         keep(&mut deployment)?;
     }
     deployment.stop()?;
-    servers.check()?;
     outcome.check(options.fault, options.events)
 }
 

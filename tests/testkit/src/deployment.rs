@@ -266,7 +266,14 @@ fn write_harvester_configuration(settings: &Settings, url: &str) -> anyhow::Resu
          cycle = \"1s\"\n"
     );
     for queue in &settings.queues {
-        let command = [
+        let environment = queue
+            .storage
+            .iter()
+            .flat_map(|storage| &storage.environment);
+        let variables = environment.map(|(name, value)| format!("{name}={value}"));
+        // Without variables `env` starts the pilot as it is.
+        let before: Vec<String> = ["env".to_owned()].into_iter().chain(variables).collect();
+        let words = [
             &pilot.display().to_string(),
             "-q",
             &queue.name,
@@ -292,9 +299,10 @@ fn write_harvester_configuration(settings: &Settings, url: &str) -> anyhow::Resu
             &settings.heartbeat_interval,
             "--job-request-pause",
             "1s",
-        ]
-        .map(|word| format!("\"{word}\""))
-        .join(", ");
+        ];
+        let command = before.iter().map(String::as_str).chain(words);
+        let command: Vec<String> = command.map(|word| format!("\"{word}\"")).collect();
+        let command = command.join(", ");
         write!(
             text,
             "\n[[queue]]\nname = \"{}\"\nbatch = \"local\"\nspool = \"{folder}/workers/{}\"\n\

@@ -6,7 +6,7 @@ use ailurus_testkit::Deployment;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use super::{number, storage, text};
+use super::{number, storage::Servers, text};
 
 /// Where the peaks must be, in MeV (Particle Data Group), and how far off they may lie.
 const PEAKS: [(&str, f64); 2] = [("k0s_mev", 497.6), ("lambda_mev", 1115.7)];
@@ -30,12 +30,13 @@ pub(super) struct Outcome {
 /// The server does not answer.
 pub(super) fn collect(
     deployment: &Deployment,
+    servers: &Servers,
     tasks: &[Value],
     wall: Duration,
 ) -> anyhow::Result<Outcome> {
     let failures = deployment.command_line(&["job", "list", "--failed-attempts"])?;
-    copy_output(deployment, "spd.pp27.plot", "peaks.png")?;
-    let summary_file = copy_output(deployment, "spd.pp27.summary", "summary.json")?;
+    copy_output(deployment, servers, "spd.pp27.plot", "peaks.png")?;
+    let summary_file = copy_output(deployment, servers, "spd.pp27.summary", "summary.json")?;
     let summary = match summary_file {
         Some(path) => {
             serde_json::from_slice(&fs::read(path)?).context("`summary.json` is no JSON")?
@@ -53,6 +54,7 @@ pub(super) fn collect(
 /// Copies the only file of a dataset out of its storage, if it is there.
 fn copy_output(
     deployment: &Deployment,
+    servers: &Servers,
     dataset: &str,
     name: &str,
 ) -> anyhow::Result<Option<std::path::PathBuf>> {
@@ -65,7 +67,7 @@ fn copy_output(
         return Ok(None);
     }
     let target = deployment.folder().join(name);
-    storage::fetch(surl, &target)?;
+    servers.fetch(surl, &target)?;
     Ok(Some(target))
 }
 

@@ -9,7 +9,7 @@ use std::{
 use ailurus_testkit::{
     QueueSettings,
     deployment::{Protocol, SiteStorage},
-    storage::XRootD,
+    storage::{Certificates, XRootD, xrootd::Settings},
 };
 use anyhow::{Context as _, bail};
 
@@ -22,7 +22,7 @@ pub(super) enum Kind {
     Directory,
     /// A server a site, by `root://`.
     XRootD,
-    /// The same server, by HTTP.
+    /// The same server, by HTTPS.
     WebDav,
 }
 
@@ -43,7 +43,12 @@ impl Kind {
 
 /// The servers of the sites. They end with this value.
 #[derive(Debug, Default)]
-pub(super) struct Servers(Vec<(String, XRootD)>);
+pub(super) struct Servers {
+    /// By the names of the endpoints.
+    servers: Vec<(String, XRootD)>,
+    /// What they show who they are with.
+    certificates: Option<Certificates>,
+}
 
 impl Servers {
     /// Starts a server for each queue, and tells the queue of it. Folders need none.
@@ -56,32 +61,68 @@ impl Servers {
         folder: &Path,
         queues: &mut [QueueSettings],
     ) -> anyhow::Result<Self> {
-        let mut servers = Vec::new();
         if kind == Kind::Directory {
-            return Ok(Self(servers));
+            return Ok(Self::default());
         }
         storage::provide_xrootd()?;
+        let certificates = Certificates::make(&folder.join("certificates"))?;
+        let settings = Settings {
+            authority: certificates.as_ref(),
+            ..Settings::default()
+        };
+        let mut servers = Vec::new();
         for queue in queues {
             let endpoint = queue.endpoint();
             let place = folder.join("storage").join(&endpoint);
             fs::create_dir_all(&place)
                 .with_context(|| format!("`{}` cannot be made", place.display()))?;
-            let Some(server) = XRootD::start(&place)? else {
+            let Some(server) = XRootD::start_with(&place, settings)? else {
                 bail!("`--storage` needs XRootD: `apt-get install xrootd-server xrootd-client`");
             };
-            queue.storage = Some(site_storage(kind, &server));
+            queue.storage = Some(site_storage(kind, &server, certificates.as_ref()));
             servers.push((endpoint, server));
         }
-        Ok(Self(servers))
+        Ok(Self {
+            servers,
+            certificates,
+        })
+    }
+
+    /// Copies a stored file to a path, as a person would.
+    ///
+    /// # Errors
+    ///
+    /// The file is not there.
+    pub(super) fn fetch(&self, url: &str, target: &Path) -> anyhow::Result<()> {
+        match url.split_once("://") {
+            Some(("file", path)) => {
+                fs::copy(path, target).with_context(|| format!("`{path}` cannot be copied"))?;
+                Ok(())
+            }
+            Some(("root", _)) => {
+                let options = ["--silent", "--force", url];
+                shell::run(Command::new("xrdcp").args(options).arg(target))
+            }
+            Some(("https", _)) => {
+                let mut curl = Command::new("curl");
+                curl.args(["--silent", "--show-error", "--fail"]);
+                if let Some(certificates) = &self.certificates {
+                    curl.arg("--cacert").arg(certificates.authority());
+                }
+                shell::run(curl.arg("--output").arg(target).arg(url))
+            }
+            Some(_) | None => bail!("`{url}` is a place that the demo does not know"),
+        }
     }
 
     /// Prints what lies in each storage.
     ///
     /// # Errors
     ///
-    /// A storage cannot be read, is empty, or holds a file that was not finished.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
-        for (endpoint, server) in &self.0 {
+    /// A storage cannot be read, there is nothing at all, or a file is empty.
+    pub(super) fn show(&self) -> anyhow::Result<()> {
+        let mut n_files = 0;
+        for (endpoint, server) in &self.servers {
             let mut files = Vec::new();
             list(&server.dir(), &mut files)?;
             let n_bytes: u64 = files.iter().map(|(_, length)| length).sum();
@@ -91,15 +132,19 @@ impl Servers {
                 n_bytes as f64 / 1e6,
                 server.url("")
             );
-            if files.is_empty() {
-                bail!("nothing lies in storage `{endpoint}`");
+            if let Some((path, _)) = files.iter().find(|(_, length)| *length == 0) {
+                bail!("`{}` is empty", path.display());
             }
+            n_files += files.len();
+        }
+        if n_files == 0 && !self.servers.is_empty() {
+            bail!("nothing lies in any storage");
         }
         Ok(())
     }
 }
 
-fn site_storage(kind: Kind, server: &XRootD) -> SiteStorage {
+fn site_storage(kind: Kind, server: &XRootD, certificates: Option<&Certificates>) -> SiteStorage {
     let path = format!("{}/", server.export());
     let root = Protocol {
         endpoint: format!("root://{}/", server.root_host()),
@@ -107,7 +152,7 @@ fn site_storage(kind: Kind, server: &XRootD) -> SiteStorage {
         flavour: "XROOT".to_owned(),
     };
     let http = Protocol {
-        endpoint: server.http_endpoint(),
+        endpoint: server.https_endpoint(),
         path,
         flavour: "WEBDAV".to_owned(),
     };
@@ -118,6 +163,10 @@ fn site_storage(kind: Kind, server: &XRootD) -> SiteStorage {
     SiteStorage {
         tools: tools.map(str::to_owned).to_vec(),
         protocols: protocols.to_vec(),
+        environment: certificates.map_or_else(Vec::new, |certificates| {
+            let directory = certificates.directory().display().to_string();
+            vec![("X509_CERT_DIR".to_owned(), directory)]
+        }),
     }
 }
 
@@ -132,28 +181,4 @@ fn list(folder: &Path, files: &mut Vec<(PathBuf, u64)>) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Copies a stored file to a path, as a person would.
-///
-/// # Errors
-///
-/// The file is not there.
-pub(super) fn fetch(url: &str, target: &Path) -> anyhow::Result<()> {
-    match url.split_once("://") {
-        Some(("file", path)) => {
-            fs::copy(path, target).with_context(|| format!("`{path}` cannot be copied"))?;
-            Ok(())
-        }
-        Some(("root", _)) => shell::run(
-            Command::new("xrdcp")
-                .args(["--silent", "--force", url])
-                .arg(target),
-        ),
-        Some(("http", _)) => {
-            let options = ["--silent", "--show-error", "--fail", "--output"];
-            shell::run(Command::new("curl").args(options).arg(target).arg(url))
-        }
-        Some(_) | None => bail!("`{url}` is a place that the demo does not know"),
-    }
 }

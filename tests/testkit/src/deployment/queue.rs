@@ -29,6 +29,8 @@ pub struct SiteStorage {
     pub tools: Vec<String>,
     /// The ways in, the preferred one first; the same for reading and writing.
     pub protocols: Vec<Protocol>,
+    /// What the queue's pilots are told in the environment, for example `X509_CERT_DIR`.
+    pub environment: Vec<(String, String)>,
 }
 
 /// One way into storage, as CRIC describes it.
@@ -83,6 +85,7 @@ fn storage_of(queue: &QueueSettings, folder: &Path) -> anyhow::Result<SiteStorag
             path: format!("{}/", path.display()),
             flavour: "POSIX".to_owned(),
         }],
+        environment: Vec::new(),
     })
 }
 
@@ -108,7 +111,7 @@ pub(super) fn write_queue_data(settings: &Settings) -> anyhow::Result<()> {
                 "status": "online", "atlas_site": queue.site, "type": "unified",
                 "resource_type": "grid", "corecount": 1, "maxrss": 4000, "maxwdir": 20000,
                 "maxtime": 86400, "timefloor": queue.time_floor_minutes, "catchall": "", "params": {},
-                "container_type": "", "is_cvmfs": false, "copytools": set_ups,
+                "container_type": "", "is_cvmfs": false, "allow_wan": true, "copytools": set_ups,
                 "acopytools": tools_by_activity, "astorages": places}),
         );
         let protocols = storage.protocols.iter().zip(1..).map(|(protocol, id)| {

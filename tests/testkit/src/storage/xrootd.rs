@@ -49,6 +49,9 @@ pub enum Rights {
 pub struct Settings<'a> {
     /// Who may read and write.
     pub access: Access<'a>,
+    /// The authority of its certificate for HTTPS where everybody is let in; none for one of its
+    /// own.
+    pub authority: Option<&'a Certificates>,
     /// What may be done.
     pub rights: Rights,
     /// How much it can store, in bytes; none for as much as the disk holds. The machine must allow
@@ -102,14 +105,16 @@ impl XRootD {
             return Ok(None);
         }
         // Without HTTPS it would have no third-party copy over HTTP either.
-        let own = match settings.access {
-            Access::Anyone => Certificates::make(&folder.join("certificates"))?,
-            Access::Proxies(_) => None,
+        let given = match settings.access {
+            Access::Anyone => settings.authority,
+            Access::Proxies(certificates) => Some(certificates),
         };
-        let (certificates, is_open) = match (settings.access, &own) {
-            (Access::Anyone, Some(own)) => (own, true),
-            (Access::Anyone, None) => return Ok(None),
-            (Access::Proxies(certificates), _) => (certificates, false),
+        let own = match given {
+            Some(_) => None,
+            None => Certificates::make(&folder.join("certificates"))?,
+        };
+        let Some(certificates) = given.or(own.as_ref()) else {
+            return Ok(None);
         };
         let (host, authorities) = certificates.copy_to(&folder)?;
         let (mut root_port, mut http_port) = (0, 0);
@@ -135,7 +140,7 @@ impl XRootD {
             folder,
             root_port,
             http_port,
-            is_open,
+            is_open: matches!(settings.access, Access::Anyone),
             own,
             has_own_files: own_files.is_some(),
         }))
@@ -157,7 +162,13 @@ impl XRootD {
     /// Returns the URL of a file over HTTPS, which every server speaks at the same port.
     #[must_use]
     pub fn https_url(&self, path: &str) -> String {
-        format!("https://localhost:{}{EXPORT}/{path}", self.http_port)
+        format!("{}{EXPORT}/{path}", self.https_endpoint())
+    }
+
+    /// Returns scheme, host and port of HTTPS.
+    #[must_use]
+    pub fn https_endpoint(&self) -> String {
+        format!("https://localhost:{}", self.http_port)
     }
 
     /// Returns the authority of its own that a server for everybody has for HTTPS.
