@@ -72,7 +72,31 @@ impl S3Options {
         }
     }
 
-    /// Options for access keys. `AWS_ENDPOINT_URL` has no say; [`Self::home`] has.
+    /// Options for the access keys of [`S3Keys::from_environment`]; `AWS_ENDPOINT_URL` says where
+    /// buckets without a host are.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let options = Self::for_keys(S3Keys::from_environment());
+        let home = std::env::var("AWS_ENDPOINT_URL").unwrap_or_default();
+        if home.is_empty() {
+            return options;
+        }
+        Self { home, ..options }
+    }
+
+    /// Options for Google's storage: the service account of `GOOGLE_APPLICATION_CREDENTIALS`, or
+    /// else HMAC keys where AWS's programs look for theirs.
+    #[must_use]
+    pub fn google_from_environment() -> Self {
+        let account = std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS");
+        let account = account.filter(|file| !file.is_empty());
+        Self::for_google(account.map_or_else(
+            || S3Signer::Keys(S3Keys::from_environment()),
+            |file| S3Signer::ServiceAccount(file.into()),
+        ))
+    }
+
+    /// Options for access keys.
     #[must_use]
     pub fn for_keys(keys: S3Keys) -> Self {
         let region = keys
@@ -90,7 +114,10 @@ impl S3Options {
 
 impl S3Tool {
     /// The schemes that `s3` moves.
-    pub const SCHEMES: [&'static str; 3] = ["s3", "s3s", "s3+rucio"];
+    pub const SCHEMES: [&'static str; 4] = ["s3", "s3s", "s3+https", "s3+rucio"];
+
+    /// The schemes that `gs` moves.
+    pub const GOOGLE_SCHEMES: [&'static str; 1] = ["gs"];
 
     /// Makes the tool `s3`. No connection is opened. `buffers` bounds the bytes of its buffers, and
     /// `helpers` counts the further threads that large files may take at a time; both may be

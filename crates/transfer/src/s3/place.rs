@@ -3,7 +3,7 @@
 use crate::{BadPlaceReason, Cause, Direction, TransferError, toolbox::split_url};
 
 /// Schemes that mean an encrypted connection, whatever else they mean.
-const SECURE_SCHEMES: [&str; 4] = ["s3", "s3s", "s3+rucio", "https"];
+const SECURE_SCHEMES: [&str; 5] = ["s3", "s3s", "s3+https", "s3+rucio", "https"];
 
 /// The port that stands for a connection that is not encrypted.
 const PLAIN_PORT: &str = ":80";
