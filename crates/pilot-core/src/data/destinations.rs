@@ -198,11 +198,12 @@ impl Destinations<'_> {
             for (scheme_index, protocol, mover) in self.taken(*tool, &protocols) {
                 let way = Try {
                     tool: mover,
-                    url: protocol.url(&path),
                     endpoint: endpoint.clone(),
                     domain,
                     rank,
+                    ..Try::in_directory(protocol.url(&path))
                 };
+                let way = way.with_token_of(Some(storage));
                 let is_failing = self.known.record.is_failing(self.known.now, &way);
                 ways.push(((is_failing, ways.len()), scheme_index, way));
             }
@@ -413,6 +414,22 @@ mod tests {
             ("gfal", "alt", "root", Rank::Alternative),
         ];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn only_lsm_is_told_the_space_token() {
+        let mut site = two_storages();
+        let storage = site.storages.get_mut(&EndpointName::new("EP"));
+        storage.expect("there").options.token = "SPDDATADISK".into();
+        let tools = ["lsm", "xrdcp"].map(str::to_owned).to_vec();
+        site.queue.copy_tools = BTreeMap::from([("pw".to_owned(), tools)]);
+        let ways = plan(&site, |_| {}).expect("ways");
+        let seen: Vec<_> = ways
+            .tries
+            .iter()
+            .map(|it| (it.tool.as_str(), it.space_token.as_deref()))
+            .collect();
+        assert_eq!(seen, [("lsm", Some("SPDDATADISK")), ("xrdcp", None)]);
     }
 
     #[test]

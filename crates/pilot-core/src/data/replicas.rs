@@ -17,7 +17,7 @@ use super::{
     copy_tools::{Purpose, ToolName, Tools, scheme_of, schemes_of},
     destinations::near_storages,
     place::{Naming, PathRule, code_of, protocols_of},
-    tries::{Rank, place_of},
+    tries::place_of,
 };
 use crate::{PilotConfig, Problem, input::Site};
 
@@ -303,11 +303,11 @@ impl<'a> Chooser<'a> {
             };
             let way = Try {
                 tool: mover,
-                url: candidate.url.clone(),
                 endpoint: candidate.endpoint.clone(),
                 domain: candidate.domain,
-                rank: Rank::Primary,
+                ..Try::in_directory(candidate.url.clone())
             };
+            let way = way.with_token_of(self.site.storages.get(&candidate.endpoint));
             Some((self.order(candidate, &way, (index, scheme_index)), way))
         });
         tries.collect()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ailurus_model::EndpointName;
+use ailurus_model::{EndpointName, StorageEndpoint};
 use serde::{Deserialize, Serialize};
 
 use super::copy_tools::{ToolName, scheme_of};
@@ -53,6 +53,9 @@ pub struct Try {
     /// Which of an output's places it is.
     #[serde(default)]
     pub rank: Rank,
+    /// The endpoint's space token, for tools that want it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space_token: Option<String>,
 }
 
 impl Try {
@@ -65,6 +68,17 @@ impl Try {
             endpoint: EndpointName::default(),
             domain: Domain::Lan,
             rank: Rank::Primary,
+            space_token: None,
+        }
+    }
+
+    /// Adds the storage's space token, if the tool wants it.
+    pub(super) fn with_token_of(self, storage: Option<&StorageEndpoint>) -> Self {
+        let token = storage.map(|storage| &storage.options.token);
+        let token = token.filter(|it| self.tool == ToolName::Lsm && !it.is_empty());
+        Self {
+            space_token: token.cloned(),
+            ..self
         }
     }
 

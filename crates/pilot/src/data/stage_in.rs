@@ -56,7 +56,7 @@ impl Leg for Inputs<'_> {
                 lfn: Some(input.lfn.clone()),
                 guid: input.guid.clone(),
                 endpoint: Some(way.endpoint.clone()),
-                space_token: None,
+                space_token: way.space_token.clone(),
             },
         }
     }

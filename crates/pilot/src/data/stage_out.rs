@@ -64,7 +64,7 @@ impl Leg for Outputs<'_> {
                 lfn: Some(file.lfn.clone()),
                 guid: Some(file.guid.clone()),
                 endpoint: Some(way.endpoint.clone()),
-                space_token: None,
+                space_token: way.space_token.clone(),
             },
         }
     }
