@@ -5,6 +5,7 @@ mod data_move;
 mod monitoring;
 mod parts;
 mod recovery;
+mod rucio;
 mod stage;
 mod stand_in;
 mod surroundings;

@@ -109,6 +109,15 @@ impl Stage {
         self
     }
 
+    /// The queue moves files by this tool.
+    pub(crate) fn with_copy_tool(mut self, tool: &str) -> Self {
+        let mut queue = queue();
+        queue["copytools"] = json!({tool: {}});
+        queue["acopytools"] = json!({"default": [tool]});
+        self.serve("/queue.json", queue.to_string().as_bytes());
+        self
+    }
+
     pub(crate) fn with_output(mut self, name: &str) -> Self {
         self.job["outFiles"] = json!(format!("{name},log.tgz"));
         self.job["realDatasets"] = json!("ds,ds");
