@@ -91,7 +91,7 @@ impl Payload {
     ///
     /// The caller has judged its length.
     pub(crate) fn read(self, source: &dyn Source) -> Result<Vec<u8>, Fault> {
-        let mut content = Vec::new();
+        let mut content = Vec::with_capacity(usize::try_from(self.unpacked).unwrap_or(0));
         if !self.is_packed() {
             let mut section = Section::new(source, self.at, self.end);
             if section.read_to_end(&mut content).is_err() {

@@ -71,3 +71,54 @@ pub(crate) fn read(input: &mut Input<'_>) -> Result<Header, Fault> {
         info_bytes,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes the header of a file that begins at 100 and ends at 5 GB or 5 MB.
+    fn header(is_wide: bool) -> Vec<u8> {
+        let place = |place: u64| -> Vec<u8> {
+            let bytes = place.to_be_bytes();
+            bytes[if is_wide { 0 } else { 4 }..].to_vec()
+        };
+        let version: u32 = if is_wide { 1_063_206 } else { 63_206 };
+        let unit = if is_wide { 1000 } else { 1 };
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(version.to_be_bytes());
+        bytes.extend(100_u32.to_be_bytes());
+        bytes.extend(place(5_000_000 * unit));
+        bytes.extend(place(4_999_900 * unit));
+        bytes.extend([60, 2, 58].map(u32::to_be_bytes).concat());
+        bytes.push(if is_wide { 8 } else { 4 });
+        bytes.extend(101_u32.to_be_bytes());
+        bytes.extend(place(4_990_000 * unit));
+        bytes.extend(9000_u32.to_be_bytes());
+        bytes.resize(100, 0);
+        bytes
+    }
+
+    #[test]
+    fn places_are_wide_in_files_that_may_pass_2_gb() {
+        for (is_wide, unit) in [(false, 1), (true, 1000)] {
+            let bytes = header(is_wide);
+            let header = read(&mut Input::new(&bytes)).unwrap();
+            assert_eq!((header.begin, header.end), (100, 5_000_000 * unit));
+            assert_eq!((header.free_at, header.free_bytes), (4_999_900 * unit, 60));
+            assert_eq!(
+                (header.info_at, header.info_bytes),
+                (4_990_000 * unit, 9000)
+            );
+            assert_eq!(header.name_bytes, 58);
+        }
+    }
+
+    #[test]
+    fn a_header_that_contradicts_itself_is_none() {
+        for (at, byte) in [(8, 0x7f), (12, 0x80), (32, 5)] {
+            let mut bytes = header(false);
+            bytes[at] = byte;
+            assert!(read(&mut Input::new(&bytes)).is_err(), "byte {at}");
+        }
+    }
+}
