@@ -44,10 +44,18 @@ impl Kind {
 /// The servers of the sites. They end with this value.
 #[derive(Debug, Default)]
 pub(super) struct Servers {
-    /// By the names of the endpoints.
-    servers: Vec<(String, XRootD)>,
+    sites: Vec<Site>,
     /// What they show who they are with.
     certificates: Option<Certificates>,
+}
+
+/// A site's server.
+#[derive(Debug)]
+struct Site {
+    endpoint: String,
+    /// How its own jobs come to it, for people.
+    way: String,
+    server: XRootD,
 }
 
 impl Servers {
@@ -70,7 +78,7 @@ impl Servers {
             authority: certificates.as_ref(),
             ..Settings::default()
         };
-        let mut servers = Vec::new();
+        let mut sites = Vec::new();
         for queue in queues {
             let endpoint = queue.endpoint();
             let place = folder.join("storage").join(&endpoint);
@@ -79,11 +87,18 @@ impl Servers {
             let Some(server) = XRootD::start_with(&place, settings)? else {
                 bail!("`--storage` needs XRootD: `apt-get install xrootd-server xrootd-client`");
             };
-            queue.storage = Some(site_storage(kind, &server, certificates.as_ref()));
-            servers.push((endpoint, server));
+            let storage = site_storage(kind, &server, certificates.as_ref());
+            let first = storage.protocols.first();
+            let way = first.map_or_else(String::new, |it| format!("{}{}", it.endpoint, it.path));
+            queue.storage = Some(storage);
+            sites.push(Site {
+                endpoint,
+                way,
+                server,
+            });
         }
         Ok(Self {
-            servers,
+            sites,
             certificates,
         })
     }
@@ -122,22 +137,23 @@ impl Servers {
     /// A storage cannot be read, there is nothing at all, or a file is empty.
     pub(super) fn show(&self) -> anyhow::Result<()> {
         let mut n_files = 0;
-        for (endpoint, server) in &self.servers {
+        for site in &self.sites {
             let mut files = Vec::new();
-            list(&server.dir(), &mut files)?;
+            list(&site.server.dir(), &mut files)?;
             let n_bytes: u64 = files.iter().map(|(_, length)| length).sum();
             println!(
-                "  {endpoint:<18}{:>6} files, {:.1} MB, at {}",
+                "  {:<18}{:>6} files, {:.1} MB, at {}",
+                site.endpoint,
                 files.len(),
                 n_bytes as f64 / 1e6,
-                server.url("")
+                site.way
             );
             if let Some((path, _)) = files.iter().find(|(_, length)| *length == 0) {
                 bail!("`{}` is empty", path.display());
             }
             n_files += files.len();
         }
-        if n_files == 0 && !self.servers.is_empty() {
+        if n_files == 0 && !self.sites.is_empty() {
             bail!("nothing lies in any storage");
         }
         Ok(())
