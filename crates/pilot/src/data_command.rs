@@ -4,6 +4,7 @@
 mod check;
 mod get;
 mod moving;
+mod plan;
 mod put;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -23,7 +24,12 @@ struct DataCommand {
     run: fn(Vec<OsString>) -> ExitCode,
 }
 
-const COMMANDS: [DataCommand; 3] = [
+const COMMANDS: [DataCommand; 4] = [
+    DataCommand {
+        name: plan::NAME,
+        about: plan::ABOUT,
+        run: plan::run,
+    },
     DataCommand {
         name: check::NAME,
         about: check::ABOUT,

@@ -76,7 +76,7 @@ struct OnceArgs {
 
 /// No job could be had.
 #[derive(Debug, thiserror::Error)]
-enum JobError {
+pub(crate) enum JobFileError {
     /// The file cannot be read.
     #[error("the job `{}` cannot be read", path.display())]
     Read {
@@ -149,10 +149,11 @@ fn parse() -> OnceArgs {
     OnceArgs::parse_from(command.into_iter().chain(queue).chain(words))
 }
 
-type Given = Result<ailurus_model::Job, ailurus_wire::job_text::JobError>;
+pub(crate) type Given = Result<ailurus_model::Job, ailurus_wire::job_text::JobError>;
 
-fn read_job(path: &Path) -> Result<Given, JobError> {
-    let unreadable = |source| JobError::Read {
+/// Reads a job from a file or from standard input.
+pub(crate) fn read_job(path: &Path) -> Result<Given, JobFileError> {
+    let unreadable = |source| JobFileError::Read {
         path: path.to_owned(),
         source,
     };
@@ -167,7 +168,7 @@ fn read_job(path: &Path) -> Result<Given, JobError> {
         let mut file = File::open(path).map_err(unreadable)?;
         read(&mut file, &mut bytes).map_err(unreadable)?;
     }
-    plain_job::decode(&bytes).map_err(|source| JobError::Content {
+    plain_job::decode(&bytes).map_err(|source| JobFileError::Content {
         path: path.to_owned(),
         source,
     })

@@ -2,6 +2,7 @@
 
 mod data_check;
 mod data_move;
+mod data_plan;
 mod monitoring;
 mod parts;
 mod recovery;
