@@ -8,9 +8,10 @@ use std::{
 };
 
 use ailurus_diagnosis::Catalogue;
+use ailurus_http::{ClientConfig, ConfigError};
 use ailurus_transfer::{
-    Budget, Cause, CommandTools, Direction, Local, Placement, RemoteFile, Tool, Toolbox, Transfer,
-    TransferError, TransferReport, Watch,
+    Budget, Cause, CommandTools, Direction, Local, Placement, RemoteFile, S3Options, S3Tool, Tool,
+    Toolbox, Transfer, TransferError, TransferReport, Watch,
     cache::{Cache, CachedTool},
     http::{HttpOptions, HttpTool},
     space::Floor,
@@ -89,6 +90,7 @@ fn tools(http: &HttpOptions, descriptions: Option<PathBuf>, setups: &Setups) -> 
         Ok(Arc::new(Local::new(Placement::Copy, buffers, helpers)))
     })
     .with(&Local::FURTHER_NAMES, &Local::SCHEMES);
+    let [s3, gs] = object_stores(http, &buffers, &helpers);
     let options = http.clone();
     let http = LazyTool::new("http", move || {
         let tool = HttpTool::new(options.clone(), buffers.clone(), helpers.clone());
@@ -110,11 +112,45 @@ fn tools(http: &HttpOptions, descriptions: Option<PathBuf>, setups: &Setups) -> 
         })
         .with(&[], schemes)
     };
-    let built_in = [local, http].into_iter();
+    let built_in = [local, http, s3, gs].into_iter();
     built_in
         .chain(PROGRAMS.map(program))
         .map(Arc::new)
         .collect()
+}
+
+/// Object stores want keys, which are read when a file first goes there, and no certificate.
+fn object_stores(
+    http: &HttpOptions,
+    buffers: &Arc<Budget>,
+    helpers: &Arc<Budget>,
+) -> [LazyTool; 2] {
+    type Options = fn() -> S3Options;
+    type New = fn(S3Options, Arc<Budget>, Arc<Budget>) -> Result<S3Tool, ConfigError>;
+    let client = ClientConfig {
+        certificate: None,
+        token: None,
+        ..http.client.clone()
+    };
+    let store = |name, options: Options, new: New| {
+        let (client, buffers, helpers) = (client.clone(), buffers.clone(), helpers.clone());
+        LazyTool::new(name, move || {
+            let client = client.clone();
+            let options = S3Options {
+                client,
+                ..options()
+            };
+            let tool = new(options, buffers.clone(), helpers.clone());
+            let tool = tool.map_err(|error| log::chain(&error))?;
+            Ok(Arc::new(tool))
+        })
+    };
+    let s3 = store("s3", S3Options::from_environment, S3Tool::new);
+    let gs = store("gs", S3Options::google_from_environment, S3Tool::google);
+    [
+        s3.with(&[], &S3Tool::SCHEMES),
+        gs.with(&[], &S3Tool::GOOGLE_SCHEMES),
+    ]
 }
 
 /// Descriptions of copy programs. Most pilots use one of them or none.
@@ -251,7 +287,7 @@ mod tests {
     #[test]
     fn there_is_a_tool_for_every_scheme_that_plans_know() {
         let mover = plain_mover();
-        for scheme in ["file", "https", "davs", "root", "srm", "gsiftp"] {
+        for scheme in ["file", "https", "davs", "root", "srm", "gsiftp", "s3", "gs"] {
             let name = ToolName::Rucio.mover(scheme).expect(scheme);
             let tool = mover.tools.named(Direction::StageIn, name.as_str());
             assert_eq!(tool.expect(scheme).name(), name.as_str());
