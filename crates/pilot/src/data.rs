@@ -14,6 +14,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use ailurus_transfer::{StopSwitch, TransferReport};
 
+use crate::traces::JobTracer;
 pub(crate) use mover::Mover;
 pub(crate) use tools::{Setups, mover};
 
@@ -23,6 +24,8 @@ pub(crate) struct JobPlace {
     pub(crate) dir: PathBuf,
     pub(crate) stop: StopSwitch,
     mover: Arc<Mover>,
+    /// Tells Rucio what becomes of the job's files, if it is to know.
+    tracer: Option<JobTracer>,
     /// Where the pilot's log was when the job began, in bytes.
     log_begin: u64,
 }
@@ -33,8 +36,19 @@ impl JobPlace {
             dir,
             mover,
             stop: StopSwitch::new(),
+            tracer: None,
             log_begin,
         }
+    }
+
+    /// Returns the same place with somebody who tells what becomes of files.
+    pub(crate) fn with_tracer(self, tracer: Option<JobTracer>) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// Returns who tells what becomes of files that are moved from now on.
+    fn tracer(&self) -> Option<JobTracer> {
+        self.tracer.as_ref().map(JobTracer::starting_now)
     }
 
     /// Returns the same place for transfers that are not given up.

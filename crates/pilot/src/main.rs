@@ -30,10 +30,6 @@ mod shell;
 mod site;
 mod software;
 mod timing;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "traces are sent from the next change on")
-)]
 mod traces;
 mod watch;
 mod work_dir;

@@ -550,7 +550,8 @@ pub(crate) fn wall_now() -> Timestamp {
     Timestamp::from_millis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn random_bytes() -> Result<[u8; 16], SettingsError> {
+/// Returns bytes that nobody can guess.
+pub(crate) fn random_bytes() -> Result<[u8; 16], SettingsError> {
     let mut bytes = [0; 16];
     fs::File::open("/dev/urandom")
         .and_then(|mut file| io::Read::read_exact(&mut file, &mut bytes))

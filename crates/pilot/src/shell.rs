@@ -43,6 +43,7 @@ use crate::{
     settings::{Settings, VERSION},
     site, software,
     timing::{Mark, Timing},
+    traces::TraceDesk,
     watch::{JobFiles, Watch, WatchPlace},
     work_dir,
 };
@@ -144,6 +145,9 @@ pub(crate) fn run(mut settings: Settings) -> Result<u8, ShellError> {
     if !exit.is_by_signal() {
         shell.stay(&receiver);
     }
+    if let Some(traces) = &shell.traces {
+        traces.close();
+    }
     Ok(shell.leave(exit))
 }
 
@@ -182,6 +186,8 @@ struct Shell {
     setups: Setups,
     /// Who knows where files are, if anybody.
     catalogue: Option<Arc<Catalogue>>,
+    /// Tells Rucio of transfers, if it is to know.
+    traces: Option<Arc<TraceDesk>>,
     node_view: Arc<NodeView>,
     jobs: BTreeMap<JobTicket, JobTools>,
     journals: Journals,
@@ -235,6 +241,11 @@ impl Shell {
             catalogue: settings.rucio.as_ref().map(|rucio| {
                 let node = &settings.node_facts.host_name;
                 Arc::new(Catalogue::new(rucio, node))
+            }),
+            traces: settings.rucio.as_ref().and_then(|rucio| {
+                let node = &settings.node_facts.host_name;
+                let traces = rucio.traces.clone()?;
+                Some(Arc::new(TraceDesk::new(traces, node)))
             }),
             settings,
             home,

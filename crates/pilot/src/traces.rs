@@ -5,7 +5,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, UdpSocket},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -34,8 +34,17 @@ pub(crate) struct TraceDesk {
     settings: TraceSettings,
     host: String,
     ip: String,
-    /// None inside if no traces can be sent.
-    sender: OnceLock<Option<TraceSender>>,
+    sender: Mutex<Sending>,
+}
+
+/// Whether traces are sent.
+#[derive(Debug)]
+enum Sending {
+    /// Nothing was to be sent yet.
+    Unopened,
+    Open(TraceSender),
+    /// They cannot be sent, or not any more.
+    Closed,
 }
 
 /// Takes the traces of one job.
@@ -54,20 +63,26 @@ impl TraceDesk {
             settings,
             host: node.to_string(),
             ip: ip.unwrap_or_default(),
-            sender: OnceLock::new(),
+            sender: Mutex::new(Sending::Unopened),
         }
     }
 
     /// Takes a trace. Never waits for its server.
     fn tell(&self, job: &JobTraces, trace: &Trace) {
-        let start = || {
-            TraceSender::start(&self.settings.url, &self.settings.http)
-                .inspect_err(|error| tracing::warn!("no traces are sent: {error}"))
-                .ok()
-        };
-        if let Some(sender) = self.sender.get_or_init(start) {
-            sender.send(&self.message(job, trace));
+        let mut sending = self.sending();
+        if matches!(*sending, Sending::Unopened) {
+            let started = TraceSender::start(&self.settings.url, &self.settings.http);
+            let started = started.inspect_err(|error| tracing::warn!("no traces: {error}"));
+            *sending = started.map_or(Sending::Closed, Sending::Open);
         }
+        match &*sending {
+            Sending::Open(sender) => sender.send(&self.message(job, trace)),
+            Sending::Unopened | Sending::Closed => {}
+        }
+    }
+
+    fn sending(&self) -> MutexGuard<'_, Sending> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn message(&self, job: &JobTraces, trace: &Trace) -> wire::TransferTrace {
@@ -106,8 +121,9 @@ impl TraceDesk {
     }
 
     /// Sends what is left, for a little while.
-    pub(crate) fn close(self) {
-        let Some(sender) = self.sender.into_inner().flatten() else {
+    pub(crate) fn close(&self) {
+        let sending = std::mem::replace(&mut *self.sending(), Sending::Closed);
+        let Sending::Open(sender) = sending else {
             return;
         };
         let summary = sender.finish(LAST_WAIT);
@@ -201,8 +217,7 @@ mod tests {
         // A directory that the pilot was given is no business of Rucio's.
         let nowhere = Try::in_directory("file:///in/f".into());
         tracer.tell(Direction::Read, (&nowhere, file), took, TraceEnd::Moved);
-        drop(tracer);
-        Arc::into_inner(desk).expect("the last").close();
+        desk.close();
         let [request] = &server.requests()[..] else {
             panic!("one trace");
         };

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ailurus_model::Moment;
@@ -65,6 +65,9 @@ pub(crate) trait Leg: Sync {
 
     /// Judges a file that was moved.
     fn judge(&self, file: usize, report: &TransferReport) -> Result<(), Failure>;
+
+    /// Tells what became of a try that took this long and has just ended.
+    fn tell(&self, file: usize, way: &Try, elapsed: Duration, failure: Option<&Failure>);
 }
 
 /// The courses of all files of one call.
@@ -157,6 +160,8 @@ impl Steering for Courses<'_> {
         if let Err(failure) = &outcome {
             tracing::warn!("`{}`: {}", way.place(), failure.problem);
         }
+        self.leg
+            .tell(file, way, tried.elapsed, outcome.as_ref().err());
         let failure = outcome.as_ref().err().map(|failure| failure.kind);
         let seen = Move::new(way, tried.moved, tried.elapsed, failure);
         state.moves.push(seen);

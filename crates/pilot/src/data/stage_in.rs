@@ -1,6 +1,6 @@
 //! Fetches a job's inputs and checks them.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use ailurus_model::ErrorCode;
 use ailurus_pilot_core::{
@@ -8,6 +8,7 @@ use ailurus_pilot_core::{
     data::{
         Access, BadFile, Direction as Way, Failure, StageInFile, StageInPlan, TransfersSeen, Try,
         formats::{Verified, bad_input},
+        traces::{TraceEnd, TracedFile},
     },
 };
 use ailurus_transfer::{
@@ -22,6 +23,7 @@ use super::{
     mover::{FileToMove, Rules, patience},
     tell_moved,
 };
+use crate::traces::JobTracer;
 
 /// Name of the catalogue that ROOT reads.
 const POOL_FILE_CATALOG: &str = "PoolFileCatalog.xml";
@@ -30,6 +32,7 @@ const POOL_FILE_CATALOG: &str = "PoolFileCatalog.xml";
 struct Inputs<'a> {
     place: &'a JobPlace,
     files: Vec<&'a StageInFile>,
+    tracer: Option<JobTracer>,
 }
 
 impl Inputs<'_> {
@@ -77,6 +80,19 @@ impl Leg for Inputs<'_> {
         tell_moved("input", input.lfn.as_str(), report);
         Ok(())
     }
+
+    fn tell(&self, file: usize, way: &Try, elapsed: Duration, failure: Option<&Failure>) {
+        if let Some(tracer) = &self.tracer {
+            let end = failure.map_or(TraceEnd::Moved, TraceEnd::Failed);
+            tracer.tell(Way::Read, (way, traced(self.files[file])), elapsed, end);
+        }
+    }
+}
+
+/// Describes a file for its traces.
+fn traced(file: &StageInFile) -> TracedFile {
+    let name = (&file.scope, &file.lfn);
+    TracedFile::new(name, &file.dataset, file.guid.as_ref(), file.size)
 }
 
 impl JobPlace {
@@ -85,14 +101,25 @@ impl JobPlace {
         for note in &plan.notes {
             tracing::info!("{note}");
         }
+        let tracer = self.tracer();
         for file in &plan.files {
             if let Access::Remote(remote) = &file.access {
                 tracing::info!("input `{}` is read from `{}`", file.lfn, remote.endpoint);
+                if let Some(tracer) = &tracer {
+                    let way = Try {
+                        endpoint: remote.endpoint.clone(),
+                        domain: remote.domain,
+                        ..Try::in_directory(remote.url.clone())
+                    };
+                    let what = (&way, traced(file));
+                    tracer.tell(Way::Read, what, Duration::ZERO, TraceEnd::Remote);
+                }
             }
         }
         let inputs = Inputs {
             place: self,
             files: plan.copied().collect(),
+            tracer,
         };
         let files = inputs.files.iter().map(|file| FileToMove {
             lfn: &file.lfn,

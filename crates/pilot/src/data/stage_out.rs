@@ -1,6 +1,10 @@
 //! Checks a job's outputs and stores them.
 
-use std::{fs, path::Path, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ailurus_experiment::ChecksumChoice;
 use ailurus_model::{ByteCount, Checksum, ErrorCode};
@@ -8,7 +12,9 @@ use ailurus_pilot_core::{
     Problem,
     data::{
         Beginning, CacheUse, CourseLimits, Direction as Way, Failure, StageOutFile, StageOutPlan,
-        StoredFile, TransfersSeen, Try, formats::bad_output,
+        StoredFile, TransfersSeen, Try,
+        formats::bad_output,
+        traces::{TraceEnd, TracedFile},
     },
 };
 use ailurus_transfer::{
@@ -23,6 +29,7 @@ use super::{
     mover::{FileToMove, Moved, Rules, patience},
     tell_moved,
 };
+use crate::traces::JobTracer;
 
 /// An output before it is stored.
 #[derive(Debug)]
@@ -44,6 +51,7 @@ pub(super) struct LocalFile<'a> {
 struct Outputs<'a> {
     files: Vec<LocalFile<'a>>,
     checksum: ChecksumKind,
+    tracer: Option<JobTracer>,
 }
 
 impl Leg for Outputs<'_> {
@@ -72,6 +80,16 @@ impl Leg for Outputs<'_> {
     fn judge(&self, file: usize, report: &TransferReport) -> Result<(), Failure> {
         tell_moved("output", self.files[file].file.lfn.as_str(), report);
         Ok(())
+    }
+
+    fn tell(&self, file: usize, way: &Try, elapsed: Duration, failure: Option<&Failure>) {
+        if let Some(tracer) = &self.tracer {
+            let LocalFile { file, size, .. } = &self.files[file];
+            let name = (&file.scope, &file.lfn);
+            let traced = TracedFile::new(name, &file.dataset, Some(&file.guid), Some(*size));
+            let end = failure.map_or(TraceEnd::Moved, TraceEnd::Failed);
+            tracer.tell(Way::Write, (way, traced), elapsed, end);
+        }
     }
 }
 
@@ -122,7 +140,11 @@ impl JobPlace {
         files: Vec<LocalFile<'_>>,
         checksum: ChecksumKind,
     ) -> (TransfersSeen, Vec<Result<StoredFile, Problem>>) {
-        let outputs = Outputs { files, checksum };
+        let outputs = Outputs {
+            files,
+            checksum,
+            tracer: self.tracer(),
+        };
         let to_move = outputs.files.iter().map(|local| FileToMove {
             lfn: &local.file.lfn,
             size: Some(local.size),

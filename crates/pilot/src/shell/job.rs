@@ -6,7 +6,7 @@ use ailurus_experiment::{HookPoint, PayloadPlan};
 use ailurus_model::{ErrorCode, Job, JobUpdate};
 use ailurus_pilot_core::{
     Input, JobEffect, JobInput, JobTicket, Problem,
-    data::{LogPlan, ReplicaQuery, StageInPlan, StageOutPlan, TransfersSeen},
+    data::{LogPlan, ReplicaQuery, StageInPlan, StageOutPlan, TransfersSeen, traces::JobTraces},
     input::{DebugAnswer, UpdateNr},
     monitoring::{Sample, SampleScope},
     payload::{
@@ -23,7 +23,9 @@ use crate::{
     hooks::Hooks,
     log, log_stream,
     payload::{end_beside, file_names, start_beside, start_payload, wait_for},
+    settings::random_bytes,
     timing::Mark,
+    traces::JobTracer,
     watch::{JobFiles, Watch},
     work_dir,
 };
@@ -80,7 +82,8 @@ impl Shell {
             } else {
                 log::position(&self.home)
             };
-            let place = JobPlace::new(dir.clone(), self.mover.clone(), log_begin);
+            let place = JobPlace::new(dir.clone(), self.mover.clone(), log_begin)
+                .with_tracer(self.tracer(job));
             let tools = JobTools {
                 panda_id: job.panda_id,
                 stream: None,
@@ -104,6 +107,16 @@ impl Shell {
         }
         let effects = self.core.handle(self.now(), ready(result));
         self.carry_out_all(effects);
+    }
+
+    /// Returns who tells Rucio what becomes of a job's files, if it is to know.
+    fn tracer(&self, job: &Job) -> Option<JobTracer> {
+        let desk = self.traces.clone()?;
+        let local_site = self.settings.rucio.as_ref()?.local_site.clone();
+        let random = random_bytes().unwrap_or_default();
+        let queue = self.settings.core.queue.clone();
+        let traces = JobTraces::new(job, queue, local_site, random);
+        Some(JobTracer::new(desk, traces))
     }
 
     fn send_update(&mut self, ticket: JobTicket, nr: UpdateNr, update: Box<JobUpdate>) {

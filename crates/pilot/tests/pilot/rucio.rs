@@ -10,8 +10,9 @@ use ailurus_testkit::{
 use ailurus_wire::rucio::{
     auth,
     replicas::{self, Domain, FileReplicas, Medium, Replica},
+    trace,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     COPY_SCRIPT,
@@ -93,6 +94,23 @@ fn an_input_is_fetched_from_where_only_rucio_knows_it() {
     assert!(question.contains(r#""name":"in.dat""#), "{question}");
     assert!(question.contains(r#""site":"SITE""#), "{question}");
     assert!(!run.output.contains("s3cret"), "{}", run.output);
+    let traces = asked(&requests, trace::PATH).into_iter();
+    let traces: Vec<Value> = traces
+        .map(|it| serde_json::from_slice(&it.body).expect("JSON"))
+        .collect();
+    let told: Vec<_> = traces
+        .iter()
+        .map(|it| [&it["eventType"], &it["clientState"], &it["filename"]])
+        .collect();
+    let done = json!("DONE");
+    let [get, put] = [json!("get_sm_a"), json!("put_sm_a")];
+    let expected = [
+        [&get, &done, &json!("in.dat")],
+        [&put, &done, &json!("out.dat")],
+        [&put, &done, &json!("log.tgz")],
+    ];
+    assert_eq!(told, expected, "{}", run.output);
+    assert_eq!(traces[0]["appid"], "1001");
 }
 
 #[test]
