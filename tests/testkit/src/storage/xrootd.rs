@@ -101,7 +101,7 @@ impl XRootD {
             path: folder.join(format!("root{EXPORT}")),
             size,
         });
-        if own_files.is_some() && !OwnFiles::are_possible()? {
+        if own_files.is_some() && !OwnFiles::are_possible() {
             return Ok(None);
         }
         // Without HTTPS it would have no third-party copy over HTTP either.
