@@ -31,6 +31,21 @@ impl Default for Patience {
     }
 }
 
+/// Longest wait for a storage's word after the last byte of a small file.
+const SETTLE_LIMIT: Duration = Duration::from_secs(120);
+
+/// Slowest speed at which a storage may settle a file after its last byte, in bytes a second.
+const SETTLE_BYTES_PER_SEC: u64 = 20 << 20;
+
+/// Returns how long a storage may take to settle so many bytes: to bring them to where they belong
+/// and sum them up.
+pub(crate) const fn settle_limit(bytes: u64) -> Duration {
+    let secs = SETTLE_LIMIT
+        .as_secs()
+        .saturating_add(bytes / SETTLE_BYTES_PER_SEC);
+    Duration::from_secs(secs)
+}
+
 /// Why a transfer is ended for its slowness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Impatience {

@@ -1,19 +1,15 @@
 //! Stage-out by a copy program: to a temporary name, compared with what the storage has, renamed.
 
-use std::{
-    fs::{File, Metadata},
-    io::Read,
-    os::unix::fs::MetadataExt,
-    time::Instant,
-};
+use std::time::Instant;
 
 use ailurus_model::{ByteCount, Checksum, ErrorCode};
 use ailurus_process::{DataStream, Happened, RunningStream};
-use rustix::fs::{Mode, OFlags};
 
 use crate::{
     Cause, Direction, Impatience, Transfer, TransferError, TransferReport, Watch,
     checksum::{ChecksumKind, RunningChecksums},
+    local::source::Source,
+    patience::settle_limit,
 };
 
 use super::{
@@ -25,14 +21,6 @@ use super::{
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 256 << 10;
-
-/// An output that is open.
-struct Source {
-    file: File,
-    /// As it was when it was opened.
-    meta: Metadata,
-    read_bytes: u64,
-}
 
 /// What was read of an output.
 struct Sent {
@@ -132,7 +120,7 @@ impl CommandTool {
         transfer: &Transfer,
         watch: &Watch,
     ) -> Result<Sent, TransferError> {
-        let mut source = Source::open(transfer)?;
+        let source = Source::open(transfer.direction, &transfer.path)?;
         let direction = Direction::StageOut;
         let mut values = values_of(transfer, place, &transfer.path);
         match copy.data {
@@ -140,10 +128,10 @@ impl CommandTool {
                 let argv = self.argv(&copy.command, &values, direction, place, watch)?;
                 let (running, program) =
                     self.start(argv, DataStream::ToProgram, direction, place)?;
-                self.feed(running, &program, source, place, transfer, watch)
+                self.feed(running, &program, &source, place, transfer, watch)
             }
             Data::File => {
-                let sent = source.sum_up(transfer, watch)?;
+                let sent = sum_up(&source, transfer, watch)?;
                 values.insert("size", sent.size.as_bytes().to_string().into());
                 for sum in sent.checksums.iter().rev() {
                     put_checksum(sum, &mut values);
@@ -151,7 +139,7 @@ impl CommandTool {
                 let argv = self.argv(&copy.command, &values, direction, place, watch)?;
                 let (running, program) = self.start(argv, DataStream::None, direction, place)?;
                 self.wait_for(running, &program, place, transfer, watch)?;
-                source.check_same(transfer)?;
+                check_same(&source)?;
                 Ok(sent)
             }
         }
@@ -162,7 +150,7 @@ impl CommandTool {
         &self,
         mut running: RunningStream,
         program: &str,
-        mut source: Source,
+        source: &Source,
         place: &RemotePlace,
         transfer: &Transfer,
         watch: &Watch,
@@ -176,7 +164,7 @@ impl CommandTool {
                 .map_err(|error| watch_failed(place, error))?;
             while happened == Happened::Ready && running.is_open() {
                 if waiting.is_empty() {
-                    let length = source.read(&mut chunk, transfer)?;
+                    let length = read_next(source, &mut chunk, size)?;
                     if length == 0 {
                         // The program takes the end for the file's, so it must be the right one.
                         let whole = Sent::new(
@@ -184,7 +172,7 @@ impl CommandTool {
                             std::mem::replace(&mut sums, begin_checksums(transfer)),
                         );
                         whole.verify(transfer)?;
-                        sent = Some(whole);
+                        sent = Some((whole, Instant::now()));
                         running.close();
                         break;
                     }
@@ -205,14 +193,17 @@ impl CommandTool {
             if happened == Happened::Ended {
                 break;
             }
-            watch.check(Direction::StageOut, &place.shown())?;
+            match &sent {
+                Some((_, since)) => check_settling(place, watch, size, *since)?,
+                None => watch.check(Direction::StageOut, &place.shown())?,
+            }
         }
         let end = running
             .finish()
             .map_err(|error| watch_failed(place, error))?;
         self.judge(program, Direction::StageOut, place, &end)
             .map_err(|failure| self.failed(failure, program, Direction::StageOut, place))?;
-        sent.ok_or_else(|| {
+        sent.map(|(whole, _)| whole).ok_or_else(|| {
             let why = format!("`{program}` ended well without the whole file");
             at(place, Cause::Broken { why })
         })
@@ -250,87 +241,59 @@ impl CommandTool {
     }
 }
 
-impl Source {
-    /// Opens a regular file. Never waits for the other end of a pipe.
-    fn open(transfer: &Transfer) -> Result<Self, TransferError> {
-        let path = &transfer.path;
-        let reading = |error| TransferError::of_reading(Direction::StageOut, path, error);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::open(path, flags, Mode::empty())
-            .map(File::from)
-            .map_err(|errno| reading(errno.into()))?;
-        let meta = file.metadata().map_err(reading)?;
-        if !meta.is_file() {
-            return Err(TransferError::of_path(
-                Direction::StageOut,
-                path,
-                Cause::NotAFile,
-            ));
-        }
-        Ok(Self {
-            file,
-            meta,
-            read_bytes: 0,
-        })
+/// After the last byte nothing moves any more, while the storage settles the file.
+fn check_settling(
+    place: &RemotePlace,
+    watch: &Watch,
+    size: u64,
+    since: Instant,
+) -> Result<(), TransferError> {
+    if watch.is_stopped() {
+        watch.check(Direction::StageOut, &place.shown())?;
     }
-
-    /// Reads what comes next; nothing at the end, which must be where it was when it was opened.
-    fn read(&mut self, chunk: &mut [u8], transfer: &Transfer) -> Result<usize, TransferError> {
-        let length = loop {
-            match self.file.read(chunk) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                other => {
-                    break other.map_err(|error| {
-                        TransferError::of_reading(Direction::StageOut, &transfer.path, error)
-                    })?;
-                }
-            }
-        };
-        self.read_bytes += u64::try_from(length).unwrap_or(u64::MAX);
-        if length == 0 || self.read_bytes > self.meta.size() {
-            self.check_same(transfer)?;
-        }
-        Ok(length)
+    let limit = settle_limit(size);
+    if since.elapsed() > limit {
+        return Err(at(place, Cause::TooSlow(Impatience::NotEnded { limit })));
     }
+    Ok(())
+}
 
-    /// Reads the whole file once.
-    fn sum_up(&mut self, transfer: &Transfer, watch: &Watch) -> Result<Sent, TransferError> {
-        let mut sums = begin_checksums(transfer);
-        let (mut size, mut chunk) = (0_u64, vec![0; CHUNK_BYTES]);
-        loop {
-            if watch.is_stopped() {
-                watch.check(Direction::StageOut, &transfer.path.display().to_string())?;
-            }
-            let length = self.read(&mut chunk, transfer)?;
-            if length == 0 {
-                break;
-            }
-            sums.update(&chunk[..length]);
-            size = size.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-        }
-        let sent = Sent::new(size, sums);
-        sent.verify(transfer)?;
-        Ok(sent)
+/// Reads what comes next; nothing at the end, which must be where it was when it was opened.
+fn read_next(source: &Source, chunk: &mut [u8], offset: u64) -> Result<usize, TransferError> {
+    let left = source.size().as_bytes().saturating_sub(offset);
+    let length = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+    source.read(&mut chunk[..length], offset)?;
+    if length == 0 {
+        check_same(source)?;
     }
+    Ok(length)
+}
 
-    /// A payload that still writes must not have half of its output stored.
-    fn check_same(&self, transfer: &Transfer) -> Result<(), TransferError> {
-        let path = &transfer.path;
-        let meta = self
-            .file
-            .metadata()
-            .map_err(|error| TransferError::of_reading(Direction::StageOut, path, error))?;
-        let signs = |meta: &Metadata| (meta.size(), meta.mtime(), meta.mtime_nsec());
-        if signs(&meta) == signs(&self.meta) {
-            return Ok(());
+/// Reads the whole file once.
+fn sum_up(source: &Source, transfer: &Transfer, watch: &Watch) -> Result<Sent, TransferError> {
+    let mut sums = begin_checksums(transfer);
+    let (mut size, mut chunk) = (0_u64, vec![0; CHUNK_BYTES]);
+    loop {
+        if watch.is_stopped() {
+            watch.check(Direction::StageOut, &transfer.path.display().to_string())?;
         }
-        let (before, now) = (self.meta.size(), meta.size());
-        let what = format!("it had {before} bytes and has {now}, or was written to");
-        Err(TransferError::of_path(
-            Direction::StageOut,
-            path,
-            Cause::Changed { what },
-        ))
+        let length = read_next(source, &mut chunk, size)?;
+        if length == 0 {
+            break;
+        }
+        sums.update(&chunk[..length]);
+        size = size.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+    }
+    let sent = Sent::new(size, sums);
+    sent.verify(transfer)?;
+    Ok(sent)
+}
+
+/// A payload that still writes must not have half of its output stored.
+fn check_same(source: &Source) -> Result<(), TransferError> {
+    match source.change() {
+        Some(what) => Err(source.error(Cause::Changed { what })),
+        None => Ok(()),
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     conversation::{Conversation, Found, element, is_md5, text_of},
     put::{
         Body, again, check_unchanged, compare_md5, compare_size, compare_tag, content_type, hex,
-        remove, settle_limit,
+        remove,
     },
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
     checksum::{ChecksumKind, adler32_combine},
     file_checksums,
     local::source::Source,
+    patience::settle_limit,
 };
 
 /// Most parts of an object.

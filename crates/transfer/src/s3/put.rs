@@ -19,6 +19,7 @@ use crate::{
     Cause, Transfer, TransferError, TransferReport,
     checksum::{ChecksumKind, RunningChecksums},
     local::source::Source,
+    patience::settle_limit,
 };
 
 /// Most times that the same bytes are sent, if the connection breaks or the storage is busy.
@@ -32,9 +33,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the switch is looked at during a pause.
 const TICK: Duration = Duration::from_millis(100);
-
-/// Slowest speed at which a storage may settle an object after its last byte, in bytes a second.
-const SETTLE_BYTES_PER_SEC: u64 = 20 << 20;
 
 /// Names of files that people read in a browser.
 const TEXTS: [&str; 4] = [".txt", ".log", ".stdout", ".stderr"];
@@ -264,11 +262,6 @@ pub(super) fn check_unchanged(source: &Source) -> Result<(), TransferError> {
         Some(what) => Err(source.error(Cause::Changed { what })),
         None => Ok(()),
     }
-}
-
-/// How long a storage may take to settle so many bytes.
-pub(super) fn settle_limit(bytes: u64) -> Duration {
-    ANSWER_LIMIT + Duration::from_secs(bytes / SETTLE_BYTES_PER_SEC)
 }
 
 /// Compares the size of what is stored.
