@@ -63,9 +63,11 @@ impl<In: Transport> Connector<In> for TcpConnector {
         let limit = Limit::new(details.timeout);
         let stream = connect_any(&details.addrs, &limit)?;
         stream.set_nodelay(true)?;
+        let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         Ok(Some(Either::B(TcpTransport {
             stream,
+            ends,
             buffers,
             read_tick: None,
             write_tick: None,
@@ -178,6 +180,8 @@ fn of_errno(errno: Errno) -> Error {
 #[derive(Debug)]
 pub(crate) struct TcpTransport {
     stream: TcpStream,
+    /// This end and the peer's.
+    ends: Option<(SocketAddr, SocketAddr)>,
     buffers: LazyBuffers,
     /// The limits that the kernel knows, so that they are set only when they change.
     read_tick: Option<Duration>,
@@ -194,6 +198,9 @@ impl Transport for TcpTransport {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let limit = Limit::new(timeout.for_write());
+        if let Some(wait) = &limit.wait {
+            wait.note_connection(self.ends);
+        }
         let mut rest = &self.buffers.output()[..amount];
         while !rest.is_empty() && !self.is_write_closed {
             let tick = limit.next()?;

@@ -6,8 +6,9 @@
 
 use std::{
     cell::RefCell,
+    net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -27,6 +28,8 @@ pub struct Wait {
     begin: Instant,
     /// Milliseconds after `begin`; waiting ends there.
     until_ms: AtomicU64,
+    /// The connection of the last request, this end and the peer's.
+    connection: Mutex<Option<(SocketAddr, SocketAddr)>>,
 }
 
 impl Wait {
@@ -38,6 +41,7 @@ impl Wait {
             is_ended: AtomicBool::new(false),
             begin: Instant::now(),
             until_ms: AtomicU64::new(0),
+            connection: Mutex::new(None),
         };
         wait.allow(limit);
         Arc::new(wait)
@@ -66,6 +70,23 @@ impl Wait {
     pub fn left(&self) -> Duration {
         let until = Duration::from_millis(self.until_ms.load(Ordering::Relaxed));
         until.saturating_sub(self.begin.elapsed())
+    }
+
+    /// Returns the connection over which the last request went, this end and the peer's: of the
+    /// proxy if there is one.
+    #[must_use]
+    pub fn connection(&self) -> Option<(SocketAddr, SocketAddr)> {
+        *self.lock_connection()
+    }
+
+    pub(crate) fn note_connection(&self, connection: Option<(SocketAddr, SocketAddr)>) {
+        *self.lock_connection() = connection;
+    }
+
+    fn lock_connection(&self) -> MutexGuard<'_, Option<(SocketAddr, SocketAddr)>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the requests of this thread look at it, until the guard is dropped.

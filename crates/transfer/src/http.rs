@@ -13,6 +13,7 @@ mod answer;
 mod credential;
 mod dav;
 mod digest;
+mod facts;
 mod get;
 mod hosts;
 mod look;
@@ -22,6 +23,7 @@ mod put;
 mod session;
 mod span;
 mod third_party;
+mod upload;
 
 use std::{num::NonZeroU32, path::PathBuf, sync::Arc};
 
@@ -36,7 +38,8 @@ pub use self::{
 };
 use crate::{
     Budget, Direction, RemoteFile, Tool, Transfer, TransferError, TransferReport, Watch,
-    checksum::ChecksumKind, flow_marker::FlowIds,
+    checksum::ChecksumKind,
+    flow_marker::{FlowIds, FlowMarker},
 };
 
 /// What a storage tool over HTTP is told once.
@@ -56,6 +59,8 @@ pub struct HttpOptions {
     pub part: ByteCount,
     /// What storages are told that connections are for, so that they mark them.
     pub flow: Option<FlowIds>,
+    /// Tells networks what connections are for, in packets of its own.
+    pub flow_marker: Option<FlowMarker>,
 }
 
 impl Default for HttpOptions {
@@ -69,6 +74,7 @@ impl Default for HttpOptions {
             ranges: NonZeroU32::new(4).expect("not zero"),
             part: ByteCount::from_bytes(64 << 20),
             flow: None,
+            flow_marker: None,
         }
     }
 }

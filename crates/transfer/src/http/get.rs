@@ -12,9 +12,10 @@ use ailurus_http::Wait;
 use ailurus_model::{ByteCount, Checksum};
 
 use super::{
+    look::Found,
     place::Place,
     session::{CONNECTION_BYTES, Session},
-    span::{Facts, Span},
+    span::Span,
 };
 use crate::{
     Cause, Transfer, TransferError, TransferReport,
@@ -55,7 +56,7 @@ pub(crate) fn get(
     let shown = place.shown();
     let (checksum, also) = split(checksums, transfer);
     transfer.verify(&shown, size, &checksum)?;
-    verify_told(session, place, transfer, &facts, &checksum)?;
+    verify_told(session, place, transfer, &checksum)?;
     target.settle(session.watch)?;
     Ok(TransferReport {
         size,
@@ -90,35 +91,33 @@ pub(crate) fn split(
 /// Compares with what the storage knows about the file, where the catalogue knows nothing.
 ///
 /// It is asked afterwards and apart: storages that cannot tell a checksum refuse the whole file if
-/// it is asked for with it, and XRootD takes a missing file for such.
+/// it is asked for with it, `XRootD` takes a missing file for such, and sends checksums of other
+/// files where none is asked for.
 fn verify_told(
     session: &Session<'_>,
     place: &Place,
     transfer: &Transfer,
-    facts: &OnceLock<Facts>,
     found: &Checksum,
 ) -> Result<(), TransferError> {
-    let kind = ChecksumKind::of(found);
-    let mut told = facts.get().map_or(Vec::new(), |it| it.checksums.clone());
-    told.retain(|it| ChecksumKind::of(it) == kind);
-    if told.is_empty() && transfer.checksum.is_none() {
-        match session.look(place, kind) {
-            Ok(looked) => told.extend(looked.checksum(kind).cloned()),
-            Err(error) => {
-                let (place, cause) = (place.shown(), error.cause);
-                tracing::debug!(place, %cause, "the storage tells no checksum");
-            }
-        }
-        if told.is_empty() {
-            tracing::info!(place = place.shown(), "nobody knows this file's checksum");
-        }
+    if transfer.checksum.is_some() {
+        return Ok(());
     }
-    match told.first() {
+    let kind = ChecksumKind::of(found);
+    let looked = session.look(place, kind).unwrap_or_else(|error| {
+        let (place, cause) = (place.shown(), error.cause);
+        tracing::debug!(place, %cause, "the storage tells no checksum");
+        Found::default()
+    });
+    match looked.checksum(kind) {
         Some(expected) if expected != found => {
             let (expected, found) = (expected.clone(), found.clone());
             Err(session.error(place, Cause::ChecksumMismatch { expected, found }))
         }
-        Some(_) | None => Ok(()),
+        Some(_) => Ok(()),
+        None => {
+            tracing::info!(place = place.shown(), "nobody knows this file's checksum");
+            Ok(())
+        }
     }
 }
 

@@ -1,11 +1,7 @@
 //! Stores one file: under a name of its own first where the storage can rename, verified, then
 //! renamed.
 
-use std::{
-    io::{self, Read},
-    sync::Arc,
-    time::Duration,
-};
+use std::sync::Arc;
 
 use ailurus_model::{ByteCount, Checksum};
 
@@ -15,13 +11,12 @@ use super::{
     look::Found,
     macaroon::Activity,
     place::Place,
-    session::{ANSWER_LIMIT, Ask, Body, Restart, Session},
+    session::{Ask, Body, Restart, Session},
+    upload::Upload,
 };
 use crate::{
-    Cause, Patience, Transfer, TransferError, TransferReport, Watch,
-    checksum::{ChecksumKind, RunningChecksums},
-    local::source::Source,
-    naming::new_guid,
+    Cause, Patience, Transfer, TransferError, TransferReport, Watch, checksum::ChecksumKind,
+    local::source::Source, naming::new_guid,
 };
 
 /// Most times that a file is sent within one transfer, if its connection breaks while bytes move.
@@ -32,9 +27,6 @@ const ASKINGS_MAX: u32 = 3;
 
 /// Largest file that is sent without asking first, to storages that take bytes themselves.
 const UNASKED_MAX_BYTES: u64 = 64 << 10;
-
-/// Slowest speed at which a storage may settle a file after its last byte, in bytes a second.
-const SETTLE_BYTES_PER_SEC: u64 = 20 << 20;
 
 /// Stores a file and returns what was stored.
 pub(crate) fn put(
@@ -411,77 +403,4 @@ fn is_renamed(session: &Session<'_>, from: &Place, to: &Place, stored: &Stored) 
         found.size == Some(*size) && found.checksum(kind).is_none_or(|it| *it == checksums[0])
     });
     is_gone && is_there
-}
-
-/// A file as the body of a request, summed up on its way.
-struct Upload<'a> {
-    session: &'a Session<'a>,
-    source: &'a Source,
-    transfer: &'a Transfer,
-    place: &'a Place,
-    sent: u64,
-    sums: RunningChecksums,
-    /// Why reading had to end.
-    failed: Option<TransferError>,
-}
-
-impl<'a> Upload<'a> {
-    fn new(
-        session: &'a Session<'a>,
-        source: &'a Source,
-        transfer: &'a Transfer,
-        place: &'a Place,
-    ) -> Self {
-        Self {
-            session,
-            source,
-            transfer,
-            place,
-            sent: 0,
-            sums: transfer.begin_checksums(),
-            failed: None,
-        }
-    }
-
-    fn next(&mut self, room: &mut [u8]) -> Result<usize, TransferError> {
-        let watch = self.session.watch;
-        // What was read before has gone out by now.
-        watch.check(self.session.direction, &self.place.shown())?;
-        let left = self.length().saturating_sub(self.sent);
-        let length = usize::try_from(left).unwrap_or(usize::MAX).min(room.len());
-        self.source.read(&mut room[..length], self.sent)?;
-        self.sums.update(&room[..length]);
-        self.sent += u64::try_from(length).unwrap_or(u64::MAX);
-        watch.add(length);
-        let limit = if self.sent == self.length() {
-            // The storage may still have to bring the bytes to where they belong.
-            let secs = self.length() / SETTLE_BYTES_PER_SEC;
-            ANSWER_LIMIT + Duration::from_secs(secs)
-        } else {
-            watch.wait()
-        };
-        self.session.wait.allow(limit);
-        Ok(length)
-    }
-}
-
-impl Read for Upload<'_> {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        self.next(room).map_err(|error| {
-            let text = error.cause.to_string();
-            self.failed = Some(error);
-            io::Error::other(text)
-        })
-    }
-}
-
-impl Restart for Upload<'_> {
-    fn length(&self) -> u64 {
-        self.source.size().as_bytes()
-    }
-
-    fn restart(&mut self) {
-        self.sent = 0;
-        self.sums = self.transfer.begin_checksums();
-    }
 }

@@ -11,7 +11,11 @@ use super::{
     macaroon::Activity,
     place::Place,
 };
-use crate::{Cause, Direction, TransferError, Watch, budget::Part, flow_marker::SCITAG_HEADER};
+use crate::{
+    Cause, Direction, TransferError, Watch,
+    budget::Part,
+    flow_marker::{Flow, MarkedFlow, SCITAG_HEADER},
+};
 
 /// Most redirects of one request.
 const REDIRECTS_MAX: usize = 8;
@@ -53,9 +57,22 @@ pub(crate) trait Restart: Read {
 
     /// Goes back to the beginning.
     fn restart(&mut self);
+
+    /// Says whether something of it has been read.
+    fn is_begun(&self) -> bool;
 }
 
 impl<'a> Ask<'a> {
+    /// Says whether doing it twice is doing it once, and little would be sent again. A connection
+    /// that was kept may be closed by the storage at the moment of its reuse.
+    fn may_be_repeated(&self) -> bool {
+        let is_begun = match &self.content {
+            Body::Empty | Body::Bytes(_) => false,
+            Body::Stream(stream) => stream.is_begun(),
+        };
+        !is_begun && !matches!(self.method, "MOVE" | "COPY")
+    }
+
     /// A request without content that moves no file.
     pub(crate) const fn plain(method: &'a str, activity: Activity) -> Self {
         Self {
@@ -98,6 +115,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Marks the connection of the last request, whose bytes come or go from now on.
+    pub(crate) fn mark(&self) -> Option<MarkedFlow> {
+        let marker = self.tool.options.flow_marker.as_ref()?;
+        let (local, remote) = self.wait.connection()?;
+        Some(marker.begin(Flow { local, remote }))
+    }
+
     /// Takes the memory of a connection, waiting until others give theirs back.
     pub(crate) fn take_buffers(&self, place: &Place) -> Result<Part, TransferError> {
         let shown = place.shown();
@@ -134,13 +158,23 @@ impl<'a> Session<'a> {
         let mut place = first.clone();
         let mut seen = vec![place.clone()];
         let mut authorization = self.authorization(first, ask.activity)?;
-        let mut is_renewed = false;
+        let (mut is_renewed, mut is_repeated) = (false, false);
         loop {
             let trust = self.tool.options.redirects;
             let sent = authorization
                 .as_ref()
                 .filter(|_| trust.allows(first, &place));
-            let answer = self.send(&place, &mut ask, sent)?;
+            let answer = match self.send(&place, &mut ask, sent) {
+                Err(error)
+                    if !is_repeated
+                        && matches!(error.cause, Cause::Broken { .. })
+                        && ask.may_be_repeated() =>
+                {
+                    is_repeated = true;
+                    continue;
+                }
+                result => result?,
+            };
             match answer.status {
                 301 | 302 | 303 | 307 | 308 => {
                     let location = answer.header("Location");

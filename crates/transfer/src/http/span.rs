@@ -7,16 +7,18 @@
 use std::sync::OnceLock;
 
 use ailurus_http::{Answer, HttpError};
-use ailurus_model::{ByteCount, Checksum};
+use ailurus_model::ByteCount;
 
 use super::{
     answer::Action,
-    digest,
+    facts::{Facts, Version, parse_content_range},
     macaroon::Activity,
     place::Place,
     session::{Ask, Body, Session},
 };
-use crate::{Cause, Transfer, TransferError, checksum::RunningChecksums, target::Target};
+use crate::{
+    Cause, Transfer, TransferError, checksum::RunningChecksums, flow_marker::Usage, target::Target,
+};
 
 /// Most breaks in a row that bring no byte.
 const FUTILE_MAX: u32 = 3;
@@ -26,52 +28,6 @@ const BREAKS_MAX: u32 = 1000;
 
 /// Bytes at the beginning of a file that show whether it is a page.
 const PAGE_BYTES: usize = 64;
-
-/// What the first answer tells of a file, which later ones must confirm.
-#[derive(Debug, Default)]
-pub(crate) struct Facts {
-    /// Its size in bytes, if it is told.
-    pub(crate) size: Option<u64>,
-    version: Version,
-    /// Its checksums, if the storage tells them unasked.
-    pub(crate) checksums: Vec<Checksum>,
-}
-
-/// What tells one version of a file from another.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Version {
-    /// Without the `W/` of a weak one, which becomes strong with age.
-    etag: Option<String>,
-    is_strong: bool,
-    modified: Option<String>,
-}
-
-impl Version {
-    fn of(answer: &Answer) -> Self {
-        let etag = answer.header("ETag");
-        Self {
-            is_strong: etag.is_some_and(|it| !it.starts_with("W/")),
-            etag: etag.map(|it| it.trim_start_matches("W/").to_owned()),
-            modified: answer.header("Last-Modified").map(str::to_owned),
-        }
-    }
-
-    /// The header that makes a server refuse another version.
-    fn condition(&self) -> Option<(&'static str, &str)> {
-        match (&self.etag, &self.modified) {
-            (Some(etag), _) if self.is_strong => Some(("If-Match", etag)),
-            (_, Some(modified)) => Some(("If-Unmodified-Since", modified)),
-            _ => None,
-        }
-    }
-
-    fn is_other(&self, new: &Self) -> bool {
-        let differ = |old: &Option<String>, new: &Option<String>| {
-            old.as_ref().zip(new.as_ref()).is_some_and(|(a, b)| a != b)
-        };
-        differ(&self.etag, &new.etag) || differ(&self.modified, &new.modified)
-    }
-}
 
 /// Bytes in order, into a target.
 pub(crate) struct Span<'a> {
@@ -229,7 +185,6 @@ impl<'a> Span<'a> {
         let facts = self.facts.get_or_init(|| Facts {
             size,
             version: version.clone(),
-            checksums: digest::told(&answer),
         });
         let is_other_size = facts.size.zip(size).is_some_and(|(old, new)| old != new);
         if facts.version.is_other(&version) || is_other_size {
@@ -292,8 +247,7 @@ impl<'a> Span<'a> {
             let found = ByteCount::from_bytes(found);
             return Err(self.error(Cause::SizeMismatch { expected, found }));
         }
-        let has_checksum = is_known || self.facts.get().is_some_and(|it| !it.checksums.is_empty());
-        if !answer.shows_its_end() && !has_checksum {
+        if !answer.shows_its_end() && !is_known {
             let why = "neither length nor checksum is known, so that a cut would not show";
             let why = why.to_owned();
             return Err(self.error(Cause::Refused { why }));
@@ -317,8 +271,17 @@ impl<'a> Span<'a> {
             self.end = None;
         }
         let end = self.end.or(self.known_size());
+        let mut flow = self.session.mark();
+        let mut received = 0;
         loop {
             let (filled, ended) = self.fill(&mut answer);
+            received += u64::try_from(filled).unwrap_or(u64::MAX);
+            if let Some(flow) = &mut flow {
+                flow.goes_on(Usage {
+                    received: ByteCount::from_bytes(received),
+                    ..Usage::default()
+                });
+            }
             let skipped = usize::try_from(to_skip).unwrap_or(usize::MAX).min(filled);
             to_skip -= u64::try_from(skipped).unwrap_or(to_skip);
             let length = filled - skipped;
@@ -378,9 +341,7 @@ impl<'a> Span<'a> {
 
     /// Refuses a page where nothing else would show that it is none of the files of a job.
     fn judge_beginning(&self, bytes: &[u8]) -> Result<(), TransferError> {
-        let is_known = self.transfer.size.is_some()
-            || self.transfer.checksum.is_some()
-            || self.facts.get().is_some_and(|it| !it.checksums.is_empty());
+        let is_known = self.transfer.size.is_some() || self.transfer.checksum.is_some();
         if is_known || self.may_be_page() {
             return Ok(());
         }
@@ -412,54 +373,5 @@ impl<'a> Span<'a> {
 
     fn error(&self, cause: Cause) -> TransferError {
         self.session.error(self.place, cause)
-    }
-}
-
-/// A `Content-Range`.
-#[derive(Debug, PartialEq, Eq)]
-struct ContentRange {
-    first: u64,
-    last: u64,
-    size: Option<u64>,
-}
-
-/// Reads `bytes 5-9/100`, with `*` for an unknown size.
-fn parse_content_range(text: &str) -> Option<ContentRange> {
-    let (unit, rest) = text.trim().split_once(' ')?;
-    let (range, size) = rest.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let number = |text: &str| text.trim().parse::<u64>().ok();
-    let range = ContentRange {
-        first: number(first)?,
-        last: number(last)?,
-        size: match size.trim() {
-            "*" => None,
-            size => Some(number(size)?),
-        },
-    };
-    (unit.eq_ignore_ascii_case("bytes") && range.first <= range.last).then_some(range)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_read_and_nonsense_is_not() {
-        let range = parse_content_range("bytes 5-9/100").expect("a range");
-        assert_eq!((range.first, range.last, range.size), (5, 9, Some(100)));
-        let range = parse_content_range("Bytes 0-0/*").expect("a range");
-        assert_eq!((range.first, range.last, range.size), (0, 0, None));
-        for text in [
-            "",
-            "bytes */100",
-            "bytes 9-5/100",
-            "bytes 5/100",
-            "items 1-2/3",
-            // As XRootD 5.5 answers a range behind the end.
-            "bytes 100000--1/100000",
-        ] {
-            assert_eq!(parse_content_range(text), None, "{text}");
-        }
     }
 }

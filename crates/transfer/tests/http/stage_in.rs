@@ -4,7 +4,12 @@ use std::fs;
 
 use ailurus_model::{ByteCount, Checksum};
 use ailurus_testkit::storage::{Lie, Rule};
-use ailurus_transfer::{Cause, Transfer, checksum::ChecksumKind};
+use ailurus_transfer::{
+    Cause, Transfer,
+    checksum::ChecksumKind,
+    flow_marker::{FlowId, FlowIds, FlowMarker, FlowMarkerConfig, Receiver},
+    http::HttpOptions,
+};
 
 use super::{Stand, data, known};
 
@@ -221,5 +226,50 @@ fn a_file_of_unknown_length_comes_in_chunks() {
     for transfer in [stand.stage_in("/f"), known(stand.stage_in("/f"), &content)] {
         stand.run(&transfer).expect("a good file");
         assert_eq!(fs::read(stand.local("job/in")).expect("there"), content);
+    }
+}
+
+#[test]
+fn networks_and_storages_are_told_what_a_connection_is_for() {
+    let collector = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let wait = Some(std::time::Duration::from_secs(20));
+    collector.set_read_timeout(wait).expect("a socket");
+    let id = FlowId::new(5, 7).expect("numbers of the registry");
+    let address = collector.local_addr().expect("bound");
+    let marker = FlowMarker::new(FlowMarkerConfig {
+        id,
+        receivers: vec![Receiver::Collector(address)],
+        application: "pilot/1".to_owned(),
+        host: "node".to_owned(),
+    });
+    let stand = Stand::with(HttpOptions {
+        flow: Some(FlowIds {
+            input: id,
+            output: id,
+        }),
+        flow_marker: Some(marker.expect("a socket")),
+        ..HttpOptions::default()
+    });
+    let content = data(1000);
+    stand.store.put("/f", content.clone());
+    let port = stand.store.address().port();
+    let heard = |wanted: &str| {
+        let mut room = [0; 2000];
+        let length = collector.recv(&mut room).expect("a packet");
+        let text = String::from_utf8_lossy(&room[..length]).into_owned();
+        assert!(text.contains(wanted), "{wanted}: {text}");
+        assert!(text.contains(&port.to_string()), "{text}");
+    };
+    stand
+        .run(&known(stand.stage_in("/f"), &content))
+        .expect("a good file");
+    heard("start");
+    heard("\"received\":1000");
+    stand.run(&stand.stage_out("/g", &content)).expect("stored");
+    heard("start");
+    heard("\"sent\":1000");
+    for request in stand.store.heard() {
+        let tag = id.scitag().to_string();
+        assert_eq!(request.header("scitag"), Some(tag.as_str()));
     }
 }
