@@ -52,21 +52,41 @@ fn is_build_job(job: &Job) -> bool {
     names.any(|name| name.contains(LIBRARY_MARK) && !name.contains(".log."))
 }
 
-/// Says whether the payload is to read this file from where it lies, if a replica allows it.
-#[must_use]
-pub fn is_wanted(job: &Job, input: &InputFile) -> bool {
-    if !may_be_remote(&input.lfn) || is_build_job(job) {
-        return false;
+/// What a job says of reading remotely. Made once for all of its files: parameters may be long.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    job: &'a Job,
+    /// Whether it is wanted for files whose token does not forbid it.
+    by_job: bool,
+    /// What the parameters demand or forbid, whatever else is said.
+    by_parameters: Option<bool>,
+}
+
+impl<'a> Wish<'a> {
+    /// Reads what a job says.
+    #[must_use]
+    pub fn of(job: &'a Job) -> Self {
+        let has = |words: &str| job.parameters.contains(words);
+        let by_parameters = if is_build_job(job) || WANTS_COPY.into_iter().any(has) {
+            Some(false)
+        } else {
+            has(WANTS_DIRECT).then_some(true)
+        };
+        Self {
+            job,
+            by_job: is_analysis(job) || job.transfer_type == "direct",
+            by_parameters,
+        }
     }
-    if WANTS_COPY.iter().any(|it| job.parameters.contains(it)) {
-        return false;
+
+    /// Says whether the payload is to read this file from where it lies, if a replica allows it.
+    #[must_use]
+    pub fn covers(&self, input: &InputFile) -> bool {
+        let token = self.job.options.storage_tokens.get(&input.lfn);
+        let is_local = token.is_some_and(|token| token == TOKEN_LOCAL);
+        let is_wished = self.by_parameters.unwrap_or(self.by_job && !is_local);
+        is_wished && may_be_remote(&input.lfn)
     }
-    if job.parameters.contains(WANTS_DIRECT) {
-        return true;
-    }
-    let token = job.options.storage_tokens.get(&input.lfn);
-    let is_local = token.is_some_and(|token| token == TOKEN_LOCAL);
-    (is_analysis(job) || job.transfer_type == "direct") && !is_local
 }
 
 /// Says whether a file of this name can be opened remotely.
@@ -259,6 +279,10 @@ mod tests {
         let files = [remote("a.root", "root://h//a.root")];
         let text = parameters(&job, &data, &files);
         assert_eq!(text, "-i a.root --directIn --usePFCTurl");
+    }
+
+    fn is_wanted(job: &Job, input: &InputFile) -> bool {
+        Wish::of(job).covers(input)
     }
 
     proptest! {

@@ -23,6 +23,8 @@ use crate::{PilotConfig, Problem, input::Site};
 
 /// Ways to one file that are tried; more would only make a dead file take longer.
 const TRIES_MAX: usize = 16;
+/// Replicas of one file that are looked at.
+const CANDIDATES_MAX: usize = 256;
 /// Replicas whose reason for being left out is kept.
 const LEFT_OUT_MAX: usize = 32;
 /// A storage is slow that has less than this part of the fastest one's speed.
@@ -144,6 +146,9 @@ impl<'a> Chooser<'a> {
             }
         }
         candidates.sort_by_key(|it| (it.domain, self.near_index(it), it.priority));
+        for it in candidates.drain(candidates.len().min(CANDIDATES_MAX)..) {
+            ways.leave_out(&it.endpoint, &it.url, LeftOutReason::Enough);
+        }
         (candidates, ways)
     }
 

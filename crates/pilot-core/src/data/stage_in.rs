@@ -17,7 +17,7 @@ use super::{
     catalogue::{CatalogueFile, ReplicaQuery, replica_query},
     check_name,
     copy_tools::{Purpose, ToolName, Tools, choose_tools, scheme_of},
-    direct_access,
+    direct_access::{self, Wish},
     formats::check_of,
     place::place_in_directory,
     pool_file_catalog::pool_file_catalog,
@@ -218,6 +218,7 @@ struct Planner<'a> {
     site: &'a Site,
     config: &'a PilotConfig,
     tools: Tools,
+    wish: Wish<'a>,
     chooser: Chooser<'a>,
     /// What the catalogue says, by scope and name; none if it did not answer.
     found: Option<BTreeMap<(&'a Scope, &'a Lfn), &'a CatalogueFile>>,
@@ -241,6 +242,7 @@ impl<'a> Planner<'a> {
             site,
             config,
             tools,
+            wish: Wish::of(job),
             chooser,
             found,
         })
@@ -299,7 +301,7 @@ impl<'a> Planner<'a> {
     ) -> Result<(), Problem> {
         let (candidates, ways) = self.chooser.candidates(self.job.panda_id, input, entry);
         let ways = self.chooser.choose(&candidates, ways);
-        if direct_access::is_wanted(self.job, input) {
+        if self.wish.covers(input) {
             let data = &self.config.profile.data;
             let proxy = self.config.data.xcache_proxy.as_deref();
             let options = &self.site.queue.options;

@@ -131,7 +131,8 @@ impl JobLife {
             Err(problem) => {
                 turn.notes
                     .push(format!("no answer of the catalogue: {problem}"));
-                self.plan_inputs(turn, None).map_err(|_| problem)
+                let planned = self.plan_inputs(turn, None);
+                planned.map_err(|own| if has_no_place(&own) { problem } else { own })
             }
         };
         let (now_inputs, effect) = match plan {
@@ -505,6 +506,17 @@ impl JobLife {
             turn.out.push(JobEffect::CleanUp);
         }
     }
+}
+
+/// Says whether a stage-in could not be planned because nobody knows where an input is.
+const fn has_no_place(problem: &Problem) -> bool {
+    matches!(
+        problem.code,
+        ErrorCode::NoReplicas
+            | ErrorCode::NoStorage
+            | ErrorCode::NoStorageProtocol
+            | ErrorCode::NonDeterministicDdm
+    )
 }
 
 /// What plans of outputs rest on.

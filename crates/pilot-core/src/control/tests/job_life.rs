@@ -578,6 +578,42 @@ fn a_catalogue_that_is_away_is_done_without_where_names_are_enough() {
 }
 
 #[test]
+fn an_input_that_neither_catalogue_nor_names_place_fails_with_the_catalogues_problem() {
+    let mut config = config();
+    config.data.catalogue = Catalogue::Rucio;
+    let mut job = job(1);
+    job.inputs = vec![input_file("in")];
+    let mut site = site();
+    site.storages.clear();
+    let mut bench = Bench::asking(config, site);
+    bench.accept(job);
+    bench.answer(1);
+    bench.words();
+    bench.job(JobInput::WorkDirReady(Ok(())));
+    bench.words();
+    bench.job(JobInput::ReplicasFound(problem(
+        ErrorCode::RucioListReplicasFailed,
+    )));
+    let update = bench.update();
+    assert_eq!(
+        code(&update),
+        i64::from(ErrorCode::RucioListReplicasFailed.number())
+    );
+}
+
+#[test]
+fn inputs_that_do_not_fit_on_the_disk_fail_the_job_before_any_is_fetched() {
+    let mut job = job(1);
+    job.inputs = vec![input_file("in")];
+    job.inputs[0].size = Some(ByteCount::from_gib(100_000));
+    let mut bench = Bench::asking(config(), site());
+    bench.accept(job);
+    bench.words();
+    bench.job(JobInput::WorkDirReady(Ok(())));
+    assert!(!bench.words().contains(&"stage-in".to_owned()));
+}
+
+#[test]
 fn a_bad_replica_is_told_with_the_final_update_although_the_job_succeeds() {
     let mut bench = Bench::running(job(1));
     let bad = BadFile {

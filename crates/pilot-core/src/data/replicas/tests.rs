@@ -195,6 +195,19 @@ fn every_replica_that_is_left_out_has_its_reason() {
 }
 
 #[test]
+fn a_file_with_very_many_replicas_is_tried_in_bounds() {
+    let site = far_site(&["rucio", "xrdcp"]);
+    let urls: Vec<String> = (0..50_000).map(|nr| format!("root://h{nr}//f")).collect();
+    let replicas: Vec<(&str, &str, u32)> =
+        urls.iter().map(|url| ("NEAR", url.as_str(), 1)).collect();
+    let ways = ways(&site, &replicas, &StorageRecord::default());
+    assert_eq!(
+        (ways.tries.len(), ways.left_out.len()),
+        (TRIES_MAX, LEFT_OUT_MAX)
+    );
+}
+
+#[test]
 fn a_library_may_come_from_far_away_where_catchall_says_so() {
     let mut queue = far_site(&["rucio"]).queue;
     queue.options.allows_wan = false;

@@ -267,3 +267,19 @@ fn names_that_lead_elsewhere_and_inputs_that_are_too_large_are_refused() {
         Some(ErrorCode::NoStorage)
     );
 }
+
+#[test]
+fn a_hundred_thousand_inputs_are_planned_and_told() {
+    let (mut job, mut config) = (one_input(), config());
+    config.profile.data.pool_file_catalog = true;
+    job.transfer_type = "direct".into();
+    let mut site = site();
+    site.queue.options.has_direct_lan = true;
+    let names: Vec<String> = (0..100_000).map(|nr| format!("f{nr}.root")).collect();
+    job.inputs = names.iter().map(|name| input_file(name)).collect();
+    job.parameters = names.join(",");
+    let plan = plan_stage_in(&job, &site, &config).expect("plan");
+    assert_eq!((plan.files.len(), plan.copied().count()), (100_000, 0));
+    let told = direct_access::parameters(&job, &config.profile.data, &plan.files);
+    assert_eq!(told.matches("file:///store/").count(), 100_000);
+}
