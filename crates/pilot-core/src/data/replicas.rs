@@ -1,6 +1,7 @@
 //! Replicas: which one is tried when.
 //!
-//! Order, the first that differs decides: storages that fail now come last; LAN before WAN; those
+//! Order, the first that differs decides: storages that fail now come last; where no catalogue was
+//! asked, the storage that the job names before others, where a file only may be; LAN before WAN; those
 //! much slower than the fastest come later; the queue's copy tools in their order; the queue's own
 //! site; the queue's storages in their order; the catalogue's priority; the tool's schemes in their
 //! order; at last the names, so that the same facts always give the same order.
@@ -64,6 +65,8 @@ pub(super) struct Candidate {
     pub(super) url: String,
     pub(super) domain: Domain,
     priority: u32,
+    /// Whether the job names another endpoint, so that the file is only perhaps here.
+    is_guess: bool,
     /// The tools whose place this is; none for all, as the catalogue knows it.
     tools: Option<Vec<ToolName>>,
 }
@@ -80,6 +83,7 @@ impl Candidate {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Order {
     is_failing: bool,
+    is_guess: bool,
     domain: Domain,
     is_slow: bool,
     tool: usize,
@@ -145,7 +149,7 @@ impl<'a> Chooser<'a> {
                 Err(reason) => ways.leave_out(&candidate.endpoint, &candidate.url, reason),
             }
         }
-        candidates.sort_by_key(|it| (it.domain, self.near_index(it), it.priority));
+        candidates.sort_by_key(|it| (it.is_guess, it.domain, self.near_index(it), it.priority));
         for it in candidates.drain(candidates.len().min(CANDIDATES_MAX)..) {
             ways.leave_out(&it.endpoint, &it.url, LeftOutReason::Enough);
         }
@@ -170,6 +174,7 @@ impl<'a> Chooser<'a> {
                 url: replica.url.clone(),
                 domain: self.domain_of(&replica.endpoint, input),
                 priority: replica.priority,
+                is_guess: false,
                 tools: None,
             });
         }
@@ -239,6 +244,7 @@ impl<'a> Chooser<'a> {
                     _ => by_queue,
                 },
                 priority: 0,
+                is_guess: !input.endpoint.is_empty() && *endpoint != input.endpoint,
                 tools: Some(tools.clone()),
             };
         let paths = naming.paths(storage, tools)?;
@@ -325,6 +331,7 @@ impl<'a> Chooser<'a> {
         let is_named = candidate.tools.is_some();
         Order {
             is_failing: self.known.record.is_failing(self.known.now, way),
+            is_guess: candidate.is_guess,
             domain: candidate.domain,
             is_slow: false,
             tool,

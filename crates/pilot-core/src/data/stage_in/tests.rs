@@ -217,6 +217,29 @@ fn the_jobs_endpoint_comes_before_the_queues() {
 }
 
 #[test]
+fn a_far_storage_that_the_job_names_comes_before_a_near_one_that_may_have_the_file() {
+    let mut site = site();
+    site.queue.options.allows_wan = true;
+    let mut other = site.storages[&EndpointName::new("EP")].clone();
+    other.name = EndpointName::new("OTHER");
+    for protocols in other.protocols.values_mut() {
+        protocols[0].endpoint = "root://far/".into();
+    }
+    site.storages.insert(other.name.clone(), other);
+    let near = vec![EndpointName::new("EP")];
+    site.queue.storages.insert("read_lan".into(), near);
+    let mut job = one_input();
+    job.inputs[0].endpoint = EndpointName::new("OTHER");
+    let plan = plan_stage_in(&job, &site, &config()).expect("plan");
+    let endpoints: Vec<&str> = plan.files[0]
+        .tries
+        .iter()
+        .map(|it| it.endpoint.as_str())
+        .collect();
+    assert_eq!(endpoints, ["OTHER", "EP"], "{plan:?}");
+}
+
+#[test]
 fn an_input_directory_replaces_all_storages() {
     let mut config = config();
     config.input_dir = Some("/in/".into());
