@@ -334,6 +334,43 @@ fn a_registration_that_may_have_arrived_is_repeated_and_read_back() {
 }
 
 #[test]
+fn many_files_are_registered_in_pieces_that_servers_take() {
+    let stand = Stand::replying(|request| {
+        if request.target() != replicas::PATH {
+            return whole(201, "Created");
+        }
+        // Whatever is asked for is there.
+        let asked: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+        let names = asked["dids"].as_array().expect("a list").iter();
+        let names = names.map(|did| did["name"].as_str().expect("a name"));
+        let lines = names.map(|name| answer().replace("\"f\"", &format!("\"{name}\"")));
+        whole(200, lines.collect::<String>())
+    });
+    let files: Vec<NewReplica> = (0..1001)
+        .map(|nr| NewReplica {
+            scope: Scope::new("s"),
+            name: Lfn::new(format!("n{nr}")),
+            size: ByteCount::from_bytes(5),
+            adler32: Checksum::Adler32(1),
+            md5: None,
+            guid: None,
+            pfn: None,
+        })
+        .collect();
+    let registered = stand.client().register(&EndpointName::new("A"), &files);
+    registered.expect("registered");
+    let requests = stand.server.requests();
+    let posts = requests
+        .iter()
+        .filter(|it| it.target() == register::REPLICAS_PATH);
+    let lengths = posts.map(|it| {
+        let told: serde_json::Value = serde_json::from_slice(&it.body).expect("JSON");
+        told["files"].as_array().map_or(0, Vec::len)
+    });
+    assert_eq!(lengths.collect::<Vec<_>>(), [500, 500, 1]);
+}
+
+#[test]
 fn a_suspicion_that_may_have_arrived_is_not_repeated() {
     let stand = Stand::replying(|_| Reply::HangUp);
     let pfns = ["root://a//f".to_owned()];

@@ -51,22 +51,24 @@ impl Stand {
         RucioClient::new(self.config(PASSWORD)).expect("a client")
     }
 
-    /// Adds replicas of 5 bytes with the server's own library, which refuses no names. `names` is
-    /// a Python expression.
+    /// Adds replicas of 5 bytes to the catalogue itself, which refuses no names. `names` is a
+    /// Python expression.
     fn add(&self, endpoint: Endpoint, scope: &str, names: &str) {
         let code = format!(
             "from rucio.common.types import InternalAccount, InternalScope
-from rucio.core.replica import add_replicas
 from rucio.core.rse import get_rse_id
-from rucio.db.sqla.constants import DatabaseOperationType
+from rucio.db.sqla.constants import DatabaseOperationType, DIDType, ReplicaState
+from rucio.db.sqla.models import DataIdentifier, RSEFileAssociation
 from rucio.db.sqla.session import db_session
-names = {names}
-for start in range(0, len(names), 500):
-    files = [{{'scope': InternalScope('{scope}'), 'name': name, 'bytes': 5, 'adler32': '0a0b0c0d'}}
-             for name in names[start:start + 500]]
-    with db_session(DatabaseOperationType.WRITE) as session:
-        rse_id = get_rse_id('{}', session=session)
-        add_replicas(rse_id, files, InternalAccount('{ACCOUNT}'), session=session)
+from sqlalchemy import insert
+with db_session(DatabaseOperationType.WRITE) as session:
+    rse_id = get_rse_id('{}', session=session)
+    file = dict(scope=InternalScope('{scope}'), bytes=5, adler32='0a0b0c0d')
+    did = dict(account=InternalAccount('{ACCOUNT}'), did_type=DIDType.FILE)
+    replica = dict(rse_id=rse_id, state=ReplicaState.AVAILABLE)
+    names = {names}
+    session.execute(insert(DataIdentifier), [dict(file, name=name, **did) for name in names])
+    session.execute(insert(RSEFileAssociation), [dict(file, name=name, **replica) for name in names])
 ",
             endpoint.name()
         );
