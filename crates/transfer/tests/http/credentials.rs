@@ -103,6 +103,35 @@ fn the_old_token_is_replaced_within_one_transfer() {
 }
 
 #[test]
+fn a_new_token_is_tried_once_within_the_same_request() {
+    for status in [401, 403] {
+        let dir = tempfile::tempdir().expect("space");
+        let token = dir.path().join("token");
+        fs::write(&token, "old").expect("space");
+        let file = token.clone();
+        let server = HttpStandIn::start(move |request| {
+            if request.header("authorization") == Some("Bearer new") {
+                return Some(Answer::new(200, "content"));
+            }
+            // Whoever renews tokens has just done so.
+            fs::write(&file, "newer")
+                .and_then(|()| fs::write(&file, "new"))
+                .expect("space");
+            Some(Answer::new(status, ""))
+        })
+        .expect("a port");
+        let tool = super::tool(HttpOptions {
+            token_file: Some(token),
+            ..HttpOptions::default()
+        });
+        let url = format!("{}/f", server.url());
+        let fetch = transfer(Direction::StageIn, &url, &dir.path().join("f"));
+        run(&tool, &known(fetch, b"content")).expect("the new token");
+        assert_eq!(server.requests().len(), 2, "{status}");
+    }
+}
+
+#[test]
 fn a_missing_token_is_denied_before_anything_is_sent() {
     let stand = with_token(RedirectTrust::default());
     fs::remove_file(stand.local("token")).expect("there");

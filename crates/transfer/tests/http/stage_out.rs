@@ -347,3 +347,20 @@ fn a_silent_storage_is_left_and_nothing_is_waited_for_twice() {
     let cause = stand.fails(&transfer);
     assert!(matches!(cause, Cause::TooSlow(_)), "{cause}");
 }
+
+#[test]
+fn a_signed_url_is_used_for_its_own_path_only() {
+    let stand = Stand::new();
+    let content = data(1000);
+    let mut transfer = stand.stage_out("/f", &content);
+    transfer.url.push_str("?signature=secret");
+    stand.run(&transfer).expect("stored");
+    assert_eq!(stand.store.stored("/f"), Some(content));
+    assert_eq!(
+        course(&stand),
+        ["PUT /f?signature=secret", "HEAD /f?signature=secret"]
+    );
+    stand.store.tell(Lie::Status(403));
+    let error = stand.run(&transfer).expect_err("refused");
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+}
