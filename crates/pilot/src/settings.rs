@@ -210,7 +210,7 @@ impl Settings {
         )?;
         let rucio = rucio_settings(args, (environment, &file), &mut core);
         Ok(Self {
-            data: data_settings(args, environment, &launch_dir),
+            data: data_settings(args, (environment, &launch_dir), &core),
             log: LogSettings {
                 detail: if args.directories.debug {
                     Detail::Debug
@@ -465,9 +465,13 @@ fn rucio_settings(
     rucio
 }
 
-fn data_settings(args: &Args, environment: &Environment, launch_dir: &Path) -> DataSettings {
+fn data_settings(
+    args: &Args,
+    (environment, launch_dir): (&Environment, &Path),
+    core: &PilotConfig,
+) -> DataSettings {
     let client = storage_client(args, environment);
-    DataSettings::of(args, (environment, launch_dir), client)
+    DataSettings::of(args, (environment, launch_dir), (client, core))
 }
 
 /// Storages are reached with the pilot's certificate. They get no token that is meant for PanDA.

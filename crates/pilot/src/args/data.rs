@@ -1,6 +1,6 @@
 //! Options for inputs and outputs.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use ailurus_model::ByteCount;
 use clap::ValueEnum;
@@ -15,6 +15,12 @@ pub(crate) struct DataArgs {
     /// File that describes copy tools of the site, see the page on copy tools [default: none]
     #[arg(long, value_name = "FILE")]
     pub(crate) copy_tools: Option<PathBuf>,
+    /// Tell storages and networks whose data are moved (`SciTags`), if the profile has numbers for it
+    #[arg(long)]
+    pub(crate) flow_markers: bool,
+    /// Who is told besides, as ADDRESS:PORT
+    #[arg(long, value_name = "ADDRESS", requires = "flow_markers")]
+    pub(crate) flow_collector: Option<SocketAddr>,
     /// Directory in which pilots keep inputs for each other, on the node or shared by a site
     /// [default: none]
     #[arg(long, value_name = "DIR")]

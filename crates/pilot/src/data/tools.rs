@@ -13,6 +13,7 @@ use ailurus_transfer::{
     Budget, Cause, CommandTools, Direction, Local, Placement, RemoteFile, S3Options, S3Tool, Tool,
     Toolbox, Transfer, TransferError, TransferReport, Watch,
     cache::{Cache, CachedTool},
+    flow_marker::TaggingTool,
     http::{HttpOptions, HttpTool},
     space::Floor,
 };
@@ -91,7 +92,7 @@ fn tools(http: &HttpOptions, descriptions: Option<PathBuf>, setups: &Setups) -> 
     })
     .with(&Local::FURTHER_NAMES, &Local::SCHEMES);
     let [s3, gs] = object_stores(http, &buffers, &helpers);
-    let options = http.clone();
+    let (options, flow) = (http.clone(), http.flow);
     let http = LazyTool::new("http", move || {
         let tool = HttpTool::new(options.clone(), buffers.clone(), helpers.clone());
         let tool = tool.map_err(|error| log::chain(&error))?;
@@ -107,8 +108,11 @@ fn tools(http: &HttpOptions, descriptions: Option<PathBuf>, setups: &Setups) -> 
         LazyTool::new(name, move || {
             let setup = setup.as_deref().unwrap_or_default();
             let tool = programs.tools().tool(name, setup);
-            let tool = tool.ok_or("no description tells how it is called")?;
-            Ok(Arc::new(tool))
+            let tool = Arc::new(tool.ok_or("no description tells how it is called")?);
+            Ok(match flow {
+                Some(flow) => Arc::new(TaggingTool::new(tool, flow)),
+                None => tool,
+            })
         })
         .with(&[], schemes)
     };
