@@ -25,6 +25,9 @@ impl StorageProtocol {
         "davs", "https", "dav", "http", "s3", "s3+https", "s3+rucio", "gs",
     ];
 
+    /// Schemes in whose URLs some letters of names mean something else.
+    const HTTP_SCHEMES: [&str; 4] = ["davs", "https", "dav", "http"];
+
     /// Returns the scheme, for example `root`, empty if the endpoint has none.
     #[must_use]
     pub fn scheme(&self) -> &str {
@@ -36,9 +39,19 @@ impl StorageProtocol {
     /// Joins endpoint, path and the file's own path into a URL.
     ///
     /// The endpoint ends with a slash and the path begins with one. XRootD and SRM need both; for
-    /// web servers and object stores they are one, because there an empty part is a part.
+    /// web servers and object stores they are one, because there an empty part is a part. What
+    /// would begin a query, a fragment or an encoded letter of an HTTP URL is encoded, since the
+    /// file's path is made of names; the rest is left to whoever sends it.
     #[must_use]
     pub fn url(&self, file_path: &str) -> String {
+        if Self::HTTP_SCHEMES.contains(&self.scheme()) && file_path.contains(['%', '?', '#']) {
+            let encoded = file_path.replace('%', "%25");
+            return self.join(&encoded.replace('?', "%3F").replace('#', "%23"));
+        }
+        self.join(file_path)
+    }
+
+    fn join(&self, file_path: &str) -> String {
         let is_web = Self::WEB_SCHEMES.contains(&self.scheme());
         let base = if is_web && self.endpoint.ends_with('/') {
             format!("{}{}", self.endpoint, self.path.trim_start_matches('/'))
@@ -174,6 +187,20 @@ mod tests {
         };
         assert_eq!(paths("user.alice"), ["user/alice/01/23/f"; 2]);
         assert_eq!(paths("mc.2026"), ["mc/2026/01/23/f", "mc.2026/01/23/f"]);
+    }
+
+    #[test]
+    fn letters_that_mean_something_in_http_are_encoded_there_only() {
+        let url = |endpoint: &str| {
+            let protocol = StorageProtocol {
+                endpoint: endpoint.into(),
+                path: "/spd/".into(),
+                id: None,
+            };
+            protocol.url("a%20b?c#d e")
+        };
+        assert_eq!(url("davs://h:443/"), "davs://h:443/spd/a%2520b%3Fc%23d e");
+        assert_eq!(url("root://h:1094/"), "root://h:1094//spd/a%20b?c#d e");
     }
 
     #[test]
