@@ -25,7 +25,7 @@ pub(super) const INSIDE: &str = "__inside";
 
 /// Largest pilot, in bytes: it travels to every worker. The goal is 6 MiB (`pilot.binary_mib`); what
 /// is released carries its C library besides.
-const PILOT_MAX_BYTES: u64 = 15 << 19;
+const PILOT_MAX_BYTES: u64 = 9 << 20;
 
 /// Longest run of the one job, in seconds.
 const RUN_LIMIT_S: &str = "120";
