@@ -50,7 +50,8 @@ impl Figure {
         }
     }
 
-    fn value(&self) -> f64 {
+    /// Returns the median of the runs.
+    pub(crate) fn value(&self) -> f64 {
         median(&self.runs)
     }
 
@@ -73,7 +74,7 @@ impl Figure {
 /// Returns the table for people.
 pub(crate) fn table(figures: &[Figure]) -> String {
     let mut text = format!(
-        "{:<28}{:>12}{:>12}{:>12}  {:<10}{:<8}\n",
+        "{:<34}{:>12}{:>12}{:>12}  {:<10}{:<8}\n",
         "figure", "median", "least", "most", "unit", "goal"
     );
     for figure in figures {
@@ -90,7 +91,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         let mark = if figure.is_reached() { "" } else { "  MISSED" };
         let goal = figure.goal.map(|goal| format!("{sign} {goal}"));
         text.push_str(&format!(
-            "{:<28}{:>12.2}{least:>12.2}{most:>12.2}  {:<10}{}{mark}\n",
+            "{:<34}{:>12.2}{least:>12.2}{most:>12.2}  {:<10}{}{mark}\n",
             figure.name,
             figure.value(),
             figure.unit,

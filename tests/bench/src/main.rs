@@ -18,8 +18,9 @@ mod monitor;
 mod pilot;
 mod root_check;
 mod server;
+mod transfer;
 
-const HELP: &str = "usage: ailurus-bench [pilot|server|root-check|all] [--runs N]";
+const HELP: &str = "usage: ailurus-bench [pilot|server|transfer|root-check|all] [--runs N]";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1)) {
@@ -37,7 +38,7 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut words = arguments;
     while let Some(word) = words.next() {
         match word.as_str() {
-            "pilot" | "server" | "root-check" | "all" => which = word,
+            "pilot" | "server" | "transfer" | "root-check" | "all" => which = word,
             "--runs" => {
                 let value = words.next().context(HELP)?;
                 runs = value
@@ -58,7 +59,10 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     if is_asked("server") {
         figures.extend(server::measure()?);
     }
-    if is_asked("root-check") {
+    if is_asked("transfer") {
+        figures.extend(transfer::measure()?);
+    }
+    if is_asked("transfer") || is_asked("root-check") {
         figures.extend(root_check::measure()?);
     }
     for figure in &figures {

@@ -290,7 +290,7 @@ fn task_file(url: &str, runs: usize) -> String {
 }
 
 /// Returns a number of `/proc/PID/status`, zero if it is not there any more.
-fn field(status: &str, name: &str) -> f64 {
+pub(crate) fn field(status: &str, name: &str) -> f64 {
     status
         .lines()
         .find_map(|line| line.strip_prefix(name))
