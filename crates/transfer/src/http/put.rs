@@ -160,7 +160,7 @@ fn clean_up(session: &Session<'_>, place: &Place) {
     for _ in 0..ASKINGS_MAX {
         match session.delete(place) {
             Ok(()) => return,
-            Err(error) if matches!(error.cause, Cause::Broken { .. }) => {}
+            Err(error) if matches!(error.cause, Cause::Broken { .. } | Cause::Busy { .. }) => {}
             Err(error) => {
                 let cause = error.cause;
                 tracing::warn!(place = place.shown(), %cause, "an unfinished file may be left");

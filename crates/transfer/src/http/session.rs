@@ -29,6 +29,10 @@ const CLEANING_LIMIT: Duration = Duration::from_secs(15);
 /// Shortest wait for an answer after bytes have moved, also if little patience is left.
 const HEAD_LIMIT_MIN: Duration = Duration::from_secs(10);
 
+/// Silence after which a connection is left for a new one, once bytes have moved. Servers forget
+/// connections: XRootD 5.5 does under load.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
 /// Memory of one connection: our buffer, and the library's for both directions.
 pub(crate) const CONNECTION_BYTES: u64 = 512 << 10;
 
@@ -139,13 +143,24 @@ impl<'a> Session<'a> {
         self.error(place, cause_of(answer, action))
     }
 
-    /// How long may be waited for the head of an answer with the file's bytes.
+    /// How long may be waited for the answer once the file's bytes have been sent.
     pub(crate) fn head_limit(&self) -> Duration {
         let left = self.watch.wait();
         if self.watch.moved() == ByteCount::from_bytes(0) {
             left
         } else {
             left.max(HEAD_LIMIT_MIN)
+        }
+    }
+
+    /// How long may be waited for the head of an answer with the file's bytes, or for the next of
+    /// them.
+    pub(crate) fn silence_limit(&self) -> Duration {
+        let left = self.watch.wait();
+        if self.watch.moved() == ByteCount::from_bytes(0) {
+            left
+        } else {
+            left.min(SILENCE_MAX)
         }
     }
 

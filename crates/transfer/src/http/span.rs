@@ -26,6 +26,9 @@ const FUTILE_MAX: u32 = 3;
 /// Most breaks of one span at all.
 const BREAKS_MAX: u32 = 1000;
 
+/// Why a connection is left that brings nothing.
+const SILENCE: &str = "nothing came for a while";
+
 /// Bytes at the beginning of a file that show whether it is a page.
 const PAGE_BYTES: usize = 64;
 
@@ -122,14 +125,16 @@ impl<'a> Span<'a> {
 
     /// Lets a break pass, unless there are too many.
     fn count_break(&mut self, error: TransferError, before: u64) -> Result<(), TransferError> {
-        if !matches!(error.cause, Cause::Broken { .. }) {
+        let Cause::Broken { why } = &error.cause else {
             return Err(error);
-        }
+        };
         self.breaks += 1;
-        self.futile = if self.next > before {
-            0
-        } else {
-            self.futile + 1
+        // Of silence only patience has enough.
+        let is_silence = why == SILENCE;
+        self.futile = match (self.next > before, is_silence) {
+            (true, _) => 0,
+            (false, true) => self.futile,
+            (false, false) => self.futile + 1,
         };
         if self.futile >= FUTILE_MAX || self.breaks >= BREAKS_MAX {
             return Err(error);
@@ -158,15 +163,21 @@ impl<'a> Span<'a> {
             headers: &headers,
             content: Body::Empty,
             activity: Activity::Download,
-            limit: self.session.head_limit(),
+            limit: self.session.silence_limit(),
         };
-        let asked = self.session.ask(self.place, ask);
-        // Other threads may have moved bytes meanwhile, so that patience is not at its end.
-        asked.map_err(|error| {
+        self.session.ask(self.place, ask).map_err(|error| {
             if matches!(error.cause, Cause::TooSlow(_)) {
-                return self.check().err().unwrap_or(error);
+                return self.silent();
             }
             error
+        })
+    }
+
+    /// Says what silence means: the end of patience, or of this connection.
+    fn silent(&self) -> TransferError {
+        self.check().err().unwrap_or_else(|| {
+            let why = SILENCE.to_owned();
+            self.error(Cause::Broken { why })
         })
     }
 
@@ -313,7 +324,7 @@ impl<'a> Span<'a> {
     fn fill(&mut self, answer: &mut Answer) -> (usize, Option<Result<(), TransferError>>) {
         let mut filled = 0;
         while filled < self.buffer.len() {
-            self.session.wait.allow(self.session.watch.wait());
+            self.session.wait.allow(self.session.silence_limit());
             match answer.read(&mut self.buffer[filled..]) {
                 Ok(0) => return (filled, Some(Ok(()))),
                 Ok(length) => {
@@ -323,12 +334,7 @@ impl<'a> Span<'a> {
                         return (filled, Some(Err(error)));
                     }
                 }
-                Err(error @ HttpError::TimedOut { .. }) => {
-                    if let Err(error) = self.check() {
-                        return (filled, Some(Err(error)));
-                    }
-                    tracing::trace!(%error, "patience is not at its end");
-                }
+                Err(HttpError::TimedOut { .. }) => return (filled, Some(Err(self.silent()))),
                 Err(error) => {
                     let limit = self.session.watch.elapsed();
                     let error = self.session.silence(self.place, &error, limit);

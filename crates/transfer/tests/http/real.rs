@@ -2,7 +2,17 @@
 //!
 //! Where they cannot be had the tests say so and pass.
 
-use std::{fs, num::NonZeroU32, path::Path};
+use std::{
+    any::Any,
+    fs,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    num::NonZeroU32,
+    panic::{self, AssertUnwindSafe},
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use ailurus_http::{ClientCertificate, ClientConfig, Trust};
 use ailurus_model::{ByteCount, Checksum};
@@ -14,6 +24,15 @@ use ailurus_transfer::{
 };
 
 use super::{PATIENCE, data, known, run, tool, transfer, watch};
+
+/// Most tries of what may pass, and the pause between them.
+const TRIES_MAX: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Servers that may crash or hang before a test gives up.
+const SERVERS_MAX: u32 = 3;
+/// Longest wait for an answer of a server that is sound.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Options with parts so small that files of tests have several.
 fn in_parts() -> HttpOptions {
@@ -38,7 +57,7 @@ fn round_trips(tool: &HttpTool, base: &str, served: &Path, names: &[&str]) {
                 checksum: Some(Checksum::Adler32(adler32(&content))),
                 ..transfer(Direction::StageOut, &url, &file)
             };
-            run(tool, &send).unwrap_or_else(|error| panic!("{url}: {}", error.cause));
+            move_at_last(tool, &send);
             assert_eq!(fs::read(&stored).expect(name), content, "{url}");
 
             let found = tool.look(&url, &watch(PATIENCE)).expect("there");
@@ -51,7 +70,7 @@ fn round_trips(tool: &HttpTool, base: &str, served: &Path, names: &[&str]) {
                     &content,
                 ),
             ] {
-                run(tool, &fetch).unwrap_or_else(|error| panic!("{url}: {}", error.cause));
+                move_at_last(tool, &fetch);
                 assert_eq!(fs::read(&fetch.path).expect("there"), content, "{url}");
             }
         }
@@ -75,6 +94,23 @@ fn round_trips(tool: &HttpTool, base: &str, served: &Path, names: &[&str]) {
     super::assert_clean(dir.path());
 }
 
+/// Moves a file, and tries again what may pass, as a pilot does. XRootD 5.5 does not replace a file
+/// as long as it has not noticed that its last reader has gone.
+fn move_at_last(tool: &HttpTool, transfer: &Transfer) {
+    for _ in 0..TRIES_MAX {
+        match run(tool, transfer) {
+            Ok(_) => return,
+            Err(error) if may_pass(&error.cause) => thread::sleep(PAUSE),
+            Err(error) => panic!("{}: {}", transfer.url, error.cause),
+        }
+    }
+    panic!("{} cannot be moved", transfer.url);
+}
+
+fn may_pass(cause: &Cause) -> bool {
+    matches!(cause, Cause::Busy { .. } | Cause::Broken { .. })
+}
+
 /// All files below a directory.
 fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(dir).expect("a directory").flatten();
@@ -91,14 +127,43 @@ fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn xrootd_stores_and_gives_files() {
-    let dir = tempfile::tempdir().expect("space");
-    let Some(server) = XRootD::start(dir.path()).expect("it starts") else {
-        return;
+    for _ in 0..SERVERS_MAX {
+        let dir = tempfile::tempdir().expect("space");
+        let Some(server) = XRootD::start(dir.path()).expect("it starts") else {
+            return;
+        };
+        // XRootD takes what is behind a `?` for its own, however it is encoded.
+        let names = ["a.root", "with blank", "λ.root", "hash#1", "50%", "a%20b"];
+        let base = server.http_endpoint() + server.export();
+        let trips = || round_trips(&tool(in_parts()), &base, &server.dir(), &names);
+        match panic::catch_unwind(AssertUnwindSafe(trips)) {
+            Ok(()) => return,
+            Err(fault) if !is_silence(&fault) && answers(server.http_address()) => {
+                panic::resume_unwind(fault)
+            }
+            // Version 5.5 does, once in some ten thousand requests: a fault in its own library, or a
+            // file of which it tells nobody anything any more, over whatever connection.
+            Err(_) => eprintln!("XRootD has crashed or hangs: once more with a new one"),
+        }
+    }
+    panic!("{SERVERS_MAX} servers in a row have crashed or hung");
+}
+
+/// Says whether a transfer ended because nothing came.
+fn is_silence(fault: &Box<dyn Any + Send>) -> bool {
+    let text = fault.downcast_ref::<String>();
+    text.is_some_and(|text| text.contains("does not move") || text.contains("TooSlow"))
+}
+
+/// Says whether a server still answers at all.
+fn answers(address: SocketAddr) -> bool {
+    let ask = || -> io::Result<usize> {
+        let mut connection = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
+        connection.set_read_timeout(Some(ANSWER_LIMIT))?;
+        connection.write_all(b"HEAD /data HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        connection.read(&mut [0; 16])
     };
-    // XRootD takes what is behind a `?` for its own, however it is encoded.
-    let names = ["a.root", "with blank", "λ.root", "hash#1", "50%", "a%20b"];
-    let base = server.http_endpoint() + server.export();
-    round_trips(&tool(in_parts()), &base, &server.dir(), &names);
+    ask().is_ok_and(|n_bytes| n_bytes > 0)
 }
 
 #[test]
