@@ -203,7 +203,9 @@ impl Destinations<'_> {
                     rank,
                     ..Try::in_directory(protocol.url(&path))
                 };
-                let way = way.with_token_of(Some(storage));
+                let way = way
+                    .with_token_of(Some(storage))
+                    .with_speed_of(self.known.record);
                 let is_failing = self.known.record.is_failing(self.known.now, &way);
                 ways.push(((is_failing, ways.len()), scheme_index, way));
             }

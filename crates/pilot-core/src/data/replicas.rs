@@ -318,7 +318,9 @@ impl<'a> Chooser<'a> {
                 domain: candidate.domain,
                 ..Try::in_directory(candidate.url.clone())
             };
-            let way = way.with_token_of(self.site.storages.get(&candidate.endpoint));
+            let way = way
+                .with_token_of(self.site.storages.get(&candidate.endpoint))
+                .with_speed_of(self.known.record);
             Some((self.order(candidate, &way, (index, scheme_index)), way))
         });
         tries.collect()

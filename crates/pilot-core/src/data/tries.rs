@@ -1,11 +1,28 @@
 //! What a plan is made of: single tries to move a file, and what was left out and why.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use ailurus_model::{EndpointName, StorageEndpoint};
+use ailurus_model::{ByteCount, EndpointName, StorageEndpoint};
 use serde::{Deserialize, Serialize};
 
-use super::copy_tools::{ToolName, scheme_of};
+use super::{
+    StorageRecord,
+    copy_tools::{ToolName, scheme_of},
+};
+
+/// Time of a blind transfer for all but the bytes.
+const BLIND_BEGIN: Duration = Duration::from_secs(400);
+/// Longest blind transfer of a file of unknown size.
+const BLIND_UNKNOWN: Duration = Duration::from_secs(10_800);
+/// Longest blind transfer at all.
+const BLIND_MAX: Duration = Duration::from_secs(2 * 86_400);
+/// What part of the speed that a storage has shown is expected of it, at least.
+const PACE_PART: u64 = 8;
+/// Bytes a second that are expected of a storage of unknown speed.
+const PACE_UNKNOWN: u64 = 100_000;
+/// Fewest and most bytes a second that are expected of any.
+const PACE_MIN: u64 = 10_000;
+const PACE_MAX: u64 = 1_000_000;
 
 /// How far away a replica is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +73,9 @@ pub struct Try {
     /// The endpoint's space token, for tools that want it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space_token: Option<String>,
+    /// How fast the storage was, in bytes a second, if the pilot has measured that.
+    #[serde(default)]
+    pub speed: Option<u64>,
 }
 
 impl Try {
@@ -69,6 +89,7 @@ impl Try {
             domain: Domain::Lan,
             rank: Rank::Primary,
             space_token: None,
+            speed: None,
         }
     }
 
@@ -80,6 +101,31 @@ impl Try {
             space_token: token.cloned(),
             ..self
         }
+    }
+
+    /// Adds how fast the storage was.
+    pub(super) fn with_speed_of(self, record: &StorageRecord) -> Self {
+        Self {
+            speed: record.speed(&self),
+            ..self
+        }
+    }
+
+    /// Returns the longest time for a file by a tool that does not show what it has moved. It
+    /// follows the speed that the storage has shown, and leaves much room: a slow transfer that
+    /// moves must not be ended, and of one that hangs nothing else is known.
+    ///
+    /// Source of the beginning: Pilot 3, `pilot/copytool/common.py`, `get_timeout`.
+    #[must_use]
+    pub fn blind_limit(&self, size: Option<ByteCount>) -> Duration {
+        let Some(size) = size else {
+            return BLIND_UNKNOWN;
+        };
+        let pace = self.speed.map_or(PACE_UNKNOWN, |speed| {
+            (speed / PACE_PART).clamp(PACE_MIN, PACE_MAX)
+        });
+        let moving = Duration::from_secs(size.as_bytes().div_ceil(pace));
+        BLIND_BEGIN.saturating_add(moving).min(BLIND_MAX)
     }
 
     /// Returns the URL as people may see it, see [`place_of`].
@@ -209,5 +255,25 @@ mod tests {
         let text = r#"{"tool":"xrdcp","url":"root://h//f","endpoint":"EP","domain":"wan"}"#;
         let it: Try = serde_json::from_str(text).expect("a try");
         assert_eq!((it.tool, it.rank), (ToolName::Xrdcp, Rank::Primary));
+    }
+
+    #[test]
+    fn time_without_sight_grows_with_the_size_and_with_a_storages_slowness() {
+        let limit = |speed: Option<u64>, bytes| {
+            let it = Try {
+                speed,
+                ..Try::in_directory("srm://h/f".into())
+            };
+            it.blind_limit(Some(ByteCount::from_bytes(bytes)))
+        };
+        const FILE: u64 = 20_000_000_000;
+        // 20 GB at 1 MB/s take 20,000 s, more than Pilot 3 ever waits.
+        assert!(limit(Some(1_000_000), FILE) > Duration::from_secs(20_000));
+        assert!(limit(Some(1_000_000), FILE) > limit(Some(100_000_000), FILE));
+        assert_eq!(limit(Some(u64::MAX), FILE), Duration::from_secs(20_400));
+        assert_eq!(limit(None, 0), BLIND_BEGIN);
+        assert_eq!(limit(Some(0), u64::MAX), BLIND_MAX);
+        let unknown = Try::in_directory("srm://h/f".into()).blind_limit(None);
+        assert_eq!(unknown, BLIND_UNKNOWN);
     }
 }

@@ -94,14 +94,11 @@ impl Mover {
     }
 }
 
-/// Returns how long a transfer may go on. Only tools that do not show what they have moved have a
-/// limit that depends on the size.
-///
-/// Source: Pilot 3, `pilot/copytool/common.py`, `get_timeout`.
-pub(crate) fn patience(size: Option<ByteCount>) -> Patience {
-    let size = size.unwrap_or_default().as_bytes();
+/// Returns how long a file may take on this way: as long as it moves, and of a tool that does not show
+/// that, as long as the core says.
+pub(crate) fn patience(way: &Try, size: Option<ByteCount>) -> Patience {
     Patience {
-        blind: Duration::from_secs((400 + size / 1_000_000).min(10_800)),
+        blind: way.blind_limit(size),
         ..Patience::default()
     }
 }

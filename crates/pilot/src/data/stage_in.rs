@@ -53,7 +53,7 @@ impl Leg for Inputs<'_> {
             kind: ChecksumKind::Adler32,
             also: Vec::new(),
             durability: Durability::Relaxed,
-            patience: patience(input.size),
+            patience: patience(way, input.size),
             identity: FileIdentity {
                 scope: Some(input.scope.clone()),
                 lfn: Some(input.lfn.clone()),

@@ -66,7 +66,7 @@ impl Leg for Outputs<'_> {
             kind: self.checksum,
             also: Vec::new(),
             durability: Durability::Synced,
-            patience: patience(Some(*size)),
+            patience: patience(way, Some(*size)),
             identity: FileIdentity {
                 scope: Some(file.scope.clone()),
                 lfn: Some(file.lfn.clone()),
@@ -210,7 +210,7 @@ impl JobPlace {
                 .mover
                 .tools
                 .named(Direction::StageOut, way.tool.as_str());
-            let watch = Watch::new(self.stop.flag().clone(), patience(Some(size)));
+            let watch = Watch::new(self.stop.flag().clone(), patience(way, Some(size)));
             let there = tool.ok()?.look(&way.url, &watch).ok()?;
             let sum = there.checksum.or_else(|| checksum_of_place(way, kind));
             let is_it = there.size == Some(size) && sum.as_ref() == Some(&checksum);
