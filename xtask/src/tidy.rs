@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ailurus-diagnosis",
             "ailurus-brokerage",
             "ailurus-format",
+            "ailurus-jedi",
         ],
     ),
     (
@@ -44,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ailurus-transfer",
             "ailurus-rucio",
             "ailurus-batch",
+            "ailurus-identity",
             "ailurus-store",
         ],
     ),

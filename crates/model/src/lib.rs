@@ -4,6 +4,7 @@
 //! Types only. Nothing here reads a clock, a file or the network, and nothing knows how PanDA
 //! spells a field on the wire: that is the business of the `wire` crate.
 
+pub mod caller;
 pub mod error_code;
 pub mod file;
 pub mod id;
@@ -19,6 +20,7 @@ pub mod update;
 pub mod usage;
 pub mod worker;
 
+pub use caller::{Caller, Proof, Rights};
 pub use error_code::{Blame, ErrorCode, Retry};
 pub use file::{Checksum, FileReport, InputFile, OutputFile};
 pub use id::{

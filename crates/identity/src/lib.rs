@@ -1,0 +1,1 @@
+//! Who calls: certificates, grid proxies and bearer tokens.

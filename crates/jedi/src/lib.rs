@@ -1,0 +1,1 @@
+//! PanDA's language of tasks: what task parameters mean, and how a task is cut into jobs.
