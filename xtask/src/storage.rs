@@ -18,6 +18,13 @@ const XROOTD: &[(&str, &str)] = &[
 /// What other storage needs. Apache's package comes without the service.
 const OTHERS: &[(&str, &str)] = &[("apache2", "apache2-bin"), ("curl", "curl")];
 
+/// What messages and metrics are tested with.
+const MONITORING: &[(&str, &str)] = &[
+    ("java", "default-jre-headless"),
+    ("activemq", "activemq"),
+    ("promtool", "prometheus"),
+];
+
 /// Provides what is missing.
 ///
 /// # Errors
@@ -26,6 +33,7 @@ const OTHERS: &[(&str, &str)] = &[("apache2", "apache2-bin"), ("curl", "curl")];
 pub(crate) fn provide() -> anyhow::Result<()> {
     provide_xrootd()?;
     trees::provide_packages(OTHERS)?;
+    trees::provide_packages(MONITORING)?;
     if has_s3() {
         return Ok(());
     }
@@ -44,7 +52,7 @@ pub(crate) fn provide() -> anyhow::Result<()> {
 
 /// Says whether everything is there, so that no test may go without.
 pub(crate) fn is_complete() -> bool {
-    let mut programs = XROOTD.iter().chain(OTHERS);
+    let mut programs = XROOTD.iter().chain(OTHERS).chain(MONITORING);
     has_s3() && programs.all(|(name, _)| storage::is_there(name))
 }
 

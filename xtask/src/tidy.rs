@@ -46,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ailurus-rucio",
             "ailurus-batch",
             "ailurus-identity",
+            "ailurus-stomp",
             "ailurus-store",
         ],
     ),

@@ -9,6 +9,8 @@
 //! a program that asks, [`connection`] for one that answers. With the feature `storage` there are
 //! real storage servers and ones that misbehave.
 
+#[cfg(feature = "activemq")]
+pub mod activemq;
 pub mod child;
 pub mod connection;
 pub mod deployment;
@@ -21,6 +23,8 @@ pub mod place;
 pub mod python;
 #[cfg(feature = "rucio")]
 pub mod rucio;
+#[cfg(feature = "servers")]
+pub mod server;
 pub mod stand_in;
 #[cfg(feature = "storage")]
 pub mod storage;

@@ -18,13 +18,12 @@ pub mod breaking;
 pub mod certificates;
 pub mod lying;
 pub mod s3;
-mod server;
 pub mod xrootd;
 
+pub use crate::server::{ALL, DEMAND, is_there};
 pub use apache::Apache;
 pub use breaking::BreakingProxy;
 pub use certificates::Certificates;
 pub use lying::{Lie, LyingStore, Rule};
 pub use s3::S3;
-pub use server::{ALL, DEMAND, is_there};
 pub use xrootd::XRootD;

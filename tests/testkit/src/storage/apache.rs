@@ -13,10 +13,8 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{
-    certificates::Certificates,
-    server::{self, Server},
-};
+use super::certificates::Certificates;
+use crate::server::{self, Server};
 
 /// What helps on Debian. The package has the program without the service.
 const ADVICE: &str = "apt-get install apache2-bin";

@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::server;
+use crate::server;
 
 /// The beginning of every name, as `openssl` writes names.
 const NAMES: &str = "/DC=org/DC=test";

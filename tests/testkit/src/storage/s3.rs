@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::server::{self, LOG, Server};
 use crate::place;
+use crate::server::{self, LOG, Server};
 
 /// The program, also the name of its package.
 pub const PROGRAM: &str = "s3s-fs";

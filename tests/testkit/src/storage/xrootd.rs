@@ -11,10 +11,8 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{
-    certificates::{Certificates, Identity},
-    server::{self, LOG, OwnFiles, Server},
-};
+use super::certificates::{Certificates, Identity};
+use crate::server::{self, LOG, OwnFiles, Server};
 
 /// What helps on Debian.
 const ADVICE: &str =

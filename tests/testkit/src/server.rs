@@ -39,7 +39,7 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const NOBODY: u32 = 65_534;
 
 /// The name of a server's log in its folder.
-pub(super) const LOG: &str = "log";
+pub const LOG: &str = "log";
 
 /// Folders of programs besides those of `PATH`, which users often lack.
 const PROGRAM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
@@ -64,7 +64,7 @@ fn find(program: &str) -> Option<PathBuf> {
 /// # Errors
 ///
 /// One is missing, and the environment says that all must be there.
-pub(super) fn are_there(programs: &[&str], advice: &str) -> anyhow::Result<bool> {
+pub fn are_there(programs: &[&str], advice: &str) -> anyhow::Result<bool> {
     let missing = programs.iter().copied().filter(|name| !is_there(name));
     let missing: Vec<&str> = missing.collect();
     if missing.is_empty() {
@@ -79,11 +79,7 @@ pub(super) fn are_there(programs: &[&str], advice: &str) -> anyhow::Result<bool>
 /// # Errors
 ///
 /// As [`are_there`].
-pub(super) fn find_or_say(
-    program: &str,
-    ours: &Path,
-    advice: &str,
-) -> anyhow::Result<Option<PathBuf>> {
+pub fn find_or_say(program: &str, ours: &Path, advice: &str) -> anyhow::Result<Option<PathBuf>> {
     let own = Some(ours.join(program)).filter(|file| file.is_file());
     let found = own.or_else(|| find(program));
     if found.is_none() {
@@ -92,8 +88,13 @@ pub(super) fn find_or_say(
     Ok(found)
 }
 
+/// Says what a test goes without, and the command that would help.
+///
+/// # Errors
+///
+/// The environment says that all must be there.
 #[expect(clippy::print_stderr, reason = "what a test says that goes without")]
-fn say_missing(missing: &str, advice: &str) -> anyhow::Result<()> {
+pub fn say_missing(missing: &str, advice: &str) -> anyhow::Result<()> {
     if std::env::var_os(DEMAND).is_some_and(|value| value == ALL) {
         bail!("programs are missing: {missing}: `{advice}`");
     }
@@ -102,7 +103,7 @@ fn say_missing(missing: &str, advice: &str) -> anyhow::Result<()> {
 }
 
 /// Finds a port that nobody listens at on any interface, another one each time.
-pub(super) fn free_port() -> anyhow::Result<u16> {
+pub fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let n_ports = PORTS.end - PORTS.start;
     if NEXT.load(Ordering::Relaxed) == 0 {
@@ -121,7 +122,7 @@ pub(super) fn free_port() -> anyhow::Result<u16> {
 
 /// A server of the machine below one folder.
 #[derive(Debug)]
-pub(super) struct Server {
+pub struct Server {
     child: Child,
     name: &'static str,
     log: PathBuf,
@@ -132,7 +133,7 @@ impl Server {
     /// Should it end at once, it is tried again with other ports.
     ///
     /// `configure` writes the configuration, with ports of its choice, and returns the command.
-    pub(super) fn start(
+    pub fn start(
         name: &'static str,
         folder: &Path,
         own_files: Option<&OwnFiles>,
@@ -171,12 +172,12 @@ impl Server {
     }
 
     /// Returns its process id.
-    pub(super) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Returns its log so far.
-    pub(super) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read(&self.log).map_or_else(
             |_| String::new(),
             |bytes| String::from_utf8_lossy(&bytes).into_owned(),
@@ -205,18 +206,18 @@ impl Drop for Server {
 
 /// A file system of its own that a server sees at a path, and nobody else does.
 #[derive(Debug, Clone)]
-pub(super) struct OwnFiles {
+pub struct OwnFiles {
     /// Where the server sees it; an empty folder.
-    pub(super) path: PathBuf,
+    pub path: PathBuf,
     /// How much it holds, in bytes.
-    pub(super) size: u64,
+    pub size: u64,
 }
 
 impl OwnFiles {
     /// Says whether we may have such, and what the test goes without if not. A developer who is not
     /// root need not be, so this is never an error.
     #[expect(clippy::print_stderr, reason = "what a test says that goes without")]
-    pub(super) fn are_possible() -> bool {
+    pub fn are_possible() -> bool {
         let mut trial = Command::new("unshare");
         let trial = trial.args(["--mount", "true"]).output();
         let is_possible = trial.is_ok_and(|output| output.status.success());
