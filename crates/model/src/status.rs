@@ -164,17 +164,65 @@ statuses! {
     /// What a task is.
     ///
     /// ```text
-    /// defined ─► ready ─► running ─► done | finished (some failed) | failed
-    ///               ▲        │ ─► aborting ─► aborted
-    ///               └────────┘ retry
+    /// waiting ─► registered ─► defined ─► (assigning ─►) ready ─► scouting ─► scouted ─► running
+    ///     ─► prepared ─► done | finished (some failed) | failed
+    /// any state before the end ─► pending, paused, throttled, staging, exhausted ─► back
+    /// any state before the end ─► aborting ─► toabort ─► aborted (kill)
+    ///                          ─► finishing ─► passed ─► done, finished, failed (finish)
+    ///                          ─► tobroken ─► broken (it cannot be understood or fed)
+    /// ended ─► toretry ─► ready | toincexec ─► rerefine ─► defined (retry)
     /// ```
+    ///
+    /// Source: PanDA server, `pandaserver/taskbuffer/JediTaskSpec.py`.
     TaskStatus, "task" {
-        /// Accepted, jobs not made yet.
+        /// Its parameters are taken in, nothing is read yet.
+        Waiting = "waiting",
+        /// Its parameters are being read.
+        Registered = "registered",
+        /// Accepted, its inputs are not listed yet.
         Defined = "defined",
-        /// Has jobs, none has run yet.
+        /// Its inputs are being recalled from tape.
+        Staging = "staging",
+        /// It waits for a nucleus.
+        Assigning = "assigning",
+        /// It cannot go on for now: an input or a queue is missing.
+        Pending = "pending",
+        /// A step before its jobs is to run.
+        ToPreprocess = "topreprocess",
+        /// A step before its jobs runs.
+        Preprocessing = "preprocessing",
+        /// Its inputs are known, jobs may be made; none has run yet.
         Ready = "ready",
+        /// Its first few jobs measure what the others need.
+        Scouting = "scouting",
+        /// Enough of the first jobs are finished.
+        Scouted = "scouted",
         /// Jobs are under way.
         Running = "running",
+        /// Too many of its jobs wait or fail.
+        Throttled = "throttled",
+        /// A person holds it.
+        Paused = "paused",
+        /// A person has to decide how it goes on.
+        Exhausted = "exhausted",
+        /// Its outputs are being merged.
+        Merging = "merging",
+        /// All jobs have ended, its end is being worked out.
+        Prepared = "prepared",
+        /// A person wants it to end with what it has; pilots still have some of its jobs.
+        Finishing = "finishing",
+        /// It ends with what it has; no job is left.
+        Passed = "passed",
+        /// It is to be tried again.
+        ToRetry = "toretry",
+        /// It is to go on with new parameters.
+        ToIncexec = "toincexec",
+        /// Its new parameters are being read.
+        Rerefine = "rerefine",
+        /// It is to go elsewhere.
+        ToReassign = "toreassign",
+        /// It goes elsewhere; pilots still have some of its jobs.
+        Reassigning = "reassigning",
         /// Every job finished.
         Done = "done",
         /// Ended; some jobs finished, some failed.
@@ -183,8 +231,14 @@ statuses! {
         Failed = "failed",
         /// A person ended it; pilots still have some of its jobs.
         Aborting = "aborting",
+        /// A person ended it; no job is left.
+        ToAbort = "toabort",
         /// A person ended it.
         Aborted = "aborted",
+        /// It cannot be understood or fed; its end is being worked out.
+        ToBroken = "tobroken",
+        /// It could not be understood or fed.
+        Broken = "broken",
     }
 }
 
@@ -194,7 +248,7 @@ impl TaskStatus {
     pub const fn is_terminal(self) -> bool {
         matches!(
             self,
-            Self::Done | Self::Finished | Self::Failed | Self::Aborted
+            Self::Done | Self::Finished | Self::Failed | Self::Aborted | Self::Broken
         )
     }
 }
@@ -269,7 +323,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .starts_with("`walking` is not a task status: allowed are defined,")
+                .starts_with("`walking` is not a task status: allowed are waiting,")
         );
     }
 
