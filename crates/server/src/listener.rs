@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -16,6 +15,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep, sleep_until},
 };
+
+use crate::caller::Peer;
 
 /// Pause after a failed accept, for example when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -42,9 +43,9 @@ impl BoundedListener {
 
 impl Listener for BoundedListener {
     type Io = Connection;
-    type Addr = SocketAddr;
+    type Addr = Peer;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (Connection, Peer) {
         let permit = Arc::clone(&self.connections)
             .acquire_owned()
             .await
@@ -56,7 +57,8 @@ impl Listener for BoundedListener {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, %peer, "answers may be delayed");
                     }
-                    return (Connection::new(stream, permit, self.idle_timeout), peer);
+                    let connection = Connection::new(stream, permit, self.idle_timeout);
+                    return (connection, Peer { address: peer });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -66,8 +68,9 @@ impl Listener for BoundedListener {
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+    fn local_addr(&self) -> io::Result<Peer> {
+        let address = self.inner.local_addr()?;
+        Ok(Peer { address })
     }
 }
 

@@ -13,7 +13,7 @@ use axum::{
     Router,
     extract::{Request, State},
     http::StatusCode,
-    middleware::{Next, from_fn_with_state},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    app::App, config::Config, knowledge::Knowledge, listener::BoundedListener, panda,
+    app::App, caller, config::Config, knowledge::Knowledge, listener::BoundedListener, panda,
     reload::Reloader, rest, static_files, watchdog,
 };
 
@@ -131,7 +131,7 @@ async fn serve_until(
     mut stop: watch::Receiver<bool>,
 ) {
     let listener = BoundedListener::new(listener, config.connections, config.idle_timeout);
-    let router = router(app, config);
+    let router = router(app, config).into_make_service_with_connect_info::<caller::Peer>();
     let mut stop_of_server = stop.clone();
     let server = axum::serve(listener, router)
         .with_graceful_shutdown(async move { stopped(&mut stop_of_server).await });
@@ -161,6 +161,7 @@ fn router(app: Arc<App>, config: &Config) -> Router {
         .merge(rest::routes())
         .fallback(panda::no_such_path)
         .with_state(app)
+        .layer(from_fn(caller::identify))
         .layer(from_fn_with_state(bounds, within_bounds))
 }
 
