@@ -9,7 +9,7 @@ use ailurus_server_core::{Context, ledger::LedgerError};
 use ailurus_store::{ReadError, Reader, Readers, SqliteLedger, WriteError, Writer};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::knowledge::Knowledge;
+use crate::{knowledge::Knowledge, metrics::Metrics};
 
 /// Questions to the database that run at the same time; more wait.
 const READS_AT_ONCE: usize = 4;
@@ -23,6 +23,8 @@ pub(crate) struct App {
     pub(crate) transforms: Option<PathBuf>,
     /// Largest body of a request, in bytes.
     pub(crate) body_limit: usize,
+    /// What is told to Prometheus.
+    pub(crate) metrics: Metrics,
     writer: Writer,
     readers: Arc<Readers>,
     reads: Semaphore,
@@ -41,6 +43,7 @@ impl App {
             knowledge: RwLock::new(knowledge),
             transforms,
             body_limit,
+            metrics: Metrics::new(),
             writer,
             readers: Arc::new(readers),
             reads: Semaphore::new(READS_AT_ONCE),

@@ -61,6 +61,8 @@ pub(crate) struct ConfigFile {
     /// Least important messages that are logged: `error`, `warn`, `info`, `debug`, `trace`.
     /// Default `info`.
     log: Option<String>,
+    /// What a line of the log is: `text` for people, `json` for programs. Default `text`.
+    log_format: Option<String>,
     /// Limits on jobs, tasks and workers.
     limits: LimitsSection,
 }
@@ -96,8 +98,19 @@ pub(crate) struct Config {
     pub(crate) stop_timeout: Duration,
     /// Least important messages that are logged.
     pub(crate) log: tracing::level_filters::LevelFilter,
+    /// What a line of the log is.
+    pub(crate) log_format: LogFormat,
     /// Limits on jobs, tasks and workers.
     pub(crate) limits: Limits,
+}
+
+/// What a line of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object, for programs.
+    Json,
 }
 
 /// Where the value of a setting comes from.
@@ -259,6 +272,7 @@ fn resolve(
         requests: at_least_one(picker, "requests", file.requests, 256)?,
         stop_timeout: duration(picker, "stop_timeout", file.stop_timeout, 10),
         log: log_level(picker, file.log)?,
+        log_format: log_format(picker, file.log_format)?,
         limits: file.limits.resolve(&mut picker.shown),
     };
     for (key, value) in [
@@ -350,6 +364,21 @@ fn log_level(
     })
 }
 
+fn log_format(picker: &mut Picker, file: Option<String>) -> Result<LogFormat, ConfigError> {
+    let format = picker.pick("log_format", [None, file], "text".to_owned(), |format| {
+        format!("\"{format}\"")
+    });
+    match format.as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(ConfigError::Value {
+            key: "log_format",
+            value: format,
+            allowed: "`text` or `json`",
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,6 +455,7 @@ mod tests {
             "connections = 0",
             "requests = 0",
             "log = \"loud\"",
+            "log_format = \"xml\"",
             "watch_interval = \"0s\"",
             "limits.watch_batch = 0",
             "limits.broker_batch = 0",

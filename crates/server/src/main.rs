@@ -8,6 +8,7 @@ mod knowledge;
 mod limits;
 mod listener;
 mod listening;
+mod metrics;
 mod panda;
 mod reload;
 mod rest;
@@ -24,7 +25,7 @@ use std::{
 use clap::Parser;
 
 use cli::{Cli, Command, ConfigCommand};
-use config::{Config, ConfigError};
+use config::{Config, ConfigError, LogFormat};
 use knowledge::{Knowledge, KnowledgeError, chain};
 use reload::Reloader;
 
@@ -55,11 +56,14 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     match &cli.command {
         Command::Serve(options) => {
             let (config, _) = Config::load(options)?;
-            tracing_subscriber::fmt()
+            let log = tracing_subscriber::fmt()
                 .with_max_level(config.log)
                 .with_writer(io::stderr)
-                .with_ansi(false)
-                .init();
+                .with_ansi(false);
+            match config.log_format {
+                LogFormat::Text => log.init(),
+                LogFormat::Json => log.json().init(),
+            }
             // Before the files are read, so that no change is missed.
             let reloader = Reloader::new(&config);
             let knowledge = Knowledge::load(&config)?;

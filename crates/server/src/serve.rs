@@ -25,8 +25,8 @@ use tokio::{
 };
 
 use crate::{
-    app::App, caller, config::Config, knowledge::Knowledge, listener::BoundedListener, panda,
-    reload::Reloader, rest, static_files, watchdog,
+    app::App, caller, config::Config, knowledge::Knowledge, listener::BoundedListener, metrics,
+    panda, reload::Reloader, rest, static_files, watchdog,
 };
 
 /// The server could not start, or had to end.
@@ -159,10 +159,12 @@ fn router(app: Arc<App>, config: &Config) -> Router {
         .route("/api/{version}/{module}/{method}", any(panda::v1))
         .merge(static_files::routes())
         .merge(rest::routes())
+        .merge(metrics::routes())
         .fallback(panda::no_such_path)
-        .with_state(app)
+        .with_state(Arc::clone(&app))
         .layer(from_fn(caller::identify))
         .layer(from_fn_with_state(bounds, within_bounds))
+        .layer(from_fn_with_state(app, metrics::count))
 }
 
 /// What one request may take.

@@ -7,6 +7,8 @@ mod harness;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod monitoring;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod reload;
