@@ -6,7 +6,7 @@ use std::{
 };
 
 use ailurus_server_core::{Context, ledger::LedgerError};
-use ailurus_store::{ReadError, Reader, Readers, SqliteLedger, WriteError, Writer};
+use ailurus_store::{ReadError, Reader, Readers, DatabaseLedger, WriteError, Writer};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{knowledge::Knowledge, metrics::Metrics};
@@ -72,7 +72,7 @@ impl App {
     /// Runs an operation that changes rows. Once this returns `Ok`, the change is on disk.
     pub(crate) async fn write<T, E>(
         &self,
-        operation: impl FnOnce(&Context<'_>, &mut SqliteLedger) -> Result<T, E> + Send + 'static,
+        operation: impl FnOnce(&Context<'_>, &mut DatabaseLedger) -> Result<T, E> + Send + 'static,
     ) -> Result<T, WriteError<E>>
     where
         T: Send + 'static,

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ailurus_store::{OpenError, Readers, SqliteLedger, Writer};
+use ailurus_store::{OpenError, Readers, DatabaseLedger, Writer};
 use axum::{
     Router,
     extract::{Request, State},
@@ -86,7 +86,7 @@ async fn serve(
     reloader: Reloader,
     port_file: Option<&Path>,
 ) -> Result<(), ServeError> {
-    let ledger = SqliteLedger::open(&config.database)?;
+    let ledger = DatabaseLedger::open(&config.database)?;
     let writer = Writer::start(ledger).map_err(system("start the database's thread"))?;
     let app = Arc::new(App::new(
         Arc::clone(&knowledge),

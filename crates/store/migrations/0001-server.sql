@@ -10,7 +10,7 @@ INSERT INTO counter (name, last) VALUES ('task', 0), ('job', 0), ('file', 0);
 
 CREATE TABLE task (
     id INTEGER PRIMARY KEY,
-    user TEXT NOT NULL,
+    "user" TEXT NOT NULL,
     name TEXT NOT NULL,
     chain TEXT NOT NULL,
     status TEXT NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE task (
     state_changed INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX task_by_status ON task (status, id);
-CREATE INDEX task_by_name ON task (user, name);
+CREATE INDEX task_by_name ON task ("user", name);
 CREATE INDEX task_by_chain ON task (chain, id) WHERE chain <> '';
 
 -- What was submitted, as JSON. Apart from the task, because it never changes and may be long.
@@ -95,23 +95,14 @@ CREATE INDEX job_by_queue ON job (queue, status)
 CREATE INDEX job_by_worker ON job (harvester_id, worker_id, panda_id)
     WHERE worker_id IS NOT NULL AND status NOT IN ('finished', 'failed', 'cancelled', 'closed');
 
--- How many jobs of a task are in which status. Written by the triggers below and by nothing else,
--- so that it equals the rows it counts, and a task of a million jobs is counted in no time.
+-- How many jobs of a task are in which status. Written with each change of a job's status, so
+-- that it equals the rows it counts, and a task of a million jobs is counted in no time.
 CREATE TABLE task_job_count (
     task_id INTEGER NOT NULL,
     status TEXT NOT NULL,
     n INTEGER NOT NULL,
     PRIMARY KEY (task_id, status)
 ) STRICT, WITHOUT ROWID;
-CREATE TRIGGER job_added AFTER INSERT ON job BEGIN
-    INSERT INTO task_job_count (task_id, status, n) VALUES (new.task_id, new.status, 1)
-        ON CONFLICT (task_id, status) DO UPDATE SET n = n + 1;
-END;
-CREATE TRIGGER job_moved AFTER UPDATE OF status ON job WHEN old.status <> new.status BEGIN
-    UPDATE task_job_count SET n = n - 1 WHERE task_id = old.task_id AND status = old.status;
-    INSERT INTO task_job_count (task_id, status, n) VALUES (new.task_id, new.status, 1)
-        ON CONFLICT (task_id, status) DO UPDATE SET n = n + 1;
-END;
 
 -- Which parts of datasets a job reads.
 CREATE TABLE need (

@@ -1,8 +1,15 @@
-//! The server's [`Ledger`] in an `SQLite` file.
+//! The server's [`Ledger`] in a database.
 //!
 //! Each table has a module with its statements; this file puts them behind the trait and says in
 //! each error what was being done. Transactions are the business of [`crate::Writer`]: outside of
 //! one, every statement is its own.
+//!
+//! To add a table: write `migrations/NNNN-<topic>.sql` with the next free number in neutral DDL
+//! (`INTEGER` of 64 bits, `REAL`, `TEXT`; tables end with `) STRICT;` or, with a primary key of
+//! several columns, `) STRICT, WITHOUT ROWID;`, which `PostgreSQL` does not get to see), name it in
+//! `SERVER` of `schema.rs`, and write `ledger/<topic>.rs` with `impl TopicRows for DatabaseLedger`,
+//! whose methods run statements on `self.sql()`: see [`crate::sql`] for what they look like, and
+//! `worker_rows.rs` for a short one. Bump nothing else: old files migrate when they are opened.
 
 mod attempts;
 mod datasets;
@@ -13,6 +20,10 @@ mod worker_rows;
 
 use std::{cell::RefCell, collections::BTreeMap, path::Path, sync::Arc};
 
+use crate::{
+    schema::{self, OpenError},
+    sql::{Sql, SqlError, sqlite::Sqlite},
+};
 use ailurus_model::{
     AttemptNr, DatasetName, FileId, FileStatus, HarvesterId, JobStatus, PandaId, QueueName,
     SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId,
@@ -21,9 +32,6 @@ use ailurus_server_core::ledger::{
     AttemptRecord, ClaimFilter, DatasetRecord, FileRecord, InputNeed, JobCounts, JobRecord, Ledger,
     LedgerError, TaskRecord,
 };
-use rusqlite::Connection;
-
-use crate::schema::{self, OpenError};
 
 pub(crate) use attempts::{ATTEMPT_COLUMNS, read_attempt};
 pub(crate) use datasets::{FILE_COLUMNS, read_file};
@@ -32,49 +40,47 @@ pub(crate) use jobs::{JOB_COLUMNS, read_job};
 /// Task specifications that are kept in memory; the oldest tasks are forgotten first.
 const SPECS_KEPT: usize = 1024;
 
-/// The rows of one server in one `SQLite` file.
+/// The rows of one server in one database.
 #[derive(Debug)]
-pub struct SqliteLedger {
-    connection: Connection,
+pub struct DatabaseLedger {
+    sql: Box<dyn Sql>,
     /// Specifications never change, so they are read and decoded once.
     specs: RefCell<BTreeMap<TaskId, Arc<TaskSpec>>>,
 }
 
-impl SqliteLedger {
-    /// Opens the file for reading and writing, makes it if it is not there, and migrates it.
+impl DatabaseLedger {
+    /// Opens an `SQLite` file for reading and writing, makes it if it is not there, and migrates
+    /// it.
     ///
     /// # Errors
     ///
     /// [`OpenError`] if the file cannot be used, was written by a newer program, or holds
     /// something else.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        schema::open(path, schema::SERVER).map(Self::over)
+        let connection = schema::open(path, schema::SERVER)?;
+        Ok(Self::over(Box::new(Sqlite::over(connection))))
     }
 
-    /// Opens a file that is in use by a writer, for reading only: every write fails.
+    /// Opens an `SQLite` file that is in use by a writer, for reading only: every write fails.
     ///
     /// # Errors
     ///
     /// [`OpenError`] if the file cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
-        schema::open_read_only(path).map(Self::over)
+        let connection = schema::open_read_only(path)?;
+        Ok(Self::over(Box::new(Sqlite::over(connection))))
     }
 
-    const fn over(connection: Connection) -> Self {
+    fn over(sql: Box<dyn Sql>) -> Self {
         Self {
-            connection,
+            sql,
             specs: RefCell::new(BTreeMap::new()),
         }
     }
 
-    /// The connection, for the statements of this crate.
-    pub(crate) const fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    /// Runs a statement that has neither parameters nor rows.
-    pub(crate) fn execute(&self, sql: &str) -> rusqlite::Result<()> {
-        self.connection.prepare_cached(sql)?.execute([]).map(drop)
+    /// The database, for the statements of this crate.
+    pub(crate) fn sql(&self) -> &dyn Sql {
+        &*self.sql
     }
 
     /// Forgets what was cached, because rows may have been taken back.
@@ -85,18 +91,14 @@ impl SqliteLedger {
     /// Leaves a transaction that failed, if there still is one.
     pub(crate) fn give_up(&self) {
         self.forget();
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
-        {
-            tracing::error!(%error, "a failed transaction could not be taken back");
-        }
+        self.sql.roll_back();
     }
 
-    fn spec(&self, id: TaskId) -> rusqlite::Result<Arc<TaskSpec>> {
+    fn spec(&self, id: TaskId) -> Result<Arc<TaskSpec>, SqlError> {
         if let Some(spec) = self.specs.borrow().get(&id) {
             return Ok(Arc::clone(spec));
         }
-        let spec = Arc::new(tasks::read_spec(&self.connection, id)?);
+        let spec = Arc::new(tasks::read_spec(self.sql(), id)?);
         self.keep_spec(id, &spec);
         Ok(spec)
     }
@@ -109,30 +111,28 @@ impl SqliteLedger {
         }
     }
 
-    fn read_task(&self, id: TaskId) -> rusqlite::Result<Option<TaskRecord>> {
-        match tasks::read(&self.connection, id)? {
+    fn read_task(&self, id: TaskId) -> Result<Option<TaskRecord>, SqlError> {
+        match tasks::read(self.sql(), id)? {
             Some(row) => Ok(Some(row.with_spec(self.spec(id)?))),
             None => Ok(None),
         }
     }
 
     fn number(&self, counter: &'static str) -> Result<u64, LedgerError> {
-        tasks::next_number(&self.connection, counter)
+        tasks::next_number(self.sql(), counter)
             .map_err(failed(|| format!("take a new {counter} number")))
     }
 }
 
 /// Says what was being done when a statement failed.
-pub(crate) fn failed(
-    action: impl FnOnce() -> String,
-) -> impl FnOnce(rusqlite::Error) -> LedgerError {
+pub(crate) fn failed(action: impl FnOnce() -> String) -> impl FnOnce(SqlError) -> LedgerError {
     move |source| LedgerError {
         action: action(),
         source: Box::new(source),
     }
 }
 
-impl Ledger for SqliteLedger {
+impl Ledger for DatabaseLedger {
     fn new_task_id(&mut self) -> Result<TaskId, LedgerError> {
         self.number("task").map(TaskId::new)
     }
@@ -151,37 +151,37 @@ impl Ledger for SqliteLedger {
     }
 
     fn put_task(&mut self, task: &TaskRecord) -> Result<(), LedgerError> {
-        tasks::put(&self.connection, task).map_err(failed(|| format!("write task {}", task.id)))?;
+        tasks::put(self.sql(), task).map_err(failed(|| format!("write task {}", task.id)))?;
         self.keep_spec(task.id, &task.spec);
         Ok(())
     }
 
     fn live_task_named(&self, user: &str, name: &str) -> Result<Option<TaskId>, LedgerError> {
-        tasks::live_named(&self.connection, user, name)
+        tasks::live_named(self.sql(), user, name)
             .map_err(failed(|| format!("find task `{name}` of `{user}`")))
     }
 
     fn tasks_in(&self, statuses: &[TaskStatus]) -> Result<Vec<TaskId>, LedgerError> {
-        tasks::in_statuses(&self.connection, statuses)
+        tasks::in_statuses(self.sql(), statuses)
             .map_err(failed(|| "list tasks by status".to_owned()))
     }
 
     fn live_readers_of(&self, dataset: &DatasetName) -> Result<Vec<TaskId>, LedgerError> {
-        tasks::live_readers_of(&self.connection, dataset)
+        tasks::live_readers_of(self.sql(), dataset)
             .map_err(failed(|| format!("list the readers of `{dataset}`")))
     }
 
     fn dataset(&self, name: &DatasetName) -> Result<Option<DatasetRecord>, LedgerError> {
-        datasets::read(&self.connection, name).map_err(failed(|| format!("read dataset `{name}`")))
+        datasets::read(self.sql(), name).map_err(failed(|| format!("read dataset `{name}`")))
     }
 
     fn put_dataset(&mut self, dataset: &DatasetRecord) -> Result<(), LedgerError> {
-        datasets::put(&self.connection, dataset)
+        datasets::put(self.sql(), dataset)
             .map_err(failed(|| format!("write dataset `{}`", dataset.name)))
     }
 
     fn insert_file(&mut self, file: &FileRecord) -> Result<(), LedgerError> {
-        datasets::insert_file(&self.connection, file)
+        datasets::insert_file(self.sql(), file)
             .map_err(failed(|| format!("register file `{}`", file.lfn)))
     }
 
@@ -190,22 +190,22 @@ impl Ledger for SqliteLedger {
         dataset: &DatasetName,
         part: u32,
     ) -> Result<Option<FileRecord>, LedgerError> {
-        datasets::file_of_part(&self.connection, dataset, part)
+        datasets::file_of_part(self.sql(), dataset, part)
             .map_err(failed(|| format!("read part {part} of `{dataset}`")))
     }
 
     fn insert_job(&mut self, job: &JobRecord, needs: &[InputNeed]) -> Result<(), LedgerError> {
-        jobs::insert(&self.connection, job)
-            .and_then(|()| needs::insert(&self.connection, needs))
+        jobs::insert(self.sql(), job)
+            .and_then(|()| needs::insert(self.sql(), needs))
             .map_err(failed(|| format!("write the new job {}", job.panda_id)))
     }
 
     fn job(&self, id: PandaId) -> Result<Option<JobRecord>, LedgerError> {
-        jobs::read(&self.connection, id).map_err(failed(|| format!("read job {id}")))
+        jobs::read(self.sql(), id).map_err(failed(|| format!("read job {id}")))
     }
 
     fn put_job(&mut self, job: &JobRecord) -> Result<(), LedgerError> {
-        jobs::put(&self.connection, job).map_err(failed(|| format!("write job {}", job.panda_id)))
+        jobs::put(self.sql(), job).map_err(failed(|| format!("write job {}", job.panda_id)))
     }
 
     fn jobs_of_task(
@@ -213,18 +213,17 @@ impl Ledger for SqliteLedger {
         task: TaskId,
         statuses: &[JobStatus],
     ) -> Result<Vec<PandaId>, LedgerError> {
-        jobs::of_task(&self.connection, task, statuses)
+        jobs::of_task(self.sql(), task, statuses)
             .map_err(failed(|| format!("list the jobs of task {task}")))
     }
 
     fn task_counts(&self, task: TaskId) -> Result<JobCounts, LedgerError> {
-        jobs::task_counts(&self.connection, task)
+        jobs::task_counts(self.sql(), task)
             .map_err(failed(|| format!("count the jobs of task {task}")))
     }
 
     fn queue_counts(&self) -> Result<BTreeMap<QueueName, JobCounts>, LedgerError> {
-        jobs::queue_counts(&self.connection)
-            .map_err(failed(|| "count the jobs of all queues".to_owned()))
+        jobs::queue_counts(self.sql()).map_err(failed(|| "count the jobs of all queues".to_owned()))
     }
 
     fn claimable(
@@ -236,7 +235,7 @@ impl Ledger for SqliteLedger {
             Some(user) => self.spec(task).map(|spec| spec.user == user),
             None => Ok(true),
         };
-        jobs::claimable(&self.connection, filter, limit, is_of_user)
+        jobs::claimable(self.sql(), filter, limit, is_of_user)
             .map_err(failed(|| format!("find jobs for queue `{}`", filter.queue)))
     }
 
@@ -246,7 +245,7 @@ impl Ledger for SqliteLedger {
         after: PandaId,
         limit: usize,
     ) -> Result<Vec<(PandaId, SourceLabel)>, LedgerError> {
-        jobs::activated_at(&self.connection, queue, after, limit)
+        jobs::activated_at(self.sql(), queue, after, limit)
             .map_err(failed(|| format!("list the jobs that wait at `{queue}`")))
     }
 
@@ -256,7 +255,7 @@ impl Ledger for SqliteLedger {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<PandaId>, LedgerError> {
-        jobs::unheard_since(&self.connection, statuses, before, limit)
+        jobs::unheard_since(self.sql(), statuses, before, limit)
             .map_err(failed(|| format!("list jobs unheard of since {before}")))
     }
 
@@ -265,24 +264,23 @@ impl Ledger for SqliteLedger {
         harvester: &HarvesterId,
         worker: WorkerId,
     ) -> Result<Vec<PandaId>, LedgerError> {
-        jobs::of_worker(&self.connection, harvester, worker).map_err(failed(|| {
+        jobs::of_worker(self.sql(), harvester, worker).map_err(failed(|| {
             format!("list the jobs of worker {worker} of `{harvester}`")
         }))
     }
 
     fn needs_of(&self, job: PandaId) -> Result<Vec<InputNeed>, LedgerError> {
-        needs::of_job(&self.connection, job)
-            .map_err(failed(|| format!("list what job {job} reads")))
+        needs::of_job(self.sql(), job).map_err(failed(|| format!("list what job {job} reads")))
     }
 
     fn has_expected_needs(&self, job: PandaId) -> Result<bool, LedgerError> {
-        needs::has_expected(&self.connection, job).map_err(failed(|| {
+        needs::has_expected(self.sql(), job).map_err(failed(|| {
             format!("see whether job {job} waits for an input")
         }))
     }
 
     fn waiting_for(&self, dataset: &DatasetName, part: u32) -> Result<Vec<PandaId>, LedgerError> {
-        needs::waiting_for(&self.connection, dataset, part).map_err(failed(|| {
+        needs::waiting_for(self.sql(), dataset, part).map_err(failed(|| {
             format!("list who waits for part {part} of `{dataset}`")
         }))
     }
@@ -293,7 +291,7 @@ impl Ledger for SqliteLedger {
         part: u32,
         status: FileStatus,
     ) -> Result<(), LedgerError> {
-        needs::settle(&self.connection, dataset, part, status).map_err(failed(|| {
+        needs::settle(self.sql(), dataset, part, status).map_err(failed(|| {
             format!("settle part {part} of `{dataset}` as {status}")
         }))
     }
@@ -303,12 +301,12 @@ impl Ledger for SqliteLedger {
         job: PandaId,
         attempt_nr: AttemptNr,
     ) -> Result<Option<AttemptRecord>, LedgerError> {
-        attempts::read(&self.connection, job, attempt_nr)
+        attempts::read(self.sql(), job, attempt_nr)
             .map_err(failed(|| format!("read attempt {attempt_nr} of job {job}")))
     }
 
     fn put_attempt(&mut self, attempt: &AttemptRecord) -> Result<(), LedgerError> {
-        attempts::put(&self.connection, attempt).map_err(failed(|| {
+        attempts::put(self.sql(), attempt).map_err(failed(|| {
             format!(
                 "write attempt {} of job {}",
                 attempt.attempt_nr, attempt.panda_id
@@ -321,12 +319,12 @@ impl Ledger for SqliteLedger {
         harvester: &HarvesterId,
         worker: WorkerId,
     ) -> Result<Option<Worker>, LedgerError> {
-        worker_rows::read(&self.connection, harvester, worker)
+        worker_rows::read(self.sql(), harvester, worker)
             .map_err(failed(|| format!("read worker {worker} of `{harvester}`")))
     }
 
     fn put_worker(&mut self, worker: &Worker, now: Timestamp) -> Result<(), LedgerError> {
-        worker_rows::put(&self.connection, worker, now).map_err(failed(|| {
+        worker_rows::put(self.sql(), worker, now).map_err(failed(|| {
             format!(
                 "write worker {} of `{}`",
                 worker.worker_id, worker.harvester_id

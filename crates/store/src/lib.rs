@@ -1,16 +1,16 @@
-//! Rows that survive: the server's ledger and Harvester's workers in `SQLite`.
+//! Rows that survive: the server's ledger and Harvester's workers in a database.
 //!
-//! [`SqliteLedger`] keeps the server's rows, [`Writer`] lets many operations share one commit, and
+//! [`DatabaseLedger`] keeps the server's rows, [`Writer`] lets many operations share one commit, and
 //! [`Readers`] answer questions of people without standing in the way. Nothing is decided here.
 
 mod ledger;
 mod readers;
-mod row;
 mod schema;
+mod sql;
 pub mod workers;
 mod writer;
 
-pub use ledger::SqliteLedger;
+pub use ledger::DatabaseLedger;
 pub use readers::{JobFilter, JobPast, JobRow, ReadError, Reader, Readers, TaskRow, WorkerCounts};
 pub use schema::OpenError;
 pub use writer::{OPERATIONS_PER_COMMIT, OPERATIONS_WAITING, WriteError, Writer};

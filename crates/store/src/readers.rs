@@ -12,13 +12,12 @@ use ailurus_model::{
 use ailurus_server_core::ledger::{
     AttemptRecord, FileRecord, JobCounts, JobRecord, Ledger, LedgerError, TaskRecord,
 };
-use rusqlite::params;
 
 use crate::{
     ledger::{ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, read_attempt, read_file, read_job},
-    ledger::{SqliteLedger, failed},
-    row::{Columns, int},
+    ledger::{DatabaseLedger, failed},
     schema::OpenError,
+    sql::{SqlError, ToValue, only, params},
 };
 
 /// Connections that are kept open for the next question.
@@ -43,7 +42,7 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Reads from a file that a [`SqliteLedger`] has opened before.
+    /// Reads from a file that a [`DatabaseLedger`] has opened before.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self {
@@ -66,7 +65,7 @@ impl Readers {
         let reader = match kept {
             Some(reader) => reader,
             None => Reader {
-                ledger: SqliteLedger::open_read_only(&self.path)?,
+                ledger: DatabaseLedger::open_read_only(&self.path)?,
             },
         };
         let answer = question(&reader);
@@ -132,7 +131,7 @@ pub type WorkerCounts = BTreeMap<WorkerStatus, u64>;
 /// One connection for reading.
 #[derive(Debug)]
 pub struct Reader {
-    ledger: SqliteLedger,
+    ledger: DatabaseLedger,
 }
 
 #[expect(
@@ -142,7 +141,7 @@ pub struct Reader {
 impl Reader {
     /// The rows as the operations of `server-core` see them. Every write fails.
     #[must_use]
-    pub const fn ledger(&self) -> &SqliteLedger {
+    pub const fn ledger(&self) -> &DatabaseLedger {
         &self.ledger
     }
 
@@ -160,21 +159,20 @@ impl Reader {
             .collect()
     }
 
-    fn task_ids(&self, chain: Option<&str>, limit: usize) -> rusqlite::Result<Vec<TaskId>> {
-        let sql = match chain {
-            Some(_) => {
-                "SELECT id FROM task WHERE chain = ?1 AND chain <> '' ORDER BY id DESC LIMIT ?2"
-            }
-            None => "SELECT id FROM task WHERE ?1 IS NULL ORDER BY id DESC LIMIT ?2",
+    fn task_ids(&self, chain: Option<&str>, limit: usize) -> Result<Vec<TaskId>, SqlError> {
+        let sql = self.ledger.sql();
+        let mut ids: Vec<TaskId> = match chain {
+            Some(chain) => sql.rows(
+                "SELECT id FROM task WHERE chain = ?1 AND chain <> '' ORDER BY id DESC LIMIT ?2",
+                params![chain, limit],
+                only,
+            )?,
+            None => sql.rows(
+                "SELECT id FROM task ORDER BY id DESC LIMIT ?1",
+                params![limit],
+                only,
+            )?,
         };
-        let mut ids: Vec<TaskId> = self
-            .ledger
-            .connection()
-            .prepare_cached(sql)?
-            .query_map(params![chain, as_limit(limit)], |row| {
-                Columns::of(row).u64().map(TaskId::new)
-            })?
-            .collect::<rusqlite::Result<_>>()?;
         ids.reverse();
         Ok(ids)
     }
@@ -194,14 +192,13 @@ impl Reader {
     /// Counts the attempts of a task's jobs that ended without success.
     pub fn failed_attempts(&self, task: TaskId) -> Result<u64, LedgerError> {
         self.ledger
-            .connection()
-            .prepare_cached(
+            .sql()
+            .one(
                 "SELECT count(*) FROM attempt
-                 WHERE task_id = ? AND status IN ('failed', 'cancelled', 'closed')",
+                 WHERE task_id = ?1 AND status IN ('failed', 'cancelled', 'closed')",
+                params![task],
+                only,
             )
-            .and_then(|mut statement| {
-                statement.query_row([int(task.value())], |row| Columns::of(row).u64())
-            })
             .map_err(failed(|| {
                 format!("count the failed attempts of task {task}")
             }))
@@ -223,14 +220,18 @@ impl Reader {
             .collect()
     }
 
-    fn job_records(&self, filter: JobFilter, limit: usize) -> rusqlite::Result<Vec<JobRecord>> {
+    fn job_records(&self, filter: JobFilter, limit: usize) -> Result<Vec<JobRecord>, SqlError> {
         // One text for each set of conditions, so that each uses its own index.
-        let conditions = match (filter.task, filter.status) {
-            (Some(_), Some(_)) => "task_id = ?1 AND status = ?2",
-            (Some(_), None) => "task_id = ?1 AND ?2 IS NULL",
-            (None, Some(_)) => "?1 IS NULL AND status = ?2",
-            (None, None) => "?1 IS NULL AND ?2 IS NULL",
+        let (conditions, mut values) = match (&filter.task, &filter.status) {
+            (Some(task), Some(status)) => (
+                "task_id = ?2 AND status = ?3",
+                vec![task.to_value(), status.to_value()],
+            ),
+            (Some(task), None) => ("task_id = ?2", vec![task.to_value()]),
+            (None, Some(status)) => ("status = ?2", vec![status.to_value()]),
+            (None, None) => ("panda_id > 0", Vec::new()),
         };
+        values.insert(0, limit.to_value());
         let past = match filter.past {
             JobPast::Any => "",
             // The condition of the index of unsuccessful attempts, so that it can be used.
@@ -239,23 +240,11 @@ impl Reader {
                  WHERE status IN ('failed', 'cancelled', 'closed') AND status = 'failed')"
             }
         };
-        let sql = format!(
+        let text = format!(
             "SELECT {JOB_COLUMNS} FROM job WHERE {conditions} {past}
-             ORDER BY panda_id DESC LIMIT ?3"
+             ORDER BY panda_id DESC LIMIT ?1"
         );
-        let mut jobs: Vec<JobRecord> = self
-            .ledger
-            .connection()
-            .prepare_cached(&sql)?
-            .query_map(
-                params![
-                    filter.task.map(|task| int(task.value())),
-                    filter.status.map(JobStatus::as_str),
-                    as_limit(limit),
-                ],
-                read_job,
-            )?
-            .collect::<rusqlite::Result<_>>()?;
+        let mut jobs = self.ledger.sql().rows(&text, &values, read_job)?;
         jobs.reverse();
         Ok(jobs)
     }
@@ -280,14 +269,14 @@ impl Reader {
         })
     }
 
-    fn attempts(&self, job: PandaId) -> rusqlite::Result<Vec<AttemptRecord>> {
-        self.ledger
-            .connection()
-            .prepare_cached(&format!(
-                "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE panda_id = ? ORDER BY attempt_nr"
-            ))?
-            .query_map([int(job.value())], read_attempt)?
-            .collect()
+    fn attempts(&self, job: PandaId) -> Result<Vec<AttemptRecord>, SqlError> {
+        self.ledger.sql().rows(
+            &format!(
+                "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE panda_id = ?1 ORDER BY attempt_nr"
+            ),
+            params![job],
+            read_attempt,
+        )
     }
 
     /// Counts the jobs that have not ended by queue and status.
@@ -301,22 +290,17 @@ impl Reader {
             .map_err(failed(|| "count the workers of all queues".to_owned()))
     }
 
-    fn read_worker_counts(&self) -> rusqlite::Result<BTreeMap<QueueName, WorkerCounts>> {
-        let mut statement = self.ledger.connection().prepare_cached(
+    fn read_worker_counts(&self) -> Result<BTreeMap<QueueName, WorkerCounts>, SqlError> {
+        let rows = self.ledger.sql().rows(
             "SELECT queue, status, count(*) FROM worker
              WHERE status NOT IN ('finished', 'failed', 'cancelled', 'missed')
              GROUP BY queue, status",
+            params![],
+            |columns| Ok((columns.take()?, columns.take()?, columns.take()?)),
         )?;
-        let mut rows = statement.query([])?;
         let mut counts: BTreeMap<QueueName, WorkerCounts> = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            let mut columns = Columns::of(row);
-            let queue = columns.parsed()?;
-            let status = columns.parsed()?;
-            counts
-                .entry(queue)
-                .or_default()
-                .insert(status, columns.u64()?);
+        for (queue, status, n) in rows {
+            counts.entry(queue).or_default().insert(status, n);
         }
         Ok(counts)
     }
@@ -324,13 +308,12 @@ impl Reader {
     /// Returns the largest number of a Harvester's workers, zero if it has none.
     pub fn last_worker_id(&self, harvester: &HarvesterId) -> Result<WorkerId, LedgerError> {
         self.ledger
-            .connection()
-            .prepare_cached("SELECT coalesce(max(worker_id), 0) FROM worker WHERE harvester_id = ?")
-            .and_then(|mut statement| {
-                statement.query_row([harvester.as_str()], |row| {
-                    Columns::of(row).u64().map(WorkerId::new)
-                })
-            })
+            .sql()
+            .one(
+                "SELECT coalesce(max(worker_id), 0) FROM worker WHERE harvester_id = ?1",
+                params![harvester],
+                only,
+            )
             .map_err(failed(|| format!("find the last worker of `{harvester}`")))
     }
 
@@ -340,25 +323,15 @@ impl Reader {
         dataset: &DatasetName,
         limit: usize,
     ) -> Result<Vec<FileRecord>, LedgerError> {
-        self.file_records(dataset, limit)
+        self.ledger
+            .sql()
+            .rows(
+                &format!(
+                    "SELECT {FILE_COLUMNS} FROM file WHERE dataset = ?1 ORDER BY part LIMIT ?2"
+                ),
+                params![dataset, limit],
+                read_file,
+            )
             .map_err(failed(|| format!("list the files of `{dataset}`")))
     }
-
-    fn file_records(
-        &self,
-        dataset: &DatasetName,
-        limit: usize,
-    ) -> rusqlite::Result<Vec<FileRecord>> {
-        self.ledger
-            .connection()
-            .prepare_cached(&format!(
-                "SELECT {FILE_COLUMNS} FROM file WHERE dataset = ? ORDER BY part LIMIT ?"
-            ))?
-            .query_map(params![dataset.as_str(), as_limit(limit)], read_file)?
-            .collect()
-    }
-}
-
-fn as_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

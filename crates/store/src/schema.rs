@@ -38,11 +38,18 @@ pub(crate) struct Schema {
 pub(crate) const SERVER: Schema = Schema {
     // The letters "AiSv".
     application_id: 0x4169_5376,
-    migrations: &[Migration {
-        number: 1,
-        name: "server tables",
-        sql: include_str!("../migrations/0001-server.sql"),
-    }],
+    migrations: &[
+        Migration {
+            number: 1,
+            name: "server tables",
+            sql: include_str!("../migrations/0001-server.sql"),
+        },
+        Migration {
+            number: 2,
+            name: "one SQL",
+            sql: include_str!("../migrations/0002-one-sql.sql"),
+        },
+    ],
 };
 
 /// A database file could not be opened for use.

@@ -12,7 +12,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use crate::ledger::SqliteLedger;
+use crate::{ledger::DatabaseLedger, sql::SqlError};
 
 /// Operations that share one commit at most.
 pub const OPERATIONS_PER_COMMIT: usize = 256;
@@ -59,7 +59,7 @@ impl Writer {
     /// # Errors
     ///
     /// Those of the system when it cannot start a thread.
-    pub fn start(ledger: SqliteLedger) -> std::io::Result<Self> {
+    pub fn start(ledger: DatabaseLedger) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(OPERATIONS_WAITING);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
@@ -76,7 +76,7 @@ impl Writer {
     /// operation is not taken. It must not block, and must not use the writer.
     pub fn submit<T, E>(
         &self,
-        operation: impl FnOnce(&mut SqliteLedger) -> Result<T, E> + Send + 'static,
+        operation: impl FnOnce(&mut DatabaseLedger) -> Result<T, E> + Send + 'static,
         answer: impl FnOnce(Result<T, WriteError<E>>) + Send + 'static,
     ) where
         T: Send + 'static,
@@ -104,7 +104,7 @@ impl Writer {
     /// [`WriteError`] if the operation has changed nothing.
     pub fn run<T, E>(
         &self,
-        operation: impl FnOnce(&mut SqliteLedger) -> Result<T, E> + Send + 'static,
+        operation: impl FnOnce(&mut DatabaseLedger) -> Result<T, E> + Send + 'static,
     ) -> Result<T, WriteError<E>>
     where
         T: Send + 'static,
@@ -150,7 +150,7 @@ enum Verdict {
 /// An operation on its way, whatever its types.
 trait Queued: Send {
     /// Runs it and keeps its result.
-    fn run(&mut self, ledger: &mut SqliteLedger) -> Verdict;
+    fn run(&mut self, ledger: &mut DatabaseLedger) -> Verdict;
     /// Gives the answer.
     fn settle(self: Box<Self>, fate: &Fate);
 }
@@ -167,10 +167,10 @@ impl<O, A, T, E> Queued for Operation<O, A, T, E>
 where
     T: Send,
     E: Send,
-    O: FnOnce(&mut SqliteLedger) -> Result<T, E> + Send,
+    O: FnOnce(&mut DatabaseLedger) -> Result<T, E> + Send,
     A: FnOnce(Result<T, WriteError<E>>) + Send,
 {
-    fn run(&mut self, ledger: &mut SqliteLedger) -> Verdict {
+    fn run(&mut self, ledger: &mut DatabaseLedger) -> Verdict {
         let operation = self.operation.take().expect("an operation runs once");
         let (verdict, result) = match catch_unwind(AssertUnwindSafe(|| operation(ledger))) {
             Ok(Ok(value)) => (Verdict::Keep, Ok(value)),
@@ -200,7 +200,7 @@ where
 }
 
 /// Works until the writer is dropped and nothing waits.
-fn work(mut ledger: SqliteLedger, backlog: &Receiver<Box<dyn Queued>>) {
+fn work(mut ledger: DatabaseLedger, backlog: &Receiver<Box<dyn Queued>>) {
     let mut group = Vec::with_capacity(OPERATIONS_PER_COMMIT);
     while let Ok(first) = backlog.recv() {
         group.push(first);
@@ -221,18 +221,21 @@ fn work(mut ledger: SqliteLedger, backlog: &Receiver<Box<dyn Queued>>) {
 }
 
 /// Runs the operations of a group in one transaction and commits it.
-fn commit_group(ledger: &mut SqliteLedger, group: &mut [Box<dyn Queued>]) -> rusqlite::Result<()> {
-    ledger.execute("BEGIN IMMEDIATE")?;
+fn commit_group(
+    ledger: &mut DatabaseLedger,
+    group: &mut [Box<dyn Queued>],
+) -> Result<(), SqlError> {
+    ledger.sql().begin()?;
     for operation in group {
-        ledger.execute("SAVEPOINT operation")?;
+        ledger.sql().execute("SAVEPOINT operation", &[])?;
         if operation.run(ledger) == Verdict::TakeBack {
-            // Fails if the error was one by which SQLite gave the whole transaction up.
-            ledger.execute("ROLLBACK TO operation")?;
+            // Fails if the error was one by which the database gave the whole transaction up.
+            ledger.sql().execute("ROLLBACK TO operation", &[])?;
             ledger.forget();
         }
-        ledger.execute("RELEASE operation")?;
+        ledger.sql().execute("RELEASE operation", &[])?;
     }
-    ledger.execute("COMMIT")
+    ledger.sql().commit()
 }
 
 fn text_of_panic(panic: &(dyn Any + Send)) -> String {
@@ -249,6 +252,7 @@ mod tests {
     use ailurus_server_core::ledger::{DatasetRecord, Ledger, LedgerError};
 
     use super::*;
+    use crate::sql::{Columns, only};
 
     fn dataset(nr: usize) -> DatasetRecord {
         DatasetRecord {
@@ -258,7 +262,7 @@ mod tests {
         }
     }
 
-    fn put(nr: usize) -> impl FnOnce(&mut SqliteLedger) -> Result<(), LedgerError> + Send {
+    fn put(nr: usize) -> impl FnOnce(&mut DatabaseLedger) -> Result<(), LedgerError> + Send {
         move |ledger| ledger.put_dataset(&dataset(nr))
     }
 
@@ -266,13 +270,11 @@ mod tests {
     fn nothing_is_acknowledged_that_a_full_disk_does_not_take() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("server.db");
-        let ledger = SqliteLedger::open(&path).unwrap();
-        let pages: i64 = ledger
-            .connection()
-            .pragma_query_value(None, "page_count", |row| row.get(0))
-            .unwrap();
+        let ledger = DatabaseLedger::open(&path).unwrap();
+        let pages: i64 = ledger.sql().one("PRAGMA page_count", &[], only).unwrap();
         let limit = format!("PRAGMA max_page_count = {}", pages + 20);
-        ledger.connection().execute_batch(&limit).unwrap();
+        let set = |columns: &mut Columns<'_>| columns.take::<i64>();
+        ledger.sql().one(&limit, &[], set).unwrap();
         let writer = Writer::start(ledger).unwrap();
         let mut kept = 0;
         while writer.run(put(kept)).is_ok() {
@@ -280,12 +282,12 @@ mod tests {
             assert!(kept < 10_000, "the disk is never full");
         }
         let raised = format!("PRAGMA max_page_count = {}", pages + 40);
-        let raised = writer.run(move |ledger| ledger.connection().execute_batch(&raised));
+        let raised = writer.run(move |ledger| ledger.sql().one(&raised, &[], set));
         raised.unwrap();
         // With room again, the same writer goes on.
         writer.run(put(kept + 1)).unwrap();
         drop(writer);
-        let ledger = SqliteLedger::open(&path).unwrap();
+        let ledger = DatabaseLedger::open(&path).unwrap();
         let is_there = |nr| ledger.dataset(&dataset(nr).name).unwrap().is_some();
         assert!((0..kept).all(is_there));
         assert!(!is_there(kept) && is_there(kept + 1));
@@ -295,7 +297,7 @@ mod tests {
     fn a_transaction_that_sqlite_gave_up_is_answered_as_lost_to_all() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("server.db");
-        let mut ledger = SqliteLedger::open(&path).unwrap();
+        let mut ledger = DatabaseLedger::open(&path).unwrap();
         let (sender, answers) = sync_channel(2);
         let second = sender.clone();
         let mut group: Vec<Box<dyn Queued>> = vec![
@@ -306,8 +308,8 @@ mod tests {
             }),
             Box::new(Operation {
                 // What SQLite does by itself after some errors of the disk.
-                operation: Some(|ledger: &mut SqliteLedger| {
-                    ledger.connection().execute_batch("ROLLBACK").unwrap();
+                operation: Some(|ledger: &mut DatabaseLedger| {
+                    ledger.sql().execute("ROLLBACK", &[]).unwrap();
                     Ok(())
                 }),
                 result: None,

@@ -1,10 +1,9 @@
 //! Statements over attempts.
 
-use ailurus_model::{AttemptNr, ByteCount, PandaId, Seed, update::ReportedError};
+use ailurus_model::{AttemptNr, PandaId, update::ReportedError};
 use ailurus_server_core::ledger::AttemptRecord;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::row::{Columns, bytes, int};
+use crate::sql::{Columns, Sql, SqlError, params};
 
 macro_rules! columns {
     () => {
@@ -19,48 +18,48 @@ macro_rules! columns {
 pub(crate) const ATTEMPT_COLUMNS: &str = columns!();
 
 pub(super) fn read(
-    connection: &Connection,
+    sql: &dyn Sql,
     job: PandaId,
     attempt_nr: AttemptNr,
-) -> rusqlite::Result<Option<AttemptRecord>> {
-    connection
-        .prepare_cached(concat!(
+) -> Result<Option<AttemptRecord>, SqlError> {
+    sql.first(
+        concat!(
             "SELECT ",
             columns!(),
-            " FROM attempt WHERE panda_id = ? AND attempt_nr = ?"
-        ))?
-        .query_row(params![int(job.value()), attempt_nr.value()], read_attempt)
-        .optional()
+            " FROM attempt WHERE panda_id = ?1 AND attempt_nr = ?2"
+        ),
+        params![job, attempt_nr],
+        read_attempt,
+    )
 }
 
 /// Reads an attempt from a row of [`ATTEMPT_COLUMNS`].
-pub(crate) fn read_attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
-    let mut columns = Columns::of(row);
+pub(crate) fn read_attempt(columns: &mut Columns<'_>) -> Result<AttemptRecord, SqlError> {
     Ok(AttemptRecord {
-        panda_id: columns.u64().map(PandaId::new)?,
-        attempt_nr: columns.take().map(AttemptNr::new)?,
-        seed: columns.u64().map(Seed::new)?,
-        queue: columns.parsed()?,
-        node: columns.parsed()?,
+        panda_id: columns.take()?,
+        attempt_nr: columns.take()?,
+        seed: columns.take()?,
+        queue: columns.take()?,
+        node: columns.take()?,
         pilot_id: columns.take()?,
-        status: columns.parsed()?,
-        sent: columns.time()?,
-        started: columns.optional_time()?,
-        ended: columns.optional_time()?,
+        status: columns.take()?,
+        sent: columns.take()?,
+        started: columns.take()?,
+        ended: columns.take()?,
         payload_exit_code: columns.take()?,
-        pilot_error: reported_error(&mut columns)?,
-        payload_error: reported_error(&mut columns)?,
-        server_error: reported_error(&mut columns)?,
+        pilot_error: reported_error(columns)?,
+        payload_error: reported_error(columns)?,
+        server_error: reported_error(columns)?,
         diagnosis: columns.take()?,
-        cpu_secs: columns.optional_u64()?,
-        rss_max: columns.optional_u64()?.map(ByteCount::from_bytes),
+        cpu_secs: columns.take()?,
+        rss_max: columns.take()?,
         timing: columns.take()?,
         log_surl: columns.take()?,
         pilot_log: columns.take()?,
     })
 }
 
-fn reported_error(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Option<ReportedError>> {
+fn reported_error(columns: &mut Columns<'_>) -> Result<Option<ReportedError>, SqlError> {
     let code: Option<i64> = columns.take()?;
     let diag: Option<String> = columns.take()?;
     Ok(code
@@ -68,11 +67,11 @@ fn reported_error(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Option<Repo
         .map(|(code, diag)| ReportedError { code, diag }))
 }
 
-pub(super) fn put(connection: &Connection, attempt: &AttemptRecord) -> rusqlite::Result<()> {
+pub(super) fn put(sql: &dyn Sql, attempt: &AttemptRecord) -> Result<(), SqlError> {
     let code = |error: &Option<ReportedError>| error.as_ref().map(|error| error.code);
     let diag = |error: &Option<ReportedError>| error.as_ref().map(|error| error.diag.clone());
-    connection
-        .prepare_cached(concat!(
+    sql.execute(
+        concat!(
             "INSERT INTO attempt (",
             columns!(),
             ", task_id)
@@ -86,18 +85,18 @@ pub(super) fn put(connection: &Connection, attempt: &AttemptRecord) -> rusqlite:
                  server_error_code = ?16, server_error_diag = ?17,
                  diagnosis = ?18, cpu_secs = ?19, rss_max = ?20, timing = ?21, log_surl = ?22,
                  pilot_log = ?23"
-        ))?
-        .execute(params![
-            int(attempt.panda_id.value()),
-            attempt.attempt_nr.value(),
-            int(attempt.seed.value()),
-            attempt.queue.as_str(),
-            attempt.node.as_str(),
+        ),
+        params![
+            attempt.panda_id,
+            attempt.attempt_nr,
+            attempt.seed,
+            attempt.queue,
+            attempt.node,
             attempt.pilot_id,
-            attempt.status.as_str(),
-            attempt.sent.as_millis(),
-            attempt.started.map(|time| time.as_millis()),
-            attempt.ended.map(|time| time.as_millis()),
+            attempt.status,
+            attempt.sent,
+            attempt.started,
+            attempt.ended,
             attempt.payload_exit_code,
             code(&attempt.pilot_error),
             diag(&attempt.pilot_error),
@@ -106,11 +105,12 @@ pub(super) fn put(connection: &Connection, attempt: &AttemptRecord) -> rusqlite:
             code(&attempt.server_error),
             diag(&attempt.server_error),
             attempt.diagnosis,
-            attempt.cpu_secs.map(int),
-            attempt.rss_max.map(bytes),
+            attempt.cpu_secs,
+            attempt.rss_max,
             attempt.timing,
             attempt.log_surl,
             attempt.pilot_log,
-        ])?;
-    Ok(())
+        ],
+    )
+    .map(drop)
 }

@@ -1,10 +1,9 @@
 //! Statements over datasets and their files.
 
-use ailurus_model::{ByteCount, DatasetName, FileId, PandaId, TaskId};
+use ailurus_model::DatasetName;
 use ailurus_server_core::ledger::{DatasetRecord, FileRecord};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::row::{Columns, bytes, int};
+use crate::sql::{Columns, Sql, SqlError, params};
 
 macro_rules! file_columns {
     () => {
@@ -15,90 +14,83 @@ macro_rules! file_columns {
 /// The columns of a file, in the order in which [`read_file`] takes them.
 pub(crate) const FILE_COLUMNS: &str = file_columns!();
 
-pub(super) fn read(
-    connection: &Connection,
-    name: &DatasetName,
-) -> rusqlite::Result<Option<DatasetRecord>> {
-    connection
-        .prepare_cached("SELECT name, producer, n_parts FROM dataset WHERE name = ?")?
-        .query_row([name.as_str()], |row| {
-            let mut columns = Columns::of(row);
+pub(super) fn read(sql: &dyn Sql, name: &DatasetName) -> Result<Option<DatasetRecord>, SqlError> {
+    sql.first(
+        "SELECT name, producer, n_parts FROM dataset WHERE name = ?1",
+        params![name],
+        |columns| {
             Ok(DatasetRecord {
-                name: columns.parsed()?,
-                producer: columns.optional_u64()?.map(TaskId::new),
+                name: columns.take()?,
+                producer: columns.take()?,
                 n_parts: columns.take()?,
             })
-        })
-        .optional()
+        },
+    )
 }
 
-pub(super) fn put(connection: &Connection, dataset: &DatasetRecord) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO dataset (name, producer, n_parts) VALUES (?, ?, ?)
-             ON CONFLICT (name) DO UPDATE
-             SET producer = excluded.producer, n_parts = excluded.n_parts",
-        )?
-        .execute(params![
-            dataset.name.as_str(),
-            dataset.producer.map(|task| int(task.value())),
-            dataset.n_parts,
-        ])?;
-    Ok(())
+pub(super) fn put(sql: &dyn Sql, dataset: &DatasetRecord) -> Result<(), SqlError> {
+    sql.execute(
+        "INSERT INTO dataset (name, producer, n_parts) VALUES (?1, ?2, ?3)
+         ON CONFLICT (name) DO UPDATE
+         SET producer = excluded.producer, n_parts = excluded.n_parts",
+        params![dataset.name, dataset.producer, dataset.n_parts],
+    )
+    .map(drop)
 }
 
-pub(super) fn insert_file(connection: &Connection, file: &FileRecord) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(concat!(
+pub(super) fn insert_file(sql: &dyn Sql, file: &FileRecord) -> Result<(), SqlError> {
+    sql.execute(
+        concat!(
             "INSERT INTO file (",
             file_columns!(),
-            ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        ))?
-        .execute(params![
-            int(file.id.value()),
-            file.dataset.as_str(),
+            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+        ),
+        params![
+            file.id,
+            file.dataset,
             file.part,
-            file.lfn.as_str(),
-            file.scope.as_str(),
-            file.guid.as_ref().map(|guid| guid.as_str()),
-            file.size.map(bytes),
-            file.checksum.as_ref().map(ToString::to_string),
+            file.lfn,
+            file.scope,
+            file.guid,
+            file.size,
+            file.checksum,
             file.surl,
-            file.endpoint.as_str(),
-            file.producer.map(|job| int(job.value())),
-        ])?;
-    Ok(())
+            file.endpoint,
+            file.producer,
+        ],
+    )
+    .map(drop)
 }
 
 pub(super) fn file_of_part(
-    connection: &Connection,
+    sql: &dyn Sql,
     dataset: &DatasetName,
     part: u32,
-) -> rusqlite::Result<Option<FileRecord>> {
-    connection
-        .prepare_cached(concat!(
+) -> Result<Option<FileRecord>, SqlError> {
+    sql.first(
+        concat!(
             "SELECT ",
             file_columns!(),
-            " FROM file WHERE dataset = ? AND part = ?"
-        ))?
-        .query_row(params![dataset.as_str(), part], read_file)
-        .optional()
+            " FROM file WHERE dataset = ?1 AND part = ?2"
+        ),
+        params![dataset, part],
+        read_file,
+    )
 }
 
 /// Reads a file from a row of [`FILE_COLUMNS`].
-pub(crate) fn read_file(row: &Row<'_>) -> rusqlite::Result<FileRecord> {
-    let mut columns = Columns::of(row);
+pub(crate) fn read_file(columns: &mut Columns<'_>) -> Result<FileRecord, SqlError> {
     Ok(FileRecord {
-        id: columns.u64().map(FileId::new)?,
-        dataset: columns.parsed()?,
+        id: columns.take()?,
+        dataset: columns.take()?,
         part: columns.take()?,
-        lfn: columns.parsed()?,
-        scope: columns.parsed()?,
-        guid: columns.optional_parsed()?,
-        size: columns.optional_u64()?.map(ByteCount::from_bytes),
-        checksum: columns.optional_parsed()?,
+        lfn: columns.take()?,
+        scope: columns.take()?,
+        guid: columns.take()?,
+        size: columns.take()?,
+        checksum: columns.take()?,
         surl: columns.take()?,
-        endpoint: columns.parsed()?,
-        producer: columns.optional_u64()?.map(PandaId::new),
+        endpoint: columns.take()?,
+        producer: columns.take()?,
     })
 }

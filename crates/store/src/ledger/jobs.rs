@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use ailurus_model::{
-    AttemptNr, HarvesterId, JobStatus, PandaId, QueueName, SourceLabel, TaskId, Timestamp, WorkerId,
+    ByteCount, HarvesterId, JobStatus, PandaId, QueueName, SourceLabel, TaskId, Timestamp, WorkerId,
 };
 use ailurus_server_core::ledger::{ClaimFilter, JobCounts, JobRecord};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::row::{Columns, bytes, int, to_json};
+use crate::sql::{Columns, Json, Sql, SqlError, only, params};
 
 macro_rules! columns {
     () => {
@@ -17,6 +16,9 @@ macro_rules! columns {
          created, modified, state_changed, harvester_id, worker_id, reason"
     };
 }
+
+/// Activated jobs that are read at least when a pilot asks, whatever it asks for.
+const PAGE_MIN: usize = 8;
 
 /// The condition of the partial indices over jobs that have not ended: a query must repeat it
 /// word for word to use one.
@@ -30,58 +32,56 @@ macro_rules! not_ended {
 pub(crate) const JOB_COLUMNS: &str = columns!();
 
 /// Reads a job from a row of [`JOB_COLUMNS`].
-pub(crate) fn read_job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
-    let mut columns = Columns::of(row);
+pub(crate) fn read_job(columns: &mut Columns<'_>) -> Result<JobRecord, SqlError> {
     Ok(JobRecord {
-        panda_id: columns.u64().map(PandaId::new)?,
-        task_id: columns.u64().map(TaskId::new)?,
+        panda_id: columns.take()?,
+        task_id: columns.take()?,
         part: columns.take()?,
-        status: columns.parsed()?,
-        attempt_nr: columns.take().map(AttemptNr::new)?,
+        status: columns.take()?,
+        attempt_nr: columns.take()?,
         max_attempts: columns.take()?,
-        first_event: columns.u64()?,
-        n_events: columns.u64()?,
-        queue: columns.optional_parsed()?,
+        first_event: columns.take()?,
+        n_events: columns.take()?,
+        queue: columns.take()?,
         priority: columns.take()?,
-        source_label: columns.take::<String>().map(SourceLabel::new)?,
+        source_label: columns.take()?,
         resource_type: columns.take()?,
         cores: columns.take()?,
-        memory: columns.size()?,
-        disk: columns.size()?,
-        walltime_secs: columns.u64()?,
+        memory: columns.take()?,
+        disk: columns.take()?,
+        walltime_secs: columns.take()?,
         command: columns.optional_json()?,
-        created: columns.time()?,
-        modified: columns.time()?,
-        state_changed: columns.time()?,
+        created: columns.take()?,
+        modified: columns.take()?,
+        state_changed: columns.take()?,
         worker: {
-            let harvester: Option<HarvesterId> = columns.optional_parsed()?;
-            harvester.zip(columns.optional_u64()?.map(WorkerId::new))
+            let harvester: Option<HarvesterId> = columns.take()?;
+            harvester.zip(columns.take::<Option<WorkerId>>()?)
         },
         reason: columns.take()?,
     })
 }
 
-pub(super) fn read(connection: &Connection, id: PandaId) -> rusqlite::Result<Option<JobRecord>> {
-    connection
-        .prepare_cached(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM job WHERE panda_id = ?"
-        ))?
-        .query_row([int(id.value())], read_job)
-        .optional()
+pub(super) fn read(sql: &dyn Sql, id: PandaId) -> Result<Option<JobRecord>, SqlError> {
+    sql.first(
+        concat!("SELECT ", columns!(), " FROM job WHERE panda_id = ?1"),
+        params![id],
+        read_job,
+    )
 }
 
-pub(super) fn insert(connection: &Connection, job: &JobRecord) -> rusqlite::Result<()> {
+pub(super) fn insert(sql: &dyn Sql, job: &JobRecord) -> Result<(), SqlError> {
     const SQL: &str = concat!(
         "INSERT INTO job (",
         columns!(),
-        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                   ?18, ?19, ?20, ?21, ?22, ?23)"
     );
-    write(connection, SQL, job).map(drop)
+    write(sql, SQL, job)?;
+    count(sql, job.task_id, job.status, 1)
 }
 
-pub(super) fn put(connection: &Connection, job: &JobRecord) -> rusqlite::Result<()> {
+pub(super) fn put(sql: &dyn Sql, job: &JobRecord) -> Result<(), SqlError> {
     const SQL: &str = "UPDATE job SET
              task_id = ?2, part = ?3, status = ?4, attempt_nr = ?5, max_attempts = ?6,
              first_event = ?7, n_events = ?8, queue = ?9, priority = ?10, source_label = ?11,
@@ -89,194 +89,189 @@ pub(super) fn put(connection: &Connection, job: &JobRecord) -> rusqlite::Result<
              command = ?17, created = ?18, modified = ?19, state_changed = ?20,
              harvester_id = ?21, worker_id = ?22, reason = ?23
          WHERE panda_id = ?1";
-    match write(connection, SQL, job)? {
-        0 => Err(rusqlite::Error::QueryReturnedNoRows),
-        _ => Ok(()),
+    let old: JobStatus = sql.one(
+        "SELECT status FROM job WHERE panda_id = ?1",
+        params![job.panda_id],
+        only,
+    )?;
+    write(sql, SQL, job)?;
+    if old != job.status {
+        count(sql, job.task_id, old, -1)?;
+        count(sql, job.task_id, job.status, 1)?;
     }
+    Ok(())
+}
+
+/// Keeps the counts of a task's jobs equal to the rows they count.
+fn count(sql: &dyn Sql, task: TaskId, status: JobStatus, change: i64) -> Result<(), SqlError> {
+    sql.execute(
+        "INSERT INTO task_job_count (task_id, status, n) VALUES (?1, ?2, ?3)
+         ON CONFLICT (task_id, status) DO UPDATE SET n = task_job_count.n + excluded.n",
+        params![task, status, change],
+    )
+    .map(drop)
 }
 
 /// Runs a statement whose parameters are the job's columns in their order.
-fn write(connection: &Connection, sql: &str, job: &JobRecord) -> rusqlite::Result<usize> {
-    let (harvester, worker) = job
-        .worker
-        .as_ref()
-        .map_or((None, None), |(harvester, worker)| {
-            (Some(harvester.as_str()), Some(int(worker.value())))
-        });
-    connection.prepare_cached(sql)?.execute(params![
-        int(job.panda_id.value()),
-        int(job.task_id.value()),
-        job.part,
-        job.status.as_str(),
-        job.attempt_nr.value(),
-        job.max_attempts,
-        int(job.first_event),
-        int(job.n_events),
-        job.queue.as_ref().map(|queue| queue.as_str()),
-        job.priority,
-        job.source_label.as_str(),
-        job.resource_type,
-        job.cores,
-        bytes(job.memory),
-        bytes(job.disk),
-        int(job.walltime_secs),
-        job.command.as_ref().map(to_json).transpose()?,
-        job.created.as_millis(),
-        job.modified.as_millis(),
-        job.state_changed.as_millis(),
-        harvester,
-        worker,
-        job.reason,
-    ])
+fn write(sql: &dyn Sql, statement: &str, job: &JobRecord) -> Result<u64, SqlError> {
+    let harvester = job.worker.as_ref().map(|(harvester, _)| harvester);
+    let worker = job.worker.as_ref().map(|(_, worker)| worker);
+    sql.execute(
+        statement,
+        params![
+            job.panda_id,
+            job.task_id,
+            job.part,
+            job.status,
+            job.attempt_nr,
+            job.max_attempts,
+            job.first_event,
+            job.n_events,
+            job.queue,
+            job.priority,
+            job.source_label,
+            job.resource_type,
+            job.cores,
+            job.memory,
+            job.disk,
+            job.walltime_secs,
+            job.command.as_ref().map(Json::of).transpose()?,
+            job.created,
+            job.modified,
+            job.state_changed,
+            harvester,
+            worker,
+            job.reason,
+        ],
+    )
 }
 
 pub(super) fn of_task(
-    connection: &Connection,
+    sql: &dyn Sql,
     task: TaskId,
     statuses: &[JobStatus],
-) -> rusqlite::Result<Vec<PandaId>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT panda_id FROM job WHERE task_id = ? AND status = ? ORDER BY panda_id",
-    )?;
+) -> Result<Vec<PandaId>, SqlError> {
     let mut ids = Vec::new();
     for status in statuses {
-        let rows = statement.query_map(params![int(task.value()), status.as_str()], job_id)?;
-        for id in rows {
-            ids.push(id?);
-        }
+        ids.extend(sql.rows(
+            "SELECT panda_id FROM job WHERE task_id = ?1 AND status = ?2 ORDER BY panda_id",
+            params![task, status],
+            only::<PandaId>,
+        )?);
     }
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
 }
 
-pub(super) fn task_counts(connection: &Connection, task: TaskId) -> rusqlite::Result<JobCounts> {
-    connection
-        .prepare_cached("SELECT status, n FROM task_job_count WHERE task_id = ? AND n > 0")?
-        .query_map([int(task.value())], |row| {
-            let mut columns = Columns::of(row);
-            Ok((columns.parsed()?, columns.u64()?))
-        })?
-        .collect()
+pub(super) fn task_counts(sql: &dyn Sql, task: TaskId) -> Result<JobCounts, SqlError> {
+    let counts = sql.rows(
+        "SELECT status, n FROM task_job_count WHERE task_id = ?1 AND n > 0",
+        params![task],
+        |columns| Ok((columns.take()?, columns.take()?)),
+    )?;
+    Ok(counts.into_iter().collect())
 }
 
-pub(super) fn queue_counts(
-    connection: &Connection,
-) -> rusqlite::Result<BTreeMap<QueueName, JobCounts>> {
-    let mut statement = connection.prepare_cached(concat!(
-        "SELECT queue, status, count(*) FROM job WHERE ",
-        not_ended!(),
-        " AND queue IS NOT NULL GROUP BY queue, status"
-    ))?;
-    let mut rows = statement.query([])?;
+pub(super) fn queue_counts(sql: &dyn Sql) -> Result<BTreeMap<QueueName, JobCounts>, SqlError> {
+    let rows = sql.rows(
+        concat!(
+            "SELECT queue, status, count(*) FROM job WHERE ",
+            not_ended!(),
+            " AND queue IS NOT NULL GROUP BY queue, status"
+        ),
+        params![],
+        |columns| Ok((columns.take()?, columns.take()?, columns.take()?)),
+    )?;
     let mut counts: BTreeMap<QueueName, JobCounts> = BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
-        let queue: QueueName = columns.parsed()?;
-        let status: JobStatus = columns.parsed()?;
-        counts
-            .entry(queue)
-            .or_default()
-            .insert(status, columns.u64()?);
+    for (queue, status, n) in rows {
+        counts.entry(queue).or_default().insert(status, n);
     }
     Ok(counts)
 }
 
-/// Walks the queue's activated jobs in their order and keeps those that fit, until there are
-/// `limit` of them.
+/// Lists the queue's activated jobs that fit, in their order, until there are `limit` of them.
+///
+/// What the index cannot tell, label and user, is looked at row by row. So more than `limit` are
+/// read where some do not fit, each time four times as many.
 pub(super) fn claimable(
-    connection: &Connection,
+    sql: &dyn Sql,
     filter: &ClaimFilter<'_>,
     limit: usize,
-    is_of_user: impl Fn(TaskId) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<Vec<PandaId>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT panda_id, task_id, source_label FROM job
-         WHERE status = 'activated' AND queue = ?1
-           AND memory <= ?2 AND disk <= ?3 AND walltime_secs <= ?4
-           AND (?5 IS NULL OR resource_type = ?5) AND (?6 IS NULL OR task_id = ?6)
-         ORDER BY priority DESC, panda_id",
-    )?;
-    let or_no_limit = |value: i64| if value == 0 { i64::MAX } else { value };
-    let mut rows = statement.query(params![
-        filter.queue.as_str(),
-        or_no_limit(bytes(filter.memory)),
-        or_no_limit(bytes(filter.disk)),
-        filter.remaining_secs.map_or(i64::MAX, int),
-        filter.resource_type,
-        filter.task_id.map(|task| int(task.value())),
-    ])?;
-    let mut ids = Vec::new();
-    while ids.len() < limit {
-        let Some(row) = rows.next()? else { break };
-        let mut columns = Columns::of(row);
-        let id = columns.u64().map(PandaId::new)?;
-        let task = columns.u64().map(TaskId::new)?;
-        let label = columns.take::<String>().map(SourceLabel::new)?;
-        if filter.source_label.accepts(&label) && is_of_user(task)? {
-            ids.push(id);
+    is_of_user: impl Fn(TaskId) -> Result<bool, SqlError>,
+) -> Result<Vec<PandaId>, SqlError> {
+    let or_no_limit = |size: ByteCount| match size {
+        ByteCount::ZERO => ByteCount::from_bytes(u64::MAX),
+        size => size,
+    };
+    let mut page = limit.max(PAGE_MIN);
+    loop {
+        let rows: Vec<(PandaId, TaskId, SourceLabel)> = sql.rows(
+            "SELECT panda_id, task_id, source_label FROM job
+             WHERE status = 'activated' AND queue = ?1
+               AND memory <= ?2 AND disk <= ?3 AND walltime_secs <= ?4
+               AND (?5 IS NULL OR resource_type = ?5) AND (?6 IS NULL OR task_id = ?6)
+             ORDER BY priority DESC, panda_id LIMIT ?7",
+            params![
+                filter.queue,
+                or_no_limit(filter.memory),
+                or_no_limit(filter.disk),
+                filter.remaining_secs.unwrap_or(u64::MAX),
+                filter.resource_type,
+                filter.task_id,
+                page,
+            ],
+            |columns| Ok((columns.take()?, columns.take()?, columns.take()?)),
+        )?;
+        let was_last = rows.len() < page;
+        let mut ids = Vec::new();
+        for (id, task, label) in rows {
+            if ids.len() < limit && filter.source_label.accepts(&label) && is_of_user(task)? {
+                ids.push(id);
+            }
         }
+        if was_last || ids.len() >= limit {
+            return Ok(ids);
+        }
+        page = page.saturating_mul(4);
     }
-    Ok(ids)
 }
 
 pub(super) fn activated_at(
-    connection: &Connection,
+    sql: &dyn Sql,
     queue: &QueueName,
     after: PandaId,
     limit: usize,
-) -> rusqlite::Result<Vec<(PandaId, SourceLabel)>> {
-    connection
-        .prepare_cached(concat!(
-            "SELECT panda_id, source_label FROM job INDEXED BY job_by_queue
-             WHERE queue = ? AND status = 'activated' AND panda_id > ? AND ",
+) -> Result<Vec<(PandaId, SourceLabel)>, SqlError> {
+    sql.rows(
+        concat!(
+            "SELECT panda_id, source_label FROM job
+             WHERE queue = ?1 AND status = 'activated' AND panda_id > ?2 AND ",
             not_ended!(),
-            " ORDER BY panda_id LIMIT ?"
-        ))?
-        .query_map(
-            params![
-                queue.as_str(),
-                int(after.value()),
-                i64::try_from(limit).unwrap_or(i64::MAX)
-            ],
-            |row| {
-                let mut columns = Columns::of(row);
-                let id = columns.u64().map(PandaId::new)?;
-                let label = columns.take::<String>().map(SourceLabel::new)?;
-                Ok((id, label))
-            },
-        )?
-        .collect()
+            " ORDER BY panda_id LIMIT ?3"
+        ),
+        params![queue, after, limit],
+        |columns| Ok((columns.take()?, columns.take()?)),
+    )
 }
 
 pub(super) fn unheard_since(
-    connection: &Connection,
+    sql: &dyn Sql,
     statuses: &[JobStatus],
     before: Timestamp,
     limit: usize,
-) -> rusqlite::Result<Vec<PandaId>> {
-    let mut statement = connection.prepare_cached(concat!(
-        "SELECT modified, panda_id FROM job
-         WHERE status = ? AND ",
-        not_ended!(),
-        " AND modified < ? ORDER BY modified, panda_id LIMIT ?"
-    ))?;
+) -> Result<Vec<PandaId>, SqlError> {
     let mut found: Vec<(Timestamp, PandaId)> = Vec::new();
     for status in statuses {
-        let rows = statement.query_map(
-            params![
-                status.as_str(),
-                before.as_millis(),
-                i64::try_from(limit).unwrap_or(i64::MAX)
-            ],
-            |row| {
-                let mut columns = Columns::of(row);
-                Ok((columns.time()?, columns.u64().map(PandaId::new)?))
-            },
-        )?;
-        for row in rows {
-            found.push(row?);
-        }
+        found.extend(sql.rows(
+            concat!(
+                "SELECT modified, panda_id FROM job WHERE status = ?1 AND ",
+                not_ended!(),
+                " AND modified < ?2 ORDER BY modified, panda_id LIMIT ?3"
+            ),
+            params![status, before, limit],
+            |columns| Ok((columns.take()?, columns.take()?)),
+        )?);
     }
     found.sort_unstable();
     found.dedup();
@@ -285,20 +280,17 @@ pub(super) fn unheard_since(
 }
 
 pub(super) fn of_worker(
-    connection: &Connection,
+    sql: &dyn Sql,
     harvester: &HarvesterId,
     worker: WorkerId,
-) -> rusqlite::Result<Vec<PandaId>> {
-    connection
-        .prepare_cached(concat!(
-            "SELECT panda_id FROM job WHERE harvester_id = ? AND worker_id = ? AND ",
+) -> Result<Vec<PandaId>, SqlError> {
+    sql.rows(
+        concat!(
+            "SELECT panda_id FROM job WHERE harvester_id = ?1 AND worker_id = ?2 AND ",
             not_ended!(),
             " AND worker_id IS NOT NULL ORDER BY panda_id"
-        ))?
-        .query_map(params![harvester.as_str(), int(worker.value())], job_id)?
-        .collect()
-}
-
-fn job_id(row: &Row<'_>) -> rusqlite::Result<PandaId> {
-    Columns::of(row).u64().map(PandaId::new)
+        ),
+        params![harvester, worker],
+        only,
+    )
 }

@@ -2,78 +2,73 @@
 
 use ailurus_model::{DatasetName, FileStatus, PandaId};
 use ailurus_server_core::ledger::InputNeed;
-use rusqlite::{Connection, params};
 
-use crate::row::{Columns, int};
+use crate::sql::{Sql, SqlError, only, params};
 
-pub(super) fn insert(connection: &Connection, needs: &[InputNeed]) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO need (panda_id, input, part, dataset, status) VALUES (?, ?, ?, ?, ?)",
-    )?;
+pub(super) fn insert(sql: &dyn Sql, needs: &[InputNeed]) -> Result<(), SqlError> {
     for need in needs {
-        statement.execute(params![
-            int(need.panda_id.value()),
-            need.input,
-            need.part,
-            need.dataset.as_str(),
-            need.status.as_str(),
-        ])?;
+        sql.execute(
+            "INSERT INTO need (panda_id, input, part, dataset, status)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                need.panda_id,
+                need.input,
+                need.part,
+                need.dataset,
+                need.status
+            ],
+        )?;
     }
     Ok(())
 }
 
-pub(super) fn of_job(connection: &Connection, job: PandaId) -> rusqlite::Result<Vec<InputNeed>> {
-    connection
-        .prepare_cached(
-            "SELECT input, part, dataset, status FROM need WHERE panda_id = ?
-             ORDER BY input, part",
-        )?
-        .query_map([int(job.value())], |row| {
-            let mut columns = Columns::of(row);
+pub(super) fn of_job(sql: &dyn Sql, job: PandaId) -> Result<Vec<InputNeed>, SqlError> {
+    sql.rows(
+        "SELECT input, part, dataset, status FROM need WHERE panda_id = ?1 ORDER BY input, part",
+        params![job],
+        |columns| {
             Ok(InputNeed {
                 panda_id: job,
                 input: columns.take()?,
                 part: columns.take()?,
-                dataset: columns.parsed()?,
-                status: columns.parsed()?,
+                dataset: columns.take()?,
+                status: columns.take()?,
             })
-        })?
-        .collect()
+        },
+    )
 }
 
-pub(super) fn has_expected(connection: &Connection, job: PandaId) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM need WHERE panda_id = ? AND status = 'defined')",
-        )?
-        .query_row([int(job.value())], |row| row.get(0))
+pub(super) fn has_expected(sql: &dyn Sql, job: PandaId) -> Result<bool, SqlError> {
+    let found = sql.first(
+        "SELECT panda_id FROM need WHERE panda_id = ?1 AND status = 'defined' LIMIT 1",
+        params![job],
+        only::<PandaId>,
+    )?;
+    Ok(found.is_some())
 }
 
 pub(super) fn waiting_for(
-    connection: &Connection,
+    sql: &dyn Sql,
     dataset: &DatasetName,
     part: u32,
-) -> rusqlite::Result<Vec<PandaId>> {
-    connection
-        .prepare_cached(
-            "SELECT DISTINCT panda_id FROM need
-             WHERE dataset = ? AND part = ? AND status = ? ORDER BY panda_id",
-        )?
-        .query_map(
-            params![dataset.as_str(), part, FileStatus::Expected.as_str()],
-            |row| Columns::of(row).u64().map(PandaId::new),
-        )?
-        .collect()
+) -> Result<Vec<PandaId>, SqlError> {
+    sql.rows(
+        "SELECT DISTINCT panda_id FROM need
+         WHERE dataset = ?1 AND part = ?2 AND status = ?3 ORDER BY panda_id",
+        params![dataset, part, FileStatus::Expected],
+        only,
+    )
 }
 
 pub(super) fn settle(
-    connection: &Connection,
+    sql: &dyn Sql,
     dataset: &DatasetName,
     part: u32,
     status: FileStatus,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("UPDATE need SET status = ? WHERE dataset = ? AND part = ?")?
-        .execute(params![status.as_str(), dataset.as_str(), part])?;
-    Ok(())
+) -> Result<(), SqlError> {
+    sql.execute(
+        "UPDATE need SET status = ?1 WHERE dataset = ?2 AND part = ?3",
+        params![status, dataset, part],
+    )
+    .map(drop)
 }

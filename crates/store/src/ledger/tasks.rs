@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use ailurus_model::{DatasetName, Seed, TaskId, TaskSpec, TaskStatus, Timestamp};
 use ailurus_server_core::ledger::TaskRecord;
-use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::row::{Columns, int, to_json};
+use crate::sql::{Json, Sql, SqlError, only, params};
 
 /// A task's row, without its specification.
 pub(super) struct TaskRow {
@@ -32,116 +31,111 @@ impl TaskRow {
     }
 }
 
-pub(super) fn next_number(connection: &Connection, counter: &str) -> rusqlite::Result<u64> {
-    connection
-        .prepare_cached("UPDATE counter SET last = last + 1 WHERE name = ? RETURNING last")?
-        .query_row([counter], |row| Columns::of(row).u64())
+pub(super) fn next_number(sql: &dyn Sql, counter: &str) -> Result<u64, SqlError> {
+    sql.one(
+        "UPDATE counter SET last = last + 1 WHERE name = ?1 RETURNING last",
+        params![counter],
+        only,
+    )
 }
 
-pub(super) fn read(connection: &Connection, id: TaskId) -> rusqlite::Result<Option<TaskRow>> {
-    connection
-        .prepare_cached(
-            "SELECT status, n_jobs, next_seed, created, state_changed FROM task WHERE id = ?",
-        )?
-        .query_row([int(id.value())], |row| {
-            let mut columns = Columns::of(row);
+pub(super) fn read(sql: &dyn Sql, id: TaskId) -> Result<Option<TaskRow>, SqlError> {
+    sql.first(
+        "SELECT status, n_jobs, next_seed, created, state_changed FROM task WHERE id = ?1",
+        params![id],
+        |columns| {
             Ok(TaskRow {
                 id,
-                status: columns.parsed()?,
+                status: columns.take()?,
                 n_jobs: columns.take()?,
-                next_seed: columns.u64().map(Seed::new)?,
-                created: columns.time()?,
-                state_changed: columns.time()?,
+                next_seed: columns.take()?,
+                created: columns.take()?,
+                state_changed: columns.take()?,
             })
-        })
-        .optional()
+        },
+    )
 }
 
-pub(super) fn read_spec(connection: &Connection, id: TaskId) -> rusqlite::Result<TaskSpec> {
-    connection
-        .prepare_cached("SELECT spec FROM task_spec WHERE task_id = ?")?
-        .query_row([int(id.value())], |row| Columns::of(row).json())
+pub(super) fn read_spec(sql: &dyn Sql, id: TaskId) -> Result<TaskSpec, SqlError> {
+    sql.one(
+        "SELECT spec FROM task_spec WHERE task_id = ?1",
+        params![id],
+        |columns| columns.json(),
+    )
 }
 
-pub(super) fn put(connection: &Connection, task: &TaskRecord) -> rusqlite::Result<()> {
-    let changed = connection
-        .prepare_cached(
-            "UPDATE task SET status = ?, n_jobs = ?, next_seed = ?, state_changed = ? WHERE id = ?",
-        )?
-        .execute(params![
-            task.status.as_str(),
+pub(super) fn put(sql: &dyn Sql, task: &TaskRecord) -> Result<(), SqlError> {
+    let changed = sql.execute(
+        "UPDATE task SET status = ?1, n_jobs = ?2, next_seed = ?3, state_changed = ?4
+         WHERE id = ?5",
+        params![
+            task.status,
             task.n_jobs,
-            int(task.next_seed.value()),
-            task.state_changed.as_millis(),
-            int(task.id.value()),
-        ])?;
+            task.next_seed,
+            task.state_changed,
+            task.id
+        ],
+    )?;
     if changed == 0 {
-        insert(connection, task)?;
+        insert(sql, task)?;
     }
     Ok(())
 }
 
-fn insert(connection: &Connection, task: &TaskRecord) -> rusqlite::Result<()> {
-    let id = int(task.id.value());
+fn insert(sql: &dyn Sql, task: &TaskRecord) -> Result<(), SqlError> {
     let spec = &*task.spec;
-    connection
-        .prepare_cached(
-            "INSERT INTO task (id, user, name, chain, status, n_jobs, next_seed, created,
-                               state_changed)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            id,
+    sql.execute(
+        "INSERT INTO task (id, user_name, name, chain, status, n_jobs, next_seed, created,
+                           state_changed)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            task.id,
             spec.user,
             spec.name,
             spec.chain.as_ref().map_or("", |chain| chain.as_str()),
-            task.status.as_str(),
+            task.status,
             task.n_jobs,
-            int(task.next_seed.value()),
-            task.created.as_millis(),
-            task.state_changed.as_millis(),
-        ])?;
-    connection
-        .prepare_cached("INSERT INTO task_spec (task_id, spec) VALUES (?, ?)")?
-        .execute(params![id, to_json(spec)?])?;
-    let mut insert_input = connection
-        .prepare_cached("INSERT OR IGNORE INTO task_input (dataset, task_id) VALUES (?, ?)")?;
+            task.next_seed,
+            task.created,
+            task.state_changed,
+        ],
+    )?;
+    sql.execute(
+        "INSERT INTO task_spec (task_id, spec) VALUES (?1, ?2)",
+        params![task.id, Json::of(spec)?],
+    )?;
     for input in &spec.inputs {
-        insert_input.execute(params![input.dataset.as_str(), id])?;
+        sql.execute(
+            "INSERT INTO task_input (dataset, task_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            params![input.dataset, task.id],
+        )?;
     }
     Ok(())
 }
 
 pub(super) fn live_named(
-    connection: &Connection,
+    sql: &dyn Sql,
     user: &str,
     name: &str,
-) -> rusqlite::Result<Option<TaskId>> {
-    connection
-        .prepare_cached(
-            "SELECT id FROM task
-             WHERE user = ? AND name = ?
-               AND status NOT IN ('done', 'finished', 'failed', 'aborted')
-             ORDER BY id LIMIT 1",
-        )?
-        .query_row([user, name], |row| Columns::of(row).u64().map(TaskId::new))
-        .optional()
+) -> Result<Option<TaskId>, SqlError> {
+    sql.first(
+        "SELECT id FROM task
+         WHERE user_name = ?1 AND name = ?2
+           AND status NOT IN ('done', 'finished', 'failed', 'aborted')
+         ORDER BY id LIMIT 1",
+        params![user, name],
+        only,
+    )
 }
 
-pub(super) fn in_statuses(
-    connection: &Connection,
-    statuses: &[TaskStatus],
-) -> rusqlite::Result<Vec<TaskId>> {
-    let mut statement =
-        connection.prepare_cached("SELECT id FROM task WHERE status = ? ORDER BY id")?;
+pub(super) fn in_statuses(sql: &dyn Sql, statuses: &[TaskStatus]) -> Result<Vec<TaskId>, SqlError> {
     let mut ids = Vec::new();
     for status in statuses {
-        let rows = statement.query_map([status.as_str()], |row| {
-            Columns::of(row).u64().map(TaskId::new)
-        })?;
-        for id in rows {
-            ids.push(id?);
-        }
+        ids.extend(sql.rows(
+            "SELECT id FROM task WHERE status = ?1 ORDER BY id",
+            params![status],
+            only::<TaskId>,
+        )?);
     }
     ids.sort_unstable();
     ids.dedup();
@@ -149,17 +143,14 @@ pub(super) fn in_statuses(
 }
 
 pub(super) fn live_readers_of(
-    connection: &Connection,
+    sql: &dyn Sql,
     dataset: &DatasetName,
-) -> rusqlite::Result<Vec<TaskId>> {
-    connection
-        .prepare_cached(
-            "SELECT id FROM task_input JOIN task ON task.id = task_input.task_id
-             WHERE dataset = ? AND status NOT IN ('done', 'finished', 'failed', 'aborted')
-             ORDER BY id",
-        )?
-        .query_map([dataset.as_str()], |row| {
-            Columns::of(row).u64().map(TaskId::new)
-        })?
-        .collect()
+) -> Result<Vec<TaskId>, SqlError> {
+    sql.rows(
+        "SELECT id FROM task_input JOIN task ON task.id = task_input.task_id
+         WHERE dataset = ?1 AND status NOT IN ('done', 'finished', 'failed', 'aborted')
+         ORDER BY id",
+        params![dataset],
+        only,
+    )
 }

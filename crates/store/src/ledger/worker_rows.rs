@@ -1,74 +1,70 @@
 //! Statements over the workers that Harvesters report.
 
 use ailurus_model::{HarvesterId, Timestamp, Worker, WorkerId};
-use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::row::{Columns, int, to_json};
+use crate::sql::{Json, Sql, SqlError, params};
 
 pub(super) fn read(
-    connection: &Connection,
+    sql: &dyn Sql,
     harvester: &HarvesterId,
     worker: WorkerId,
-) -> rusqlite::Result<Option<Worker>> {
-    connection
-        .prepare_cached(
-            "SELECT harvester_id, worker_id, batch_id, queue, status, resource_type, job_type,
-                    core_count, node, submit_time, start_time, end_time, exit_code, diag, panda_ids
-             FROM worker WHERE harvester_id = ? AND worker_id = ?",
-        )?
-        .query_row(params![harvester.as_str(), int(worker.value())], |row| {
-            let mut columns = Columns::of(row);
+) -> Result<Option<Worker>, SqlError> {
+    sql.first(
+        "SELECT harvester_id, worker_id, batch_id, queue, status, resource_type, job_type,
+                core_count, node, submit_time, start_time, end_time, exit_code, diag, panda_ids
+         FROM worker WHERE harvester_id = ?1 AND worker_id = ?2",
+        params![harvester, worker],
+        |columns| {
             Ok(Worker {
-                harvester_id: columns.parsed()?,
-                worker_id: columns.u64().map(WorkerId::new)?,
-                batch_id: columns.parsed()?,
-                queue: columns.parsed()?,
-                status: columns.parsed()?,
+                harvester_id: columns.take()?,
+                worker_id: columns.take()?,
+                batch_id: columns.take()?,
+                queue: columns.take()?,
+                status: columns.take()?,
                 resource_type: columns.take()?,
                 job_type: columns.take()?,
                 core_count: columns.take()?,
-                node: columns.parsed()?,
-                submit_time: columns.optional_time()?,
-                start_time: columns.optional_time()?,
-                end_time: columns.optional_time()?,
+                node: columns.take()?,
+                submit_time: columns.take()?,
+                start_time: columns.take()?,
+                end_time: columns.take()?,
                 exit_code: columns.take()?,
                 diag: columns.take()?,
                 panda_ids: columns.json()?,
             })
-        })
-        .optional()
+        },
+    )
 }
 
-pub(super) fn put(
-    connection: &Connection,
-    worker: &Worker,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO worker
-                 (harvester_id, worker_id, batch_id, queue, status, resource_type, job_type,
-                  core_count, node, submit_time, start_time, end_time, exit_code, diag, panda_ids,
-                  modified)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            worker.harvester_id.as_str(),
-            int(worker.worker_id.value()),
-            worker.batch_id.as_str(),
-            worker.queue.as_str(),
-            worker.status.as_str(),
+pub(super) fn put(sql: &dyn Sql, worker: &Worker, now: Timestamp) -> Result<(), SqlError> {
+    sql.execute(
+        "INSERT INTO worker
+             (harvester_id, worker_id, batch_id, queue, status, resource_type, job_type,
+              core_count, node, submit_time, start_time, end_time, exit_code, diag, panda_ids,
+              modified)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+         ON CONFLICT (harvester_id, worker_id) DO UPDATE SET
+             batch_id = ?3, queue = ?4, status = ?5, resource_type = ?6, job_type = ?7,
+             core_count = ?8, node = ?9, submit_time = ?10, start_time = ?11, end_time = ?12,
+             exit_code = ?13, diag = ?14, panda_ids = ?15, modified = ?16",
+        params![
+            worker.harvester_id,
+            worker.worker_id,
+            worker.batch_id,
+            worker.queue,
+            worker.status,
             worker.resource_type,
             worker.job_type,
             worker.core_count,
-            worker.node.as_str(),
-            worker.submit_time.map(|time| time.as_millis()),
-            worker.start_time.map(|time| time.as_millis()),
-            worker.end_time.map(|time| time.as_millis()),
+            worker.node,
+            worker.submit_time,
+            worker.start_time,
+            worker.end_time,
             worker.exit_code,
             worker.diag,
-            to_json(&worker.panda_ids)?,
-            now.as_millis(),
-        ])?;
-    Ok(())
+            Json::of(&worker.panda_ids)?,
+            now,
+        ],
+    )
+    .map(drop)
 }

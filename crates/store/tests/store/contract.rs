@@ -8,7 +8,7 @@ use ailurus_server_core::{
     MemoryLedger,
     ledger::{ClaimFilter, DatasetRecord, Ledger},
 };
-use ailurus_store::SqliteLedger;
+use ailurus_store::DatabaseLedger;
 
 use crate::rows::{NOW, any_job, attempt, file, job, need, task, worker};
 
@@ -16,7 +16,7 @@ use crate::rows::{NOW, any_job, attempt, file, job, need, task, worker};
 fn on_each_ledger(check: impl Fn(&mut dyn Ledger)) {
     check(&mut MemoryLedger::default());
     let dir = tempfile::tempdir().unwrap();
-    check(&mut SqliteLedger::open(&dir.path().join("server.db")).unwrap());
+    check(&mut DatabaseLedger::open(&dir.path().join("server.db")).unwrap());
 }
 
 #[test]

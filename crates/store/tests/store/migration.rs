@@ -2,7 +2,7 @@
 
 use ailurus_model::{AttemptNr, Command, JobStatus, PandaId, TaskId};
 use ailurus_server_core::ledger::Ledger;
-use ailurus_store::SqliteLedger;
+use ailurus_store::DatabaseLedger;
 
 #[test]
 fn a_database_of_version_1_is_read_and_continued() {
@@ -12,7 +12,7 @@ fn a_database_of_version_1_is_read_and_continued() {
         .unwrap()
         .execute_batch(include_str!("../../testdata/version-1.sql"))
         .unwrap();
-    let mut ledger = SqliteLedger::open(&path).unwrap();
+    let mut ledger = DatabaseLedger::open(&path).unwrap();
     let task = ledger.task(TaskId::new(7)).unwrap().unwrap();
     assert_eq!(task.spec.name, "sim");
     let job = ledger.job(PandaId::new(7)).unwrap().unwrap();

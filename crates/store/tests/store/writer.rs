@@ -9,7 +9,7 @@ use std::{
 
 use ailurus_model::{JobStatus, PandaId, TaskId};
 use ailurus_server_core::ledger::{Ledger, LedgerError};
-use ailurus_store::{JobFilter, Readers, SqliteLedger, WriteError, Writer};
+use ailurus_store::{DatabaseLedger, JobFilter, Readers, WriteError, Writer};
 
 use crate::rows::{attempt, job, task};
 
@@ -19,10 +19,10 @@ const CRASH_DATABASE: &str = "AILURUS_TEST_CRASH_DATABASE";
 const ACKNOWLEDGED_BEFORE_KILL: usize = 200;
 
 fn writer(path: &Path) -> Writer {
-    Writer::start(SqliteLedger::open(path).unwrap()).unwrap()
+    Writer::start(DatabaseLedger::open(path).unwrap()).unwrap()
 }
 
-fn add_job(ledger: &mut SqliteLedger) -> Result<PandaId, LedgerError> {
+fn add_job(ledger: &mut DatabaseLedger) -> Result<PandaId, LedgerError> {
     let id = ledger.new_panda_id()?;
     ledger.insert_job(&job(id, TaskId::new(1)), &[])?;
     Ok(id)
@@ -35,7 +35,7 @@ fn a_restart_keeps_everything() {
     let first = writer(&path).run(add_job).unwrap();
     let second = writer(&path).run(add_job).unwrap();
     assert!(second > first);
-    let ledger = SqliteLedger::open(&path).unwrap();
+    let ledger = DatabaseLedger::open(&path).unwrap();
     assert!(ledger.job(first).unwrap().is_some());
     assert!(ledger.job(second).unwrap().is_some());
 }
@@ -89,7 +89,7 @@ fn a_task_that_was_taken_back_leaves_no_specification_behind() {
     let dir = tempfile::tempdir().unwrap();
     let writer = writer(&dir.path().join("server.db"));
     let put = |name: &'static str| {
-        move |ledger: &mut SqliteLedger| {
+        move |ledger: &mut DatabaseLedger| {
             let id = ledger.new_task_id()?;
             ledger.put_task(&task(id, name)).map(|()| id)
         }
@@ -108,7 +108,7 @@ fn a_task_that_was_taken_back_leaves_no_specification_behind() {
 fn failed_attempts_are_counted_and_listed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("server.db");
-    let mut ledger = SqliteLedger::open(&path).unwrap();
+    let mut ledger = DatabaseLedger::open(&path).unwrap();
     ledger.put_task(&task(TaskId::new(1), "sim")).unwrap();
     let id = add_job(&mut ledger).unwrap();
     for (nr, status) in [
@@ -167,7 +167,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     }
     child.wait().unwrap();
     assert!(acknowledged.len() >= ACKNOWLEDGED_BEFORE_KILL);
-    let ledger = SqliteLedger::open(&path).unwrap();
+    let ledger = DatabaseLedger::open(&path).unwrap();
     for id in acknowledged {
         assert!(ledger.job(PandaId::new(id)).unwrap().is_some(), "job {id}");
     }

@@ -1,0 +1,310 @@
+//! Neutral values, and which types of the model become which value.
+//!
+//! Numbers and times are whole numbers, names and statuses texts, an absent value is NULL, and
+//! [`Json`] writes whatever has no columns of its own.
+
+use std::{borrow::Cow, error::Error};
+
+use ailurus_model::{
+    AttemptNr, BatchId, ByteCount, ChainName, Checksum, DatasetName, EndpointName, FileId,
+    FileStatus, Guid, HarvesterId, JobStatus, Lfn, NodeName, PandaId, QueueName, Scope, Seed,
+    SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId, WorkerStatus,
+};
+
+use super::SqlError;
+
+/// One value of a row or of a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value<'a> {
+    /// Nothing.
+    Null,
+    /// A whole number.
+    Int(i64),
+    /// A number.
+    Real(f64),
+    /// A text.
+    Text(Cow<'a, str>),
+}
+
+/// A column did not hold what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("there is {found} where {wanted} should be")]
+struct OtherKind {
+    wanted: &'static str,
+    found: &'static str,
+}
+
+impl Value<'_> {
+    /// The error of a value that is of another kind than `wanted`.
+    pub(super) fn is_not(&self, wanted: &'static str) -> Box<dyn Error + Send + Sync> {
+        let found = match self {
+            Self::Null => "nothing",
+            Self::Int(_) => "a whole number",
+            Self::Real(_) => "a number",
+            Self::Text(_) => "a text",
+        };
+        Box::new(OtherKind { wanted, found })
+    }
+}
+
+/// Turns a number into the databases' signed one.
+///
+/// What does not fit becomes the largest that does: no counter gets there, and a size there
+/// means "more than anything" either way.
+pub(crate) fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// What can be a parameter of a statement.
+pub(crate) trait ToValue {
+    /// Returns it as a value.
+    fn to_value(&self) -> Value<'_>;
+}
+
+/// What can be read from a column.
+pub(crate) trait FromValue: Sized {
+    /// Reads it.
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>>;
+}
+
+/// A value as JSON text, for one column.
+pub(crate) struct Json(String);
+
+impl Json {
+    /// Writes a value as JSON.
+    pub(crate) fn of<T: serde::Serialize>(value: &T) -> Result<Self, SqlError> {
+        serde_json::to_string(value)
+            .map(Self)
+            .map_err(SqlError::Unwritable)
+    }
+}
+
+impl ToValue for Json {
+    fn to_value(&self) -> Value<'_> {
+        Value::Text(Cow::Borrowed(&self.0))
+    }
+}
+
+impl<T: ToValue + ?Sized> ToValue for &T {
+    fn to_value(&self) -> Value<'_> {
+        T::to_value(self)
+    }
+}
+
+impl<T: ToValue> ToValue for Option<T> {
+    fn to_value(&self) -> Value<'_> {
+        self.as_ref().map_or(Value::Null, T::to_value)
+    }
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        match value {
+            Value::Null => Ok(None),
+            Value::Int(_) | Value::Real(_) | Value::Text(_) => T::from_value(value).map(Some),
+        }
+    }
+}
+
+impl ToValue for str {
+    fn to_value(&self) -> Value<'_> {
+        Value::Text(Cow::Borrowed(self))
+    }
+}
+
+impl ToValue for String {
+    fn to_value(&self) -> Value<'_> {
+        Value::Text(Cow::Borrowed(self))
+    }
+}
+
+impl FromValue for String {
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        match value {
+            Value::Text(text) => Ok(text.into_owned()),
+            Value::Null | Value::Int(_) | Value::Real(_) => Err(value.is_not("a text")),
+        }
+    }
+}
+
+impl ToValue for f64 {
+    fn to_value(&self) -> Value<'_> {
+        Value::Real(*self)
+    }
+}
+
+impl FromValue for f64 {
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        match value {
+            Value::Real(number) => Ok(number),
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a column of numbers holds no ids"
+            )]
+            Value::Int(number) => Ok(number as Self),
+            Value::Null | Value::Text(_) => Err(value.is_not("a number")),
+        }
+    }
+}
+
+impl ToValue for i64 {
+    fn to_value(&self) -> Value<'_> {
+        Value::Int(*self)
+    }
+}
+
+impl FromValue for i64 {
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        match value {
+            Value::Int(number) => Ok(number),
+            Value::Null | Value::Real(_) | Value::Text(_) => Err(value.is_not("a whole number")),
+        }
+    }
+}
+
+impl ToValue for u64 {
+    fn to_value(&self) -> Value<'_> {
+        Value::Int(int(*self))
+    }
+}
+
+impl FromValue for u64 {
+    /// A number that is never below zero.
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        Ok(Self::try_from(i64::from_value(value)?).unwrap_or(0))
+    }
+}
+
+impl ToValue for usize {
+    fn to_value(&self) -> Value<'_> {
+        Value::Int(i64::try_from(*self).unwrap_or(i64::MAX))
+    }
+}
+
+impl ToValue for bool {
+    /// Databases have 0 and 1 in common.
+    fn to_value(&self) -> Value<'_> {
+        Value::Int(i64::from(*self))
+    }
+}
+
+impl FromValue for bool {
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        Ok(i64::from_value(value)? != 0)
+    }
+}
+
+macro_rules! small_numbers {
+    ($($name:ty),* $(,)?) => {$(
+        impl ToValue for $name {
+            fn to_value(&self) -> Value<'_> {
+                Value::Int(i64::from(*self))
+            }
+        }
+
+        impl FromValue for $name {
+            fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+                Ok(Self::try_from(i64::from_value(value)?)?)
+            }
+        }
+    )*};
+}
+
+macro_rules! number_ids {
+    ($($name:ty),* $(,)?) => {$(
+        impl ToValue for $name {
+            fn to_value(&self) -> Value<'_> {
+                Value::Int(int(u64::from(self.value())))
+            }
+        }
+
+        impl FromValue for $name {
+            fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+                FromValue::from_value(value).map(Self::new)
+            }
+        }
+    )*};
+}
+
+macro_rules! texts {
+    ($($name:ty),* $(,)?) => {$(
+        impl ToValue for $name {
+            fn to_value(&self) -> Value<'_> {
+                Value::Text(Cow::Borrowed(self.as_str()))
+            }
+        }
+
+        impl FromValue for $name {
+            fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+                match value {
+                    Value::Text(text) => Ok(text.parse::<Self>()?),
+                    Value::Null | Value::Int(_) | Value::Real(_) => Err(value.is_not("a text")),
+                }
+            }
+        }
+    )*};
+}
+
+small_numbers!(i32, u32, u16, u8);
+number_ids!(PandaId, TaskId, AttemptNr, WorkerId, FileId, Seed);
+texts!(
+    BatchId,
+    ChainName,
+    DatasetName,
+    EndpointName,
+    Guid,
+    HarvesterId,
+    Lfn,
+    NodeName,
+    QueueName,
+    Scope,
+);
+texts!(FileStatus, JobStatus, TaskStatus, WorkerStatus);
+
+impl ToValue for SourceLabel {
+    fn to_value(&self) -> Value<'_> {
+        Value::Text(Cow::Borrowed(self.as_str()))
+    }
+}
+
+impl FromValue for SourceLabel {
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        String::from_value(value).map(Self::new)
+    }
+}
+
+impl ToValue for Checksum {
+    fn to_value(&self) -> Value<'_> {
+        Value::Text(Cow::Owned(self.to_string()))
+    }
+}
+
+impl FromValue for Checksum {
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        Ok(String::from_value(value)?.parse()?)
+    }
+}
+
+impl ToValue for Timestamp {
+    fn to_value(&self) -> Value<'_> {
+        Value::Int(self.as_millis())
+    }
+}
+
+impl FromValue for Timestamp {
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        i64::from_value(value).map(Self::from_millis)
+    }
+}
+
+impl ToValue for ByteCount {
+    fn to_value(&self) -> Value<'_> {
+        Value::Int(int(self.as_bytes()))
+    }
+}
+
+impl FromValue for ByteCount {
+    fn from_value(value: Value<'_>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        u64::from_value(value).map(Self::from_bytes)
+    }
+}
