@@ -14,6 +14,7 @@ mod reload;
 mod rest;
 mod serve;
 mod static_files;
+mod transforms;
 mod watchdog;
 
 use std::{

@@ -17,7 +17,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::app::App;
+use crate::{app::App, transforms};
 
 /// The largest payload script that is served, in bytes.
 const SCRIPT_MAX: u64 = 64 << 20;
@@ -55,20 +55,28 @@ async fn storage_data(State(app): State<Arc<App>>) -> Response {
     json_file(app.knowledge().storage_file.clone())
 }
 
+/// The site's own scripts come before those that the server brings.
 async fn script(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
-    let Some(path) = app.transforms.as_deref().and_then(|dir| within(dir, &name)) else {
-        return not_found(&format!("no script `{name}`"));
-    };
-    let read = tokio::task::spawn_blocking(move || read_script(&path)).await;
-    match read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
-        Ok(bytes) => ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
-        Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound {
+    let path = app.transforms.as_deref().and_then(|dir| within(dir, &name));
+    if let Some(path) = path {
+        let read = tokio::task::spawn_blocking(move || read_script(&path)).await;
+        match read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+            Ok(bytes) => return script_file(bytes.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
                 tracing::warn!(%error, name, "a script cannot be served");
+                return not_found(&format!("no script `{name}`"));
             }
-            not_found(&format!("no script `{name}`"))
         }
     }
+    match transforms::find(&name) {
+        Some(bytes) => script_file(axum::body::Bytes::from_static(bytes)),
+        None => not_found(&format!("no script `{name}`")),
+    }
+}
+
+fn script_file(bytes: axum::body::Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
 }
 
 /// Returns the path of a file that lies directly in the folder; none for any other name.
