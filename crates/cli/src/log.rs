@@ -132,6 +132,7 @@ mod tests {
             created: String::new(),
             state_changed: String::new(),
             attempts,
+            history: Vec::new(),
         }
     }
 
@@ -151,6 +152,7 @@ mod tests {
             diagnosis: None,
             log_surl: log_surl.into(),
             pilot_log: "it was late".into(),
+            report: std::collections::BTreeMap::new(),
         }
     }
 

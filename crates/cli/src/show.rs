@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use ailurus_model::ByteCount;
-use ailurus_wire::rest::{AttemptView, DatasetView, JobView, QueueView, TaskView};
+use ailurus_wire::rest::{AttemptView, ChangeView, DatasetView, JobView, QueueView, TaskView};
 
 use crate::table::{Table, on_one_line};
 
@@ -134,7 +134,26 @@ pub(crate) fn job(job: &JobView) -> String {
         text.push('\n');
         attempt_details(&mut text, attempt);
     }
+    if !job.history.is_empty() {
+        text.push('\n');
+        text.push_str(&history(&job.history));
+    }
     text
+}
+
+/// The changes of a status, a line each.
+fn history(changes: &[ChangeView]) -> String {
+    let mut table = Table::new(&["when (UTC)", "attempt#", "status", "queue", "why"]);
+    for change in changes {
+        table.row(vec![
+            change.time.clone(),
+            change.attempt_nr.to_string(),
+            change.new.clone(),
+            change.queue.clone(),
+            change.reason.clone(),
+        ]);
+    }
+    table.render()
 }
 
 /// Says in one sentence what became of an attempt; of a failed one, its cause and remedy.
@@ -190,6 +209,12 @@ fn attempt_details(text: &mut String, attempt: &AttemptView) {
         .map(|bytes| ByteCount::from_bytes(bytes).to_string());
     line(text, "peak memory", &memory.unwrap_or_default());
     line(text, "log archive", &attempt.log_surl);
+    for (name, value) in &attempt.report {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), ToOwned::to_owned);
+        line(text, name, &value);
+    }
 }
 
 /// Queues, a line each.

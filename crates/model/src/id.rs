@@ -118,6 +118,8 @@ number_ids! {
     TaskId(u64);
     /// One try of a job, counted from 1.
     AttemptNr(u32);
+    /// One row of the history of statuses; rising in the order in which changes were committed.
+    ChangeId(u64);
     /// One batch submission by a Harvester instance, as Harvester counts them.
     WorkerId(u64);
     /// One file of a dataset, as the server counts them.

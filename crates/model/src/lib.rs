@@ -10,6 +10,7 @@ pub mod file;
 pub mod id;
 pub mod job;
 pub mod job_options;
+pub mod job_tags;
 pub mod queue;
 pub mod status;
 pub mod storage;
@@ -24,11 +25,12 @@ pub use caller::{Caller, Proof, Rights};
 pub use error_code::{Blame, ErrorCode, Retry};
 pub use file::{Checksum, FileReport, InputFile, OutputFile};
 pub use id::{
-    AttemptNr, BatchId, ChainName, DatasetName, EndpointName, FileId, Guid, HarvesterId, Lfn,
-    NodeName, PandaId, PilotId, QueueName, Scope, Seed, TaskId, WorkerId,
+    AttemptNr, BatchId, ChainName, ChangeId, DatasetName, EndpointName, FileId, Guid, HarvesterId,
+    Lfn, NodeName, PandaId, PilotId, QueueName, Scope, Seed, TaskId, WorkerId,
 };
 pub use job::{Job, JobRequest, RequestDetails, SourceLabel};
 pub use job_options::{AlternativeStageOut, ContainerOptions, JobOptions, JobStep, SecretText};
+pub use job_tags::JobTags;
 pub use queue::{Queue, QueueOptions};
 pub use status::{FileStatus, JobStatus, TaskStatus, WorkerStatus};
 pub use storage::{StorageEndpoint, StorageKeys, StorageOptions, StorageProtocol};

@@ -100,12 +100,12 @@ pub fn kill_task(
     if task.status.is_terminal() {
         return Ok(0);
     }
-    if task.status != TaskStatus::Aborting {
-        task.status = TaskStatus::Aborting;
-        task.state_changed = ctx.now;
-        ledger.put_task(&task)?;
-    }
     let mut op = Operation::new(ctx, ledger);
+    if task.status != TaskStatus::Aborting {
+        let why = format!("killed by `{who}`");
+        op.set_task_status(&mut task, TaskStatus::Aborting, &why)?;
+        op.ledger.put_task(&task)?;
+    }
     op.touched.insert(id);
     let mut touched = 0;
     let live: Vec<JobStatus> = JobStatus::ALL

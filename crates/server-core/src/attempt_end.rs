@@ -57,7 +57,7 @@ impl<L: Ledger> Operation<'_, L> {
         attempt.status = JobStatus::Finished;
         attempt.ended = Some(self.ctx.now);
         self.ledger.put_attempt(&attempt)?;
-        self.set_status(&mut job, JobStatus::Finished);
+        self.set_status(&mut job, JobStatus::Finished, "")?;
         job.reason.clear();
         job.command = None;
         self.ledger.put_job(&job)?;
@@ -117,8 +117,9 @@ impl<L: Ledger> Operation<'_, L> {
         attempt.diagnosis.clone_from(&why.entry);
         self.ledger.put_attempt(&attempt)?;
         let is_over = job.attempt_nr.value() >= job.max_attempts;
+        let reason = reason_of(&job, &attempt, &why);
         if is_over || why.action == Action::DoNotRetry {
-            job.reason = reason_of(&job, &attempt, &why);
+            job.reason = reason;
             return self.end_without_outputs(job, JobStatus::Failed);
         }
         if why.action == Action::MoreMemory {
@@ -128,6 +129,7 @@ impl<L: Ledger> Operation<'_, L> {
         job.priority = job.priority.saturating_sub(RETRY_PRIORITY_STEP);
         job.command = None;
         job.worker = None;
+        self.set_status(&mut job, JobStatus::Defined, &reason)?;
         self.place(&mut job)?;
         Ok(())
     }
@@ -138,7 +140,8 @@ impl<L: Ledger> Operation<'_, L> {
         mut job: JobRecord,
         status: JobStatus,
     ) -> Result<(), LedgerError> {
-        self.set_status(&mut job, status);
+        let why = job.reason.clone();
+        self.set_status(&mut job, status, &why)?;
         job.command = None;
         self.ledger.put_job(&job)?;
         self.touched.insert(job.task_id);

@@ -93,13 +93,15 @@ impl<L: Ledger> Operation<'_, L> {
         if let Some(queue) = &choice.queue {
             let loads = self.loads.get_or_insert_default();
             loads.entry(queue.clone()).or_default().backlog += 1;
-            self.set_status(job, JobStatus::Activated);
+            job.queue = choice.queue;
+            self.set_status(job, JobStatus::Activated, "")?;
             job.reason.clear();
         } else {
-            self.set_status(job, JobStatus::Defined);
-            job.reason = why_none(&choice.verdicts);
+            job.queue = None;
+            let why = why_none(&choice.verdicts);
+            self.set_status(job, JobStatus::Defined, &why)?;
+            job.reason = why;
         }
-        job.queue = choice.queue;
         Ok(job.queue.is_some())
     }
 
@@ -136,8 +138,10 @@ impl<L: Ledger> Operation<'_, L> {
 
     /// Takes an activated job from its queue, to be brokered anew.
     pub(crate) fn take_back(&mut self, job: &mut JobRecord) -> Result<(), LedgerError> {
-        job.queue = None;
-        self.set_status(job, JobStatus::Defined);
+        let why = job.queue.take().map_or_else(String::new, |queue| {
+            format!("taken from queue `{queue}`, to be brokered anew")
+        });
+        self.set_status(job, JobStatus::Defined, &why)?;
         self.ledger.put_job(job)
     }
 

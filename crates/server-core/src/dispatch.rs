@@ -182,15 +182,15 @@ impl<L: Ledger> Operation<'_, L> {
             timing: String::new(),
             log_surl: String::new(),
             pilot_log: String::new(),
+            report: String::new(),
         };
         self.ledger.put_attempt(&attempt)?;
         task.next_seed = task.next_seed.next();
         if task.status == TaskStatus::Ready {
-            task.status = TaskStatus::Running;
-            task.state_changed = self.ctx.now;
+            self.set_task_status(&mut task, TaskStatus::Running, "")?;
         }
         self.ledger.put_task(&task)?;
-        self.set_status(&mut job, JobStatus::Sent);
+        self.set_status(&mut job, JobStatus::Sent, "")?;
         job.worker = worker_of(request);
         self.ledger.put_job(&job)?;
         let needs = self.ledger.needs_of(id)?;

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use ailurus_model::{JobStatus, PandaId, Seed, TaskId};
+use ailurus_model::{ChangeId, JobStatus, PandaId, Seed, TaskId};
 
 use crate::{
-    ledger::{AttemptRecord, Ledger},
+    ledger::{AttemptRecord, Changed, HistoryRows, Ledger},
     memory::{MemoryLedger, as_count},
     naming::first_seed,
     task_status::derived,
@@ -64,6 +64,11 @@ pub const STATE: &[StateInvariant] = &[
         number: "J6",
         name: "a job that a pilot has is the attempt that was sent last",
         check: jobs_agree_with_attempts,
+    },
+    StateInvariant {
+        number: "J7",
+        name: "the history of a job leads from its making to what it is",
+        check: history_leads_to_the_status,
     },
     StateInvariant {
         number: "S1",
@@ -244,6 +249,40 @@ pub fn jobs_agree_with_attempts(ledger: &MemoryLedger) -> Result<(), String> {
                 job.status,
                 job.attempt_nr,
                 as_count(attempts.len())
+            )
+        })
+    })
+}
+
+/// J7: each row of a job's history begins where the one before ended, and the last one says what
+/// the job is.
+pub fn history_leads_to_the_status(ledger: &MemoryLedger) -> Result<(), String> {
+    let rows = ledger
+        .changes_after(ChangeId::default(), usize::MAX)
+        .map_err(|error| error.to_string())?;
+    let mut last: BTreeMap<PandaId, JobStatus> = BTreeMap::new();
+    for row in rows {
+        match row.change.changed {
+            Changed::Job {
+                panda_id, old, new, ..
+            } => {
+                let before = last.insert(panda_id, new);
+                holds(before == old, || {
+                    format!(
+                        "job {panda_id} was {before:?}, change {} says {old:?}",
+                        row.id
+                    )
+                })?;
+            }
+            Changed::Task { .. } => {}
+        }
+    }
+    ledger.jobs().try_for_each(|job| {
+        let said = last.get(&job.panda_id);
+        holds(said == Some(&job.status), || {
+            format!(
+                "job {} is {}, its history says {said:?}",
+                job.panda_id, job.status
             )
         })
     })

@@ -5,13 +5,17 @@
 //! leaves nothing behind. [`crate::memory::MemoryLedger`] is the ledger of tests and of the
 //! simulator; the `store` crate keeps one in a database.
 
+mod history;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use ailurus_model::{
     AttemptNr, ByteCount, Checksum, Command, DatasetName, EndpointName, FileId, FileStatus, Guid,
-    HarvesterId, JobStatus, Lfn, NodeName, PandaId, QueueName, Scope, Seed, SourceLabel, TaskId,
-    TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, update::ReportedError,
+    HarvesterId, JobStatus, JobTags, Lfn, NodeName, PandaId, QueueName, Scope, Seed, SourceLabel,
+    TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, update::ReportedError,
 };
+
+pub use self::history::{Changed, HistoryRow, HistoryRows, StatusChange};
 
 /// The rows could not be read or written: the transaction is to be given up.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +120,14 @@ pub struct JobRecord {
     pub worker: Option<(HarvesterId, WorkerId)>,
     /// Why it ended without success, or why it waits; empty otherwise.
     pub reason: String,
+    /// Further detail of the status (`jobSubStatus`), empty if none.
+    pub sub_status: String,
+    /// What is special about it (`specialHandling`).
+    pub tags: JobTags,
+    /// The leaf of the tree of global shares that it counts for, empty if it has none yet.
+    pub global_share: String,
+    /// The job that it replaces (`parentID`), if it does.
+    pub parent: Option<PandaId>,
 }
 
 /// One attempt of a job, from its dispatch.
@@ -162,6 +174,8 @@ pub struct AttemptRecord {
     pub log_surl: String,
     /// Extract of the pilot's log, at most 1024 characters.
     pub pilot_log: String,
+    /// What else the pilot said: a JSON object by the names of PanDA's columns, empty if nothing.
+    pub report: String,
 }
 
 /// One file of a dataset that exists: its storage, size and checksum are known.
@@ -239,7 +253,7 @@ pub type JobCounts = BTreeMap<JobStatus, u64>;
     clippy::missing_errors_doc,
     reason = "every method fails only if the rows are out of reach"
 )]
-pub trait Ledger {
+pub trait Ledger: HistoryRows {
     /// Takes a new task number, larger than all before.
     fn new_task_id(&mut self) -> Result<TaskId, LedgerError>;
     /// Takes a new job number, larger than all before.

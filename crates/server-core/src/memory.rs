@@ -4,6 +4,8 @@
 //! before is to be used. Every operation of this crate checks before it writes, so a *refused*
 //! operation leaves it as it was.
 
+mod history;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ailurus_model::{
@@ -13,7 +15,7 @@ use ailurus_model::{
 
 use crate::ledger::{
     AttemptRecord, ClaimFilter, DatasetRecord, FileRecord, InputNeed, JobCounts, JobRecord, Ledger,
-    LedgerError, TaskRecord,
+    LedgerError, StatusChange, TaskRecord,
 };
 
 /// All rows of one server, in memory.
@@ -29,6 +31,8 @@ pub struct MemoryLedger {
     needs: BTreeMap<PandaId, Vec<InputNeed>>,
     attempts: BTreeMap<(PandaId, AttemptNr), AttemptRecord>,
     workers: BTreeMap<(HarvesterId, WorkerId), Worker>,
+    /// By rising number, from 1.
+    history: Vec<StatusChange>,
     /// Index: jobs by status.
     by_status: BTreeMap<JobStatus, BTreeSet<PandaId>>,
     /// Index: jobs by task and status.

@@ -8,12 +8,14 @@ use std::{
     sync::Arc,
 };
 
-use ailurus_model::{JobStatus, PandaId, QueueName, TaskId, TaskSpec};
+use ailurus_model::{JobStatus, PandaId, QueueName, TaskId, TaskSpec, TaskStatus};
 
 use crate::{
     Context,
     broker::Load,
-    ledger::{AttemptRecord, JobRecord, Ledger, LedgerError, TaskRecord},
+    ledger::{
+        AttemptRecord, Changed, InputNeed, JobRecord, Ledger, LedgerError, StatusChange, TaskRecord,
+    },
 };
 
 /// One call's work.
@@ -25,6 +27,8 @@ pub(crate) struct Operation<'a, L> {
     /// Tasks whose status may have changed with those of their jobs.
     pub(crate) touched: BTreeSet<TaskId>,
     specs: BTreeMap<TaskId, Arc<TaskSpec>>,
+    /// Jobs that have a number and are not written yet.
+    unwritten: BTreeSet<PandaId>,
 }
 
 impl<'a, L: Ledger> Operation<'a, L> {
@@ -35,6 +39,7 @@ impl<'a, L: Ledger> Operation<'a, L> {
             loads: None,
             touched: BTreeSet::new(),
             specs: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
         }
     }
 
@@ -79,12 +84,106 @@ impl<'a, L: Ledger> Operation<'a, L> {
         })
     }
 
-    /// Changes a job's status, and notes when.
-    pub(crate) fn set_status(&self, job: &mut JobRecord, status: JobStatus) {
+    /// Takes the number of a job that is about to be made. Until [`Self::insert_job`] its status
+    /// may change without history: its first row says what it is when it is written.
+    pub(crate) fn new_panda_id(&mut self) -> Result<PandaId, LedgerError> {
+        let id = self.ledger.new_panda_id()?;
+        self.unwritten.insert(id);
+        Ok(id)
+    }
+
+    /// Writes a new job.
+    pub(crate) fn insert_job(
+        &mut self,
+        job: &JobRecord,
+        needs: &[InputNeed],
+    ) -> Result<(), LedgerError> {
+        self.ledger.insert_job(job, needs)?;
+        self.unwritten.remove(&job.panda_id);
+        self.add_job_change(job, None, &job.reason)
+    }
+
+    /// Changes a job's status, notes when, and adds the change to the history. `why` is for
+    /// people, empty where the new status says it all. The caller writes the job.
+    pub(crate) fn set_status(
+        &mut self,
+        job: &mut JobRecord,
+        status: JobStatus,
+        why: &str,
+    ) -> Result<(), LedgerError> {
         job.modified = self.ctx.now;
-        if job.status != status {
-            job.status = status;
-            job.state_changed = self.ctx.now;
+        let old = job.status;
+        if old == status {
+            return Ok(());
         }
+        job.status = status;
+        job.state_changed = self.ctx.now;
+        if self.unwritten.contains(&job.panda_id) {
+            return Ok(());
+        }
+        self.add_job_change(job, Some(old), why)
+    }
+
+    fn add_job_change(
+        &mut self,
+        job: &JobRecord,
+        old: Option<JobStatus>,
+        why: &str,
+    ) -> Result<(), LedgerError> {
+        self.ledger.add_change(&StatusChange {
+            time: self.ctx.now,
+            task_id: job.task_id,
+            changed: Changed::Job {
+                panda_id: job.panda_id,
+                attempt_nr: job.attempt_nr,
+                old,
+                new: job.status,
+            },
+            queue: job.queue.clone(),
+            reason: why.to_owned(),
+            source_label: job.source_label.clone(),
+        })
+    }
+
+    /// Writes a new task.
+    pub(crate) fn insert_task(&mut self, task: &TaskRecord) -> Result<(), LedgerError> {
+        self.ledger.put_task(task)?;
+        self.add_task_change(task, None, "")
+    }
+
+    /// Changes a task's status, notes when, and adds the change to the history. The caller writes
+    /// the task.
+    pub(crate) fn set_task_status(
+        &mut self,
+        task: &mut TaskRecord,
+        status: TaskStatus,
+        why: &str,
+    ) -> Result<(), LedgerError> {
+        let old = task.status;
+        if old == status {
+            return Ok(());
+        }
+        task.status = status;
+        task.state_changed = self.ctx.now;
+        self.add_task_change(task, Some(old), why)
+    }
+
+    fn add_task_change(
+        &mut self,
+        task: &TaskRecord,
+        old: Option<TaskStatus>,
+        why: &str,
+    ) -> Result<(), LedgerError> {
+        self.ledger.add_change(&StatusChange {
+            time: self.ctx.now,
+            task_id: task.id,
+            changed: Changed::Task {
+                old,
+                new: task.status,
+            },
+            queue: None,
+            reason: why.to_owned(),
+            source_label: task.spec.source_label.clone(),
+        })
     }
 }

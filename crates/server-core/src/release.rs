@@ -79,7 +79,8 @@ impl<L: Ledger> Operation<'_, L> {
             Fate::LostBy(producer) => self.why_lost(dataset, part, producer)?,
             Fate::Ready => "none of its input files has all of its companions".to_owned(),
         };
-        self.set_status(job, JobStatus::Closed);
+        let why = job.reason.clone();
+        self.set_status(job, JobStatus::Closed, &why)?;
         self.ledger.put_job(job)?;
         self.touched.insert(job.task_id);
         self.parts_lost_with(job)

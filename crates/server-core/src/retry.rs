@@ -62,6 +62,8 @@ impl<L: Ledger> Operation<'_, L> {
         job.attempt_nr = job.attempt_nr.next();
         job.priority = spec.priority;
         job.worker = None;
+        let why = clipped(&format!("tried again by `{who}`"), DIAG_CHARS_MAX);
+        self.set_status(&mut job, JobStatus::Defined, &why)?;
         self.touched.insert(job.task_id);
         if self.ledger.has_expected_needs(job.panda_id)? {
             self.wait_again(&mut job, who)?;
@@ -105,7 +107,8 @@ impl<L: Ledger> Operation<'_, L> {
             &format!("its input is tried again by `{who}`"),
             DIAG_CHARS_MAX,
         );
-        self.set_status(job, JobStatus::Pending);
+        let why = job.reason.clone();
+        self.set_status(job, JobStatus::Pending, &why)?;
         self.ledger.put_job(job)
     }
 }

@@ -11,7 +11,7 @@ mod value;
 use std::sync::Arc;
 
 use ailurus_model::{
-    AttemptNr, DatasetName, FileStatus, JobStatus, PandaId, TaskId, TaskSpec, TaskStatus,
+    AttemptNr, DatasetName, FileStatus, JobStatus, JobTags, PandaId, TaskId, TaskSpec, TaskStatus,
     task::{ListedDataset, Split, Submission},
 };
 
@@ -117,7 +117,7 @@ impl<L: Ledger> Operation<'_, L> {
             .iter()
             .map(|input| self.input_parts(&input.dataset))
             .collect::<Result<_, _>>()?;
-        self.ledger.put_task(&TaskRecord {
+        self.insert_task(&TaskRecord {
             id,
             spec: Arc::new(spec.clone()),
             status: TaskStatus::Ready,
@@ -179,23 +179,23 @@ impl<L: Ledger> Operation<'_, L> {
         part: u32,
         inputs: &[InputParts<'_>],
     ) -> Result<(), LedgerError> {
-        let id = self.ledger.new_panda_id()?;
+        let id = self.new_panda_id()?;
         let mut job = self.new_job(id, task, spec, part);
         let (needs, lost) = needs_of(id, spec.split, part, inputs);
         let is_open = needs.iter().any(|need| need.status == FileStatus::Expected);
         if is_open {
             "waits for its inputs".clone_into(&mut job.reason);
-            return self.ledger.insert_job(&job, &needs);
+            return self.insert_job(&job, &needs);
         }
         let can_run = needs.is_empty() || !usable(spec.split, &needs).is_empty();
         if can_run {
             self.choose_queue(&mut job, &needs)?;
-            return self.ledger.insert_job(&job, &needs);
+            return self.insert_job(&job, &needs);
         }
         if let Some((dataset, part, producer)) = lost {
             job.reason = self.why_lost(dataset, part, producer)?;
         }
-        self.ledger.insert_job(&job, &needs)?;
+        self.insert_job(&job, &needs)?;
         self.end_without_outputs(job, JobStatus::Closed)
     }
 
@@ -225,6 +225,10 @@ impl<L: Ledger> Operation<'_, L> {
             state_changed: self.ctx.now,
             worker: None,
             reason: String::new(),
+            sub_status: String::new(),
+            tags: JobTags::default(),
+            global_share: String::new(),
+            parent: None,
         }
     }
 }

@@ -15,8 +15,7 @@ impl<L: Ledger> Operation<'_, L> {
         if status == task.status {
             return Ok(());
         }
-        task.status = status;
-        task.state_changed = self.ctx.now;
+        self.set_task_status(&mut task, status, "")?;
         self.ledger.put_task(&task)
     }
 }

@@ -3,6 +3,7 @@
 mod chains;
 mod dispatching;
 mod harness;
+mod history;
 mod people;
 mod random;
 mod retries;

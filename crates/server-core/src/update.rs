@@ -144,7 +144,7 @@ impl<L: Ledger> Operation<'_, L> {
                     attempt.started = Some(self.ctx.now);
                 }
                 attempt.status = status;
-                self.set_status(&mut job, status);
+                self.set_status(&mut job, status, "")?;
             }
             Effect::Heard | Effect::Nothing => {}
         }

@@ -13,6 +13,7 @@
 
 mod attempts;
 mod datasets;
+mod history;
 mod jobs;
 mod needs;
 mod tasks;

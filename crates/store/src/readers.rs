@@ -10,7 +10,8 @@ use ailurus_model::{
     DatasetName, HarvesterId, JobStatus, PandaId, QueueName, TaskId, WorkerId, WorkerStatus,
 };
 use ailurus_server_core::ledger::{
-    AttemptRecord, FileRecord, JobCounts, JobRecord, Ledger, LedgerError, TaskRecord,
+    AttemptRecord, FileRecord, HistoryRow, HistoryRows, JobCounts, JobRecord, Ledger, LedgerError,
+    TaskRecord,
 };
 
 use crate::{
@@ -22,6 +23,8 @@ use crate::{
 
 /// Connections that are kept open for the next question.
 const CONNECTIONS_KEPT: usize = 8;
+/// Changes of one job's status that are shown at most.
+const CHANGES_SHOWN: usize = 1000;
 
 /// A question could not be answered.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +105,8 @@ pub struct JobRow {
     pub task_name: String,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptRecord>,
+    /// The changes of its status, oldest first; empty in lists.
+    pub history: Vec<HistoryRow>,
 }
 
 /// Which jobs to list.
@@ -252,7 +257,11 @@ impl Reader {
     /// Shows one job with all of its attempts.
     pub fn show_job(&self, id: PandaId) -> Result<Option<JobRow>, LedgerError> {
         match self.ledger.job(id)? {
-            Some(job) => self.with_attempts(job).map(Some),
+            Some(job) => {
+                let mut row = self.with_attempts(job)?;
+                row.history = self.ledger.changes_of_job(id, CHANGES_SHOWN)?;
+                Ok(Some(row))
+            }
             None => Ok(None),
         }
     }
@@ -266,6 +275,7 @@ impl Reader {
             task_name: task.map_or_else(String::new, |task| task.spec.name.clone()),
             job,
             attempts,
+            history: Vec::new(),
         })
     }
 

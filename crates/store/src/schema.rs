@@ -49,6 +49,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "one SQL",
             sql: include_str!("../migrations/0002-one-sql.sql"),
         },
+        Migration {
+            number: 3,
+            name: "history of statuses",
+            sql: include_str!("../migrations/0003-history.sql"),
+        },
     ],
 };
 

@@ -118,6 +118,28 @@ pub struct JobView {
     pub state_changed: String,
     /// Its attempts, oldest first. Empty in lists unless a failed attempt is to be explained.
     pub attempts: Vec<AttemptView>,
+    /// Every change of its status, oldest first. Empty in lists.
+    #[serde(default)]
+    pub history: Vec<ChangeView>,
+}
+
+/// One change of a status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeView {
+    /// Its number in the history of all jobs and tasks.
+    pub id: u64,
+    /// When.
+    pub time: String,
+    /// The attempt that is current after the change, zero for a task.
+    pub attempt_nr: u32,
+    /// What it was, empty when it was made.
+    pub old: String,
+    /// What it became.
+    pub new: String,
+    /// The job's queue, empty if it has none.
+    pub queue: String,
+    /// Why, empty where the new status says it all.
+    pub reason: String,
 }
 
 /// One attempt of a job.
@@ -151,6 +173,9 @@ pub struct AttemptView {
     pub log_surl: String,
     /// Extract of the pilot's log.
     pub pilot_log: String,
+    /// What else the pilot said, by the names of PanDA's columns.
+    #[serde(default)]
+    pub report: BTreeMap<String, serde_json::Value>,
 }
 
 /// Why an attempt failed and what helps.

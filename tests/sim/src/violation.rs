@@ -38,6 +38,7 @@ invariants! {
     J4 = "counters equal the rows they count";
     J5 = "an update with an old attempt number changes nothing";
     J6 = "a job that a pilot has is the attempt that was sent last";
+    J7 = "the history of a job leads from its making to what it is";
     S1 = "a task hands out each seed once, also after a retry";
     P1 = "no payload outlives its pilot";
     P2 = "resources in use never exceed the node's";

@@ -28,6 +28,7 @@ fn failed_attempt() -> AttemptView {
         }),
         log_surl: String::new(),
         pilot_log: String::new(),
+        report: BTreeMap::from([("coreCount".into(), 8.into())]),
     }
 }
 
@@ -45,6 +46,15 @@ fn a_job() -> JobView {
         created: "2026-01-31 09:00:00".into(),
         state_changed: "2026-01-31 11:00:00".into(),
         attempts: vec![failed_attempt()],
+        history: vec![ChangeView {
+            id: 40,
+            time: "2026-01-31 10:00:00".into(),
+            attempt_nr: 1,
+            old: "activated".into(),
+            new: "sent".into(),
+            queue: "JINR".into(),
+            reason: "a pilot came".into(),
+        }],
     }
 }
 
@@ -76,4 +86,12 @@ fn an_empty_list_says_what_to_do() {
 #[test]
 fn a_list_of_jobs_says_why() {
     assert!(jobs(&[a_job()]).contains("The input file is cut off."));
+}
+
+#[test]
+fn a_job_shows_its_history_and_what_its_pilots_said() {
+    let text = job(&a_job());
+    assert!(text.contains("coreCount         8"), "{text}");
+    let row = text.lines().find(|line| line.contains("a pilot came"));
+    assert!(row.is_some_and(|row| row.contains("sent")), "{text}");
 }

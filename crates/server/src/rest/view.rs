@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use ailurus_diagnosis::{Catalogue, ErrorSource};
 use ailurus_model::{Queue, Timestamp, update::ReportedError};
-use ailurus_server_core::ledger::{AttemptRecord, FileRecord, JobCounts};
+use ailurus_server_core::ledger::{AttemptRecord, Changed, FileRecord, HistoryRow, JobCounts};
 use ailurus_store::{JobRow, TaskRow, WorkerCounts};
-use ailurus_wire::rest::{AttemptView, DiagnosisView, FileView, JobView, QueueView, TaskView};
+use ailurus_wire::rest::{
+    AttemptView, ChangeView, DiagnosisView, FileView, JobView, QueueView, TaskView,
+};
 
 /// Shows a task.
 pub(super) fn task(row: &TaskRow) -> TaskView {
@@ -62,6 +64,7 @@ pub(super) fn job(row: &JobRow, catalogue: &Catalogue) -> JobView {
             .iter()
             .map(|record| attempt(record, catalogue))
             .collect(),
+        history: row.history.iter().map(change).collect(),
     }
 }
 
@@ -81,6 +84,36 @@ fn attempt(attempt: &AttemptRecord, catalogue: &Catalogue) -> AttemptView {
         diagnosis: diagnosis(attempt, catalogue),
         log_surl: attempt.log_surl.clone(),
         pilot_log: attempt.pilot_log.clone(),
+        report: serde_json::from_str(&attempt.report).unwrap_or_default(),
+    }
+}
+
+fn change(row: &HistoryRow) -> ChangeView {
+    let change = &row.change;
+    let (attempt_nr, old, new) = match change.changed {
+        Changed::Job {
+            attempt_nr,
+            old,
+            new,
+            ..
+        } => (
+            attempt_nr.value(),
+            old.map(|status| status.as_str()),
+            new.as_str(),
+        ),
+        Changed::Task { old, new } => (0, old.map(|status| status.as_str()), new.as_str()),
+    };
+    ChangeView {
+        id: row.id.value(),
+        time: time(Some(change.time)),
+        attempt_nr,
+        old: old.unwrap_or_default().to_owned(),
+        new: new.to_owned(),
+        queue: change
+            .queue
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
+        reason: change.reason.clone(),
     }
 }
 

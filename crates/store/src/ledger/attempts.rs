@@ -10,7 +10,7 @@ macro_rules! columns {
         "panda_id, attempt_nr, seed, queue, node, pilot_id, status, sent, started, ended,
          payload_exit_code, pilot_error_code, pilot_error_diag, payload_error_code,
          payload_error_diag, server_error_code, server_error_diag, diagnosis, cpu_secs, rss_max,
-         timing, log_surl, pilot_log"
+         timing, log_surl, pilot_log, report"
     };
 }
 
@@ -56,6 +56,7 @@ pub(crate) fn read_attempt(columns: &mut Columns<'_>) -> Result<AttemptRecord, S
         timing: columns.take()?,
         log_surl: columns.take()?,
         pilot_log: columns.take()?,
+        report: columns.take()?,
     })
 }
 
@@ -76,7 +77,8 @@ pub(super) fn put(sql: &dyn Sql, attempt: &AttemptRecord) -> Result<(), SqlError
             columns!(),
             ", task_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                     ?18, ?19, ?20, ?21, ?22, ?23, (SELECT task_id FROM job WHERE panda_id = ?1))
+                     ?18, ?19, ?20, ?21, ?22, ?23, ?24,
+                     (SELECT task_id FROM job WHERE panda_id = ?1))
              ON CONFLICT (panda_id, attempt_nr) DO UPDATE SET
                  seed = ?3, queue = ?4, node = ?5, pilot_id = ?6, status = ?7, sent = ?8,
                  started = ?9, ended = ?10, payload_exit_code = ?11,
@@ -84,7 +86,7 @@ pub(super) fn put(sql: &dyn Sql, attempt: &AttemptRecord) -> Result<(), SqlError
                  payload_error_code = ?14, payload_error_diag = ?15,
                  server_error_code = ?16, server_error_diag = ?17,
                  diagnosis = ?18, cpu_secs = ?19, rss_max = ?20, timing = ?21, log_surl = ?22,
-                 pilot_log = ?23"
+                 pilot_log = ?23, report = ?24"
         ),
         params![
             attempt.panda_id,
@@ -110,6 +112,7 @@ pub(super) fn put(sql: &dyn Sql, attempt: &AttemptRecord) -> Result<(), SqlError
             attempt.timing,
             attempt.log_surl,
             attempt.pilot_log,
+            attempt.report,
         ],
     )
     .map(drop)

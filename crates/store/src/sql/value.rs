@@ -6,9 +6,9 @@
 use std::{borrow::Cow, error::Error};
 
 use ailurus_model::{
-    AttemptNr, BatchId, ByteCount, ChainName, Checksum, DatasetName, EndpointName, FileId,
-    FileStatus, Guid, HarvesterId, JobStatus, Lfn, NodeName, PandaId, QueueName, Scope, Seed,
-    SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId, WorkerStatus,
+    AttemptNr, BatchId, ByteCount, ChainName, ChangeId, Checksum, DatasetName, EndpointName,
+    FileId, FileStatus, Guid, HarvesterId, JobStatus, JobTags, Lfn, NodeName, PandaId, QueueName,
+    Scope, Seed, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId, WorkerStatus,
 };
 
 use super::SqlError;
@@ -246,7 +246,7 @@ macro_rules! texts {
 }
 
 small_numbers!(i32, u32, u16, u8);
-number_ids!(PandaId, TaskId, AttemptNr, WorkerId, FileId, Seed);
+number_ids!(PandaId, TaskId, AttemptNr, ChangeId, WorkerId, FileId, Seed);
 texts!(
     BatchId,
     ChainName,
@@ -254,6 +254,7 @@ texts!(
     EndpointName,
     Guid,
     HarvesterId,
+    JobTags,
     Lfn,
     NodeName,
     QueueName,

@@ -1,12 +1,12 @@
 //! What the server's operations rely on, of every ledger: the same checks on each kind.
 
 use ailurus_model::{
-    AttemptNr, ByteCount, Command, DatasetName, FileStatus, HarvesterId, JobStatus, PandaId,
-    QueueName, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId, WorkerStatus,
+    AttemptNr, ByteCount, ChangeId, Command, DatasetName, FileStatus, HarvesterId, JobStatus,
+    PandaId, QueueName, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId, WorkerStatus,
 };
 use ailurus_server_core::{
     MemoryLedger,
-    ledger::{ClaimFilter, DatasetRecord, Ledger},
+    ledger::{Changed, ClaimFilter, DatasetRecord, Ledger, StatusChange},
 };
 use ailurus_store::DatabaseLedger;
 
@@ -331,5 +331,53 @@ fn a_worker_is_read_as_it_was_written() {
         }
         let none = ledger.worker(&HarvesterId::new("nica"), WorkerId::new(13));
         assert_eq!(none.unwrap(), None);
+    });
+}
+
+#[test]
+fn history_is_read_by_cursor_by_job_and_by_task() {
+    on_each_ledger(|ledger| {
+        assert_eq!(ledger.last_change().unwrap(), ChangeId::default());
+        let (job, task) = (PandaId::new(7), TaskId::new(5));
+        let change = |changed| StatusChange {
+            time: NOW,
+            task_id: task,
+            changed,
+            queue: Some(QueueName::new("A")),
+            reason: "a pilot came".to_owned(),
+            source_label: SourceLabel::new("user"),
+        };
+        let of_task = change(Changed::Task {
+            old: None,
+            new: TaskStatus::Ready,
+        });
+        let of_job = change(Changed::Job {
+            panda_id: job,
+            attempt_nr: AttemptNr::new(2),
+            old: Some(JobStatus::Activated),
+            new: JobStatus::Sent,
+        });
+        ledger.add_change(&of_task).unwrap();
+        ledger.add_change(&of_job).unwrap();
+        let rows = ledger.changes_after(ChangeId::default(), 10).unwrap();
+        let changes: Vec<_> = rows.iter().map(|row| row.change.clone()).collect();
+        assert_eq!(changes, [of_task.clone(), of_job.clone()]);
+        assert!(rows[0].id < rows[1].id);
+        assert_eq!(ledger.last_change().unwrap(), rows[1].id);
+        assert_eq!(
+            ledger.changes_after(ChangeId::default(), 1).unwrap(),
+            rows[..1]
+        );
+        assert_eq!(ledger.changes_after(rows[0].id, 10).unwrap(), rows[1..]);
+        assert!(ledger.changes_after(rows[1].id, 10).unwrap().is_empty());
+        assert_eq!(ledger.changes_of_job(job, 10).unwrap(), rows[1..]);
+        assert_eq!(ledger.changes_of_task(task, 10).unwrap(), rows[..1]);
+        assert!(
+            ledger
+                .changes_of_job(PandaId::new(8), 10)
+                .unwrap()
+                .is_empty()
+        );
+        assert!(ledger.changes_of_job(job, 0).unwrap().is_empty());
     });
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use ailurus_model::{
     AttemptNr, BatchId, ByteCount, ChainName, Checksum, DatasetName, EndpointName, FileId,
-    FileStatus, Guid, HarvesterId, JobStatus, Lfn, NodeName, PandaId, QueueName, Scope, Seed,
-    SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, WorkerStatus,
+    FileStatus, Guid, HarvesterId, JobStatus, JobTags, Lfn, NodeName, PandaId, QueueName, Scope,
+    Seed, SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, WorkerStatus,
     task::{Resources, Split, TaskInput, TaskOutput},
     update::ReportedError,
 };
@@ -84,6 +84,10 @@ pub(crate) fn job(panda_id: PandaId, task_id: TaskId) -> JobRecord {
         state_changed: NOW,
         worker: None,
         reason: String::new(),
+        sub_status: "toreassign".to_owned(),
+        tags: JobTags::new("sj,dm"),
+        global_share: "Test".to_owned(),
+        parent: Some(PandaId::new(1)),
     }
 }
 
@@ -138,6 +142,7 @@ pub(crate) fn attempt(panda_id: PandaId, nr: u32, status: JobStatus) -> AttemptR
         timing: "1|2|3|4|5|6".to_owned(),
         log_surl: "file:///eos/log.tgz".to_owned(),
         pilot_log: "last words".to_owned(),
+        report: r#"{"maxRSS":1}"#.to_owned(),
     }
 }
 
