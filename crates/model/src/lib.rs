@@ -32,7 +32,7 @@ pub use job::{Job, JobRequest, RequestDetails, SourceLabel};
 pub use job_options::{AlternativeStageOut, ContainerOptions, JobOptions, JobStep, SecretText};
 pub use job_tags::JobTags;
 pub use queue::{Queue, QueueOptions};
-pub use status::{FileStatus, JobStatus, TaskStatus, WorkerStatus};
+pub use status::{FileStatus, JobKind, JobStatus, TaskStatus, WorkerStatus};
 pub use storage::{StorageEndpoint, StorageKeys, StorageOptions, StorageProtocol};
 pub use task::TaskSpec;
 pub use time::{Moment, Timestamp};

@@ -254,6 +254,22 @@ impl TaskStatus {
 }
 
 statuses! {
+    /// What a job is for within its task.
+    JobKind, "kind of job" {
+        /// It does a part of the task's work.
+        Run = "run",
+        /// The same, and it measures what the others need.
+        Scout = "scout",
+        /// It builds what the others need.
+        Build = "build",
+        /// It merges what others wrote.
+        Merge = "merge",
+        /// It was submitted as it is, without a task that people know.
+        Direct = "direct",
+    }
+}
+
+statuses! {
     /// What a file of a dataset is.
     FileStatus, "file" {
         /// Some job is to make it.

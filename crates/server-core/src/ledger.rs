@@ -11,8 +11,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ailurus_model::{
     AttemptNr, ByteCount, Checksum, Command, DatasetName, EndpointName, FileId, FileStatus, Guid,
-    HarvesterId, JobStatus, JobTags, Lfn, NodeName, PandaId, QueueName, Scope, Seed, SourceLabel,
-    TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, update::ReportedError,
+    HarvesterId, JobKind, JobStatus, JobTags, Lfn, NodeName, PandaId, QueueName, Scope, Seed,
+    SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, update::ReportedError,
 };
 
 pub use self::history::{Changed, HistoryRow, HistoryRows, StatusChange};
@@ -82,6 +82,11 @@ pub struct JobRecord {
     pub task_id: TaskId,
     /// Which part of the task it is, from 0. Its outputs are that part of their datasets.
     pub part: u32,
+    /// What it is for.
+    pub kind: JobKind,
+    /// The number in the names of its outputs (PanDA's `${SN}`), from 1; each attempt has another.
+    /// Zero in tasks whose names are made otherwise.
+    pub serial: u32,
     /// What it is.
     pub status: JobStatus,
     /// The current attempt, 1 before the first dispatch.

@@ -11,7 +11,8 @@ mod value;
 use std::sync::Arc;
 
 use ailurus_model::{
-    AttemptNr, DatasetName, FileStatus, JobStatus, JobTags, PandaId, TaskId, TaskSpec, TaskStatus,
+    AttemptNr, DatasetName, FileStatus, JobKind, JobStatus, JobTags, PandaId, TaskId, TaskSpec,
+    TaskStatus,
     task::{ListedDataset, Split, Submission},
 };
 
@@ -206,6 +207,8 @@ impl<L: Ledger> Operation<'_, L> {
             panda_id,
             task_id,
             part,
+            kind: JobKind::Run,
+            serial: 0,
             status: JobStatus::Pending,
             attempt_nr: AttemptNr::new(1),
             max_attempts: spec.max_attempts,

@@ -54,6 +54,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "history of statuses",
             sql: include_str!("../migrations/0003-history.sql"),
         },
+        Migration {
+            number: 4,
+            name: "kinds of jobs",
+            sql: include_str!("../migrations/0004-job-kinds.sql"),
+        },
     ],
 };
 

@@ -14,7 +14,7 @@ macro_rules! columns {
         "panda_id, task_id, part, status, attempt_nr, max_attempts, first_event, n_events, queue,
          priority, source_label, resource_type, cores, memory, disk, walltime_secs, command,
          created, modified, state_changed, harvester_id, worker_id, reason,
-         sub_status, tags, global_share, parent"
+         sub_status, tags, global_share, parent, kind, serial"
     };
 }
 
@@ -64,6 +64,8 @@ pub(crate) fn read_job(columns: &mut Columns<'_>) -> Result<JobRecord, SqlError>
         tags: columns.take()?,
         global_share: columns.take()?,
         parent: columns.take()?,
+        kind: columns.take()?,
+        serial: columns.take()?,
     })
 }
 
@@ -80,7 +82,7 @@ pub(super) fn insert(sql: &dyn Sql, job: &JobRecord) -> Result<(), SqlError> {
         "INSERT INTO job (",
         columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                   ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)"
+                   ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)"
     );
     write(sql, SQL, job)?;
     count(sql, job.task_id, job.status, 1)
@@ -93,7 +95,8 @@ pub(super) fn put(sql: &dyn Sql, job: &JobRecord) -> Result<(), SqlError> {
              resource_type = ?12, cores = ?13, memory = ?14, disk = ?15, walltime_secs = ?16,
              command = ?17, created = ?18, modified = ?19, state_changed = ?20,
              harvester_id = ?21, worker_id = ?22, reason = ?23,
-             sub_status = ?24, tags = ?25, global_share = ?26, parent = ?27
+             sub_status = ?24, tags = ?25, global_share = ?26, parent = ?27,
+             kind = ?28, serial = ?29
          WHERE panda_id = ?1";
     let old: JobStatus = sql.one(
         "SELECT status FROM job WHERE panda_id = ?1",
@@ -152,6 +155,8 @@ fn write(sql: &dyn Sql, statement: &str, job: &JobRecord) -> Result<u64, SqlErro
             job.tags,
             job.global_share,
             job.parent,
+            job.kind,
+            job.serial,
         ],
     )
 }

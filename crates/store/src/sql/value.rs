@@ -7,8 +7,8 @@ use std::{borrow::Cow, error::Error};
 
 use ailurus_model::{
     AttemptNr, BatchId, ByteCount, ChainName, ChangeId, Checksum, DatasetName, EndpointName,
-    FileId, FileStatus, Guid, HarvesterId, JobStatus, JobTags, Lfn, NodeName, PandaId, QueueName,
-    Scope, Seed, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId, WorkerStatus,
+    FileId, FileStatus, Guid, HarvesterId, JobKind, JobStatus, JobTags, Lfn, NodeName, PandaId,
+    QueueName, Scope, Seed, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId, WorkerStatus,
 };
 
 use super::SqlError;
@@ -260,7 +260,7 @@ texts!(
     QueueName,
     Scope,
 );
-texts!(FileStatus, JobStatus, TaskStatus, WorkerStatus);
+texts!(FileStatus, JobKind, JobStatus, TaskStatus, WorkerStatus);
 
 impl ToValue for SourceLabel {
     fn to_value(&self) -> Value<'_> {

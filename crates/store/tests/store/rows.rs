@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use ailurus_model::{
     AttemptNr, BatchId, ByteCount, ChainName, Checksum, DatasetName, EndpointName, FileId,
-    FileStatus, Guid, HarvesterId, JobStatus, JobTags, Lfn, NodeName, PandaId, QueueName, Scope,
-    Seed, SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, WorkerStatus,
+    FileStatus, Guid, HarvesterId, JobKind, JobStatus, JobTags, Lfn, NodeName, PandaId, QueueName,
+    Scope, Seed, SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId,
+    WorkerStatus,
     task::{Resources, Split, TaskInput, TaskOutput},
     update::ReportedError,
 };
@@ -65,6 +66,8 @@ pub(crate) fn job(panda_id: PandaId, task_id: TaskId) -> JobRecord {
         panda_id,
         task_id,
         part: 0,
+        kind: JobKind::Run,
+        serial: 0,
         status: JobStatus::Activated,
         attempt_nr: AttemptNr::new(1),
         max_attempts: 3,
