@@ -62,6 +62,10 @@ pub struct Limits {
     pub watch_batch: u32,
     /// Jobs that one call of [`crate::broker()`] handles. Default 1000.
     pub broker_batch: u32,
+    /// How long a file that a user sent stays without being of use. Default 7 d.
+    pub cache_keep: Duration,
+    /// How long a file that a user sent is offered instead of the same one again. Default 3 d.
+    pub cache_reuse: Duration,
 }
 
 impl Default for Limits {
@@ -87,6 +91,8 @@ impl Default for Limits {
             jobs_per_request_max: 500,
             watch_batch: 500,
             broker_batch: 1000,
+            cache_keep: Duration::from_secs(7 * 24 * HOUR),
+            cache_reuse: Duration::from_secs(3 * 24 * HOUR),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! leaves nothing behind. [`crate::memory::MemoryLedger`] is the ledger of tests and of the
 //! simulator; the `store` crate keeps one in a database.
 
+mod cache_files;
 mod history;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -15,6 +16,7 @@ use ailurus_model::{
     SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, update::ReportedError,
 };
 
+pub use self::cache_files::{CacheFileRecord, CacheFileRows};
 pub use self::history::{Changed, HistoryRow, HistoryRows, StatusChange};
 
 /// The rows could not be read or written: the transaction is to be given up.
@@ -258,7 +260,7 @@ pub type JobCounts = BTreeMap<JobStatus, u64>;
     clippy::missing_errors_doc,
     reason = "every method fails only if the rows are out of reach"
 )]
-pub trait Ledger: HistoryRows {
+pub trait Ledger: CacheFileRows + HistoryRows {
     /// Takes a new task number, larger than all before.
     fn new_task_id(&mut self) -> Result<TaskId, LedgerError>;
     /// Takes a new job number, larger than all before.

@@ -17,6 +17,7 @@
 mod action;
 mod attempt_end;
 mod broker;
+mod cache_files;
 mod context;
 mod dispatch;
 mod guid;
@@ -40,6 +41,11 @@ mod workers;
 
 pub use action::{ActionError, kill_job, kill_task};
 pub use broker::broker;
+pub use cache_files::{
+    CacheNameError, NOT_NOTED, OVERWRITES, cache_file_max, cache_file_name, checkpoint_max,
+    expire_cache_files, note_archives, note_cache_file, same_cache_file, task_log_max,
+    touch_cache_file,
+};
 pub use context::{Context, Limits};
 pub use dispatch::{AcquireError, acquire_jobs};
 pub use job_status::job_statuses;

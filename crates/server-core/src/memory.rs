@@ -4,6 +4,7 @@
 //! before is to be used. Every operation of this crate checks before it writes, so a *refused*
 //! operation leaves it as it was.
 
+mod cache_files;
 mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +15,8 @@ use ailurus_model::{
 };
 
 use crate::ledger::{
-    AttemptRecord, ClaimFilter, DatasetRecord, FileRecord, InputNeed, JobCounts, JobRecord, Ledger,
-    LedgerError, StatusChange, TaskRecord,
+    AttemptRecord, CacheFileRecord, ClaimFilter, DatasetRecord, FileRecord, InputNeed, JobCounts,
+    JobRecord, Ledger, LedgerError, StatusChange, TaskRecord,
 };
 
 /// All rows of one server, in memory.
@@ -33,6 +34,8 @@ pub struct MemoryLedger {
     workers: BTreeMap<(HarvesterId, WorkerId), Worker>,
     /// By rising number, from 1.
     history: Vec<StatusChange>,
+    cache_files: BTreeMap<String, CacheFileRecord>,
+    cache_uses: BTreeSet<(String, TaskId)>,
     /// Index: jobs by status.
     by_status: BTreeMap<JobStatus, BTreeSet<PandaId>>,
     /// Index: jobs by task and status.

@@ -67,6 +67,10 @@ limits_section! {
         activated_timeout,
         /// How long a worker that has ended keeps that status. Default `3h`.
         worker_final_sticky,
+        /// How long a file that a user sent stays without being of use. Default `7d`.
+        cache_keep,
+        /// How long a file that a user sent is offered instead of the same one again. Default `3d`.
+        cache_reuse,
     }
     numbers {
         /// Tasks of one submission. Default 1000.

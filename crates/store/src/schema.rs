@@ -59,6 +59,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "kinds of jobs",
             sql: include_str!("../migrations/0004-job-kinds.sql"),
         },
+        Migration {
+            number: 5,
+            name: "cache files",
+            sql: include_str!("../migrations/0005-cache-files.sql"),
+        },
     ],
 };
 
