@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteCount, EndpointName, QueueName};
+use crate::{ByteCount, EndpointName, QueueName, QueueTerms};
 
 /// What a transfer or a storage is used for, PanDA's *activity*: `pr`, `pw`, `read_lan` and so on.
 pub type Activity = String;
@@ -129,6 +129,9 @@ pub struct QueueOptions {
     pub internet_protocol: String,
     /// CPU that is pledged to the experiment (`pledgedcpu`); -1 for an opportunistic queue.
     pub pledged_cpu: i64,
+    /// What only the server acts on.
+    #[serde(default)]
+    pub terms: QueueTerms,
 }
 
 impl QueueOptions {
@@ -166,6 +169,7 @@ impl Default for QueueOptions {
             allows_alternative_stage_out: None,
             internet_protocol: "IPv6".to_owned(),
             pledged_cpu: 0,
+            terms: QueueTerms::default(),
         }
     }
 }

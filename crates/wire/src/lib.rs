@@ -53,6 +53,7 @@ pub mod plain_job;
 mod python_literal;
 pub mod queue_data;
 mod queue_options;
+mod queue_terms;
 pub mod resource_types;
 pub mod rest;
 pub mod rucio;

@@ -379,7 +379,7 @@ pub fn encode(queue: &Queue) -> Value {
         "state": queue.state,
         "status": queue.status.as_str(),
         "resource_type": queue.resource_type,
-        "corecount": queue.core_count,
+        "corecount": if queue.options.terms.takes_any_cores { 0 } else { queue.core_count },
         "maxrss": queue.memory.as_mib(),
         "maxwdir": queue.disk.as_mib(),
         "maxtime": queue.max_time.as_secs(),

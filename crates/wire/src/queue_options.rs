@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     fields::{FieldError, Fields, is_missing_text, text_of},
     queue_data::object_of,
+    queue_terms,
 };
 
 /// Container options in `catchall`, by the names that sites use.
@@ -45,6 +46,7 @@ pub(crate) fn decode(
         pledged_cpu: fields
             .whole_if_any("pledgedcpu")
             .unwrap_or(unstated.pledged_cpu),
+        terms: queue_terms::decode(fields, params, catchall)?,
     })
 }
 
@@ -162,6 +164,7 @@ pub(crate) fn encode(out: &mut Map<String, Value>, params: &mut Map<String, Valu
             out.insert(name.into(), flag.into());
         }
     }
+    queue_terms::encode(out, params, &options.terms);
     if options.pledged_cpu != unstated.pledged_cpu {
         out.insert("pledgedcpu".into(), options.pledged_cpu.into());
     }
