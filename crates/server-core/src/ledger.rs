@@ -7,6 +7,7 @@
 
 mod cache_files;
 mod history;
+mod job_texts;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,6 +19,7 @@ use ailurus_model::{
 
 pub use self::cache_files::{CacheFileRecord, CacheFileRows};
 pub use self::history::{Changed, HistoryRow, HistoryRows, StatusChange};
+pub use self::job_texts::{JobText, JobTextRows};
 
 /// The rows could not be read or written: the transaction is to be given up.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +137,9 @@ pub struct JobRecord {
     pub global_share: String,
     /// The job that it replaces (`parentID`), if it does.
     pub parent: Option<PandaId>,
+    /// PanDA's number of why the server ended it (`taskBufferErrorCode`), zero if it did not; the
+    /// text is `reason`.
+    pub server_code: u32,
 }
 
 /// One attempt of a job, from its dispatch.
@@ -260,7 +265,7 @@ pub type JobCounts = BTreeMap<JobStatus, u64>;
     clippy::missing_errors_doc,
     reason = "every method fails only if the rows are out of reach"
 )]
-pub trait Ledger: CacheFileRows + HistoryRows {
+pub trait Ledger: CacheFileRows + HistoryRows + JobTextRows {
     /// Takes a new task number, larger than all before.
     fn new_task_id(&mut self) -> Result<TaskId, LedgerError>;
     /// Takes a new job number, larger than all before.

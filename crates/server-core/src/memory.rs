@@ -6,6 +6,7 @@
 
 mod cache_files;
 mod history;
+mod job_texts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use ailurus_model::{
 
 use crate::ledger::{
     AttemptRecord, CacheFileRecord, ClaimFilter, DatasetRecord, FileRecord, InputNeed, JobCounts,
-    JobRecord, Ledger, LedgerError, StatusChange, TaskRecord,
+    JobRecord, JobText, Ledger, LedgerError, StatusChange, TaskRecord,
 };
 
 /// All rows of one server, in memory.
@@ -36,6 +37,7 @@ pub struct MemoryLedger {
     history: Vec<StatusChange>,
     cache_files: BTreeMap<String, CacheFileRecord>,
     cache_uses: BTreeSet<(String, TaskId)>,
+    job_texts: BTreeMap<(PandaId, AttemptNr, JobText), String>,
     /// Index: jobs by status.
     by_status: BTreeMap<JobStatus, BTreeSet<PandaId>>,
     /// Index: jobs by task and status.

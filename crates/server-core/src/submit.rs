@@ -232,6 +232,7 @@ impl<L: Ledger> Operation<'_, L> {
             tags: JobTags::default(),
             global_share: String::new(),
             parent: None,
+            server_code: 0,
         }
     }
 }

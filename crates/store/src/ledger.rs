@@ -15,6 +15,7 @@ mod attempts;
 mod cache_files;
 mod datasets;
 mod history;
+mod job_texts;
 mod jobs;
 mod needs;
 mod tasks;

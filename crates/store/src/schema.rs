@@ -64,6 +64,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "cache files",
             sql: include_str!("../migrations/0005-cache-files.sql"),
         },
+        Migration {
+            number: 6,
+            name: "long texts of jobs",
+            sql: include_str!("../migrations/0006-job-texts.sql"),
+        },
     ],
 };
 

@@ -14,7 +14,7 @@ macro_rules! columns {
         "panda_id, task_id, part, status, attempt_nr, max_attempts, first_event, n_events, queue,
          priority, source_label, resource_type, cores, memory, disk, walltime_secs, command,
          created, modified, state_changed, harvester_id, worker_id, reason,
-         sub_status, tags, global_share, parent, kind, serial"
+         sub_status, tags, global_share, parent, kind, serial, server_code"
     };
 }
 
@@ -66,6 +66,7 @@ pub(crate) fn read_job(columns: &mut Columns<'_>) -> Result<JobRecord, SqlError>
         parent: columns.take()?,
         kind: columns.take()?,
         serial: columns.take()?,
+        server_code: columns.take()?,
     })
 }
 
@@ -82,7 +83,7 @@ pub(super) fn insert(sql: &dyn Sql, job: &JobRecord) -> Result<(), SqlError> {
         "INSERT INTO job (",
         columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                   ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)"
+                   ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)"
     );
     write(sql, SQL, job)?;
     count(sql, job.task_id, job.status, 1)
@@ -96,7 +97,7 @@ pub(super) fn put(sql: &dyn Sql, job: &JobRecord) -> Result<(), SqlError> {
              command = ?17, created = ?18, modified = ?19, state_changed = ?20,
              harvester_id = ?21, worker_id = ?22, reason = ?23,
              sub_status = ?24, tags = ?25, global_share = ?26, parent = ?27,
-             kind = ?28, serial = ?29
+             kind = ?28, serial = ?29, server_code = ?30
          WHERE panda_id = ?1";
     let old: JobStatus = sql.one(
         "SELECT status FROM job WHERE panda_id = ?1",
@@ -157,6 +158,7 @@ fn write(sql: &dyn Sql, statement: &str, job: &JobRecord) -> Result<u64, SqlErro
             job.parent,
             job.kind,
             job.serial,
+            job.server_code,
         ],
     )
 }

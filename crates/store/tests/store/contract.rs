@@ -6,7 +6,7 @@ use ailurus_model::{
 };
 use ailurus_server_core::{
     MemoryLedger,
-    ledger::{Changed, ClaimFilter, DatasetRecord, Ledger, StatusChange},
+    ledger::{Changed, ClaimFilter, DatasetRecord, JobText, Ledger, StatusChange},
 };
 use ailurus_store::DatabaseLedger;
 
@@ -379,5 +379,23 @@ fn history_is_read_by_cursor_by_job_and_by_task() {
                 .is_empty()
         );
         assert!(ledger.changes_of_job(job, 0).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_text_of_a_job_is_the_one_that_was_written_last() {
+    on_each_ledger(|ledger| {
+        let (job, nr) = (PandaId::new(7), AttemptNr::new(2));
+        let read = |ledger: &dyn Ledger, kind| ledger.job_text(job, nr, kind).unwrap();
+        assert_eq!(read(ledger, JobText::Metadata), None);
+        for text in ["{}", r#"{"files": {}}"#] {
+            ledger
+                .put_job_text(job, nr, JobText::Metadata, text)
+                .unwrap();
+            assert_eq!(read(ledger, JobText::Metadata).as_deref(), Some(text));
+        }
+        assert_eq!(read(ledger, JobText::Stdout), None);
+        let other = ledger.job_text(job, AttemptNr::new(1), JobText::Metadata);
+        assert_eq!(other.unwrap(), None);
     });
 }

@@ -91,6 +91,7 @@ pub(crate) fn job(panda_id: PandaId, task_id: TaskId) -> JobRecord {
         tags: JobTags::new("sj,dm"),
         global_share: "Test".to_owned(),
         parent: Some(PandaId::new(1)),
+        server_code: 102,
     }
 }
 

@@ -1,0 +1,51 @@
+//! Long texts that belong to a job or to one of its attempts and are read rarely.
+
+use ailurus_model::{AttemptNr, PandaId};
+
+use crate::ledger::LedgerError;
+
+/// Which text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum JobText {
+    /// The payload's job report of an attempt (`metaData`).
+    Metadata,
+    /// The latest output of an attempt's payload, sent in debug mode (`stdout`).
+    Stdout,
+    /// What was submitted as this very job, as JSON. It is of the job: attempt 0.
+    Spec,
+}
+
+impl JobText {
+    /// Returns the word for tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Stdout => "stdout",
+            Self::Spec => "spec",
+        }
+    }
+}
+
+/// Keeps long texts of jobs.
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "every method fails only if the rows are out of reach"
+)]
+pub trait JobTextRows {
+    /// Writes a text in place of the one before, if there was one.
+    fn put_job_text(
+        &mut self,
+        job: PandaId,
+        attempt_nr: AttemptNr,
+        kind: JobText,
+        text: &str,
+    ) -> Result<(), LedgerError>;
+    /// Reads a text.
+    fn job_text(
+        &self,
+        job: PandaId,
+        attempt_nr: AttemptNr,
+        kind: JobText,
+    ) -> Result<Option<String>, LedgerError>;
+}
