@@ -13,6 +13,7 @@ use ailurus_model::{
 };
 
 use crate::{
+    definition::JobOutput,
     ledger::{AttemptRecord, FileRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
     release::{Fate, SettledPart},
@@ -47,12 +48,12 @@ impl ServerError {
 }
 
 impl<L: Ledger> Operation<'_, L> {
-    /// Ends a job well: `files` holds one report for each of the task's outputs, in their order.
+    /// Ends a job well: `files` holds each of its outputs with its report.
     pub(crate) fn finish_attempt(
         &mut self,
         mut job: JobRecord,
         mut attempt: AttemptRecord,
-        files: Vec<FileReport>,
+        files: Vec<(JobOutput, FileReport)>,
     ) -> Result<(), LedgerError> {
         attempt.status = JobStatus::Finished;
         attempt.ended = Some(self.ctx.now);
@@ -62,16 +63,15 @@ impl<L: Ledger> Operation<'_, L> {
         job.command = None;
         self.ledger.put_job(&job)?;
         self.touched.insert(job.task_id);
-        let spec = self.spec(job.task_id)?;
         let mut ready = Vec::new();
-        for (output, file) in spec.outputs.iter().zip(files) {
+        for (output, file) in files {
             let id = self.ledger.new_file_id()?;
             self.ledger.insert_file(&FileRecord {
                 id,
                 dataset: output.dataset.clone(),
-                part: job.part,
+                part: output.part,
                 lfn: file.lfn,
-                scope: spec.scope.clone(),
+                scope: output.scope,
                 guid: Some(file.guid),
                 size: Some(file.size),
                 checksum: Some(file.checksum),
@@ -80,12 +80,24 @@ impl<L: Ledger> Operation<'_, L> {
                 producer: Some(job.panda_id),
             })?;
             ready.push(SettledPart {
-                dataset: output.dataset.clone(),
-                part: job.part,
+                dataset: output.dataset,
+                part: output.part,
                 fate: Fate::Ready,
             });
         }
-        self.settle(ready)
+        // What it was free to leave out will not come.
+        let mut settled = ready;
+        for (dataset, part) in self.parts_of(&job)? {
+            let is_settled = |one: &SettledPart| one.dataset == dataset && one.part == part;
+            if !settled.iter().any(is_settled) {
+                settled.push(SettledPart {
+                    dataset,
+                    part,
+                    fate: Fate::LostBy(job.panda_id),
+                });
+            }
+        }
+        self.settle(settled)
     }
 
     /// Ends the current attempt of a job because of something that the server found.

@@ -13,7 +13,6 @@ use ailurus_model::{
 
 use crate::{
     Context,
-    input::usable,
     ledger::{FileRecord, InputNeed, JobCounts, JobRecord, Ledger, LedgerError},
     operation::Operation,
     text::{DIAG_CHARS_MAX, clipped},
@@ -71,7 +70,8 @@ impl<L: Ledger> Operation<'_, L> {
         needs: &[InputNeed],
     ) -> Result<bool, LedgerError> {
         let spec = self.spec(job.task_id)?;
-        let files = self.files_of(&usable(spec.split, needs))?;
+        let usable = self.usable_needs(job, needs)?;
+        let files = self.files_of(&usable)?;
         let avoid = self.queue_to_avoid(job)?;
         let chain = self.queues_of_producers(&files)?;
         let candidates = self.candidates()?;

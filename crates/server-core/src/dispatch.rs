@@ -1,18 +1,18 @@
 //! Gives activated jobs to a pilot.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use ailurus_model::{
-    BatchId, HarvesterId, InputFile, Job, JobRequest, JobStatus, Lfn, OutputFile, PandaId, Queue,
+    BatchId, HarvesterId, InputFile, Job, JobRequest, JobStatus, OutputFile, PandaId, Queue,
     QueueName, SourceLabel, TaskSpec, TaskStatus, Worker, WorkerId, WorkerStatus,
     queue::QueueStatus,
 };
 
 use crate::{
-    Context, guid,
-    input::usable,
-    ledger::{AttemptRecord, ClaimFilter, FileRecord, InputNeed, JobRecord, Ledger, LedgerError},
-    naming::{log_dataset, log_lfn, output_lfns, parameters},
+    Context,
+    definition::{JobOutput, JobOutputs, Payload, Presence},
+    guid,
+    ledger::{AttemptRecord, ClaimFilter, FileRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
     text::{NAME_CHARS_MAX, clipped},
 };
@@ -120,6 +120,13 @@ fn as_test(label: &SourceLabel) -> SourceLabel {
     }
 }
 
+/// How an attempt is defined.
+struct Defined {
+    payload: Payload,
+    outputs: JobOutputs,
+    inputs: Vec<FileRecord>,
+}
+
 impl<L: Ledger> Operation<'_, L> {
     fn send_jobs(
         &mut self,
@@ -194,9 +201,15 @@ impl<L: Ledger> Operation<'_, L> {
         job.worker = worker_of(request);
         self.ledger.put_job(&job)?;
         let needs = self.ledger.needs_of(id)?;
-        let needs = usable(task.spec.split, &needs);
-        let files = self.files_of(&needs)?;
-        described(&task.spec, &job, &attempt, queue, &needs, files)
+        let needs = self.usable_needs(&job, &needs)?;
+        let inputs = self.files_of(&needs)?;
+        let outputs = self.outputs_of(&job, &attempt)?;
+        let defined = Defined {
+            payload: self.payload_of(&job, &attempt, &needs, &inputs, &outputs)?,
+            outputs,
+            inputs,
+        };
+        Ok(described(&task.spec, &job, &attempt, queue, defined))
     }
 
     /// A worker that asks for jobs runs, also if Harvester has not said so yet.
@@ -243,40 +256,43 @@ fn described(
     job: &JobRecord,
     attempt: &AttemptRecord,
     queue: &Queue,
-    needs: &[&InputNeed],
-    files: Vec<FileRecord>,
-) -> Result<Job, LedgerError> {
+    defined: Defined,
+) -> Job {
     let endpoint = queue.output_endpoint().cloned().unwrap_or_default();
-    let output = |lfn: &Lfn, dataset, guid| OutputFile {
-        lfn: lfn.clone(),
-        scope: spec.scope.clone(),
+    let output = |file: &JobOutput, guid| OutputFile {
+        lfn: file.lfn.clone(),
+        scope: file.scope.clone(),
         guid,
-        dataset,
+        dataset: file.dataset.clone(),
         endpoint: endpoint.clone(),
     };
-    let lfns = output_lfns(spec, job, attempt)?;
-    let outputs = spec.outputs.iter().zip(&lfns);
-    let log = log_lfn(spec, attempt);
-    Ok(Job {
+    let Defined {
+        payload,
+        outputs,
+        inputs,
+    } = defined;
+    let optional = outputs
+        .files
+        .iter()
+        .filter(|file| file.presence == Presence::Optional);
+    Job {
         panda_id: job.panda_id,
         attempt_nr: attempt.attempt_nr,
         task_id: job.task_id,
-        jobset_id: job.task_id.value(),
-        name: format!("{}.{:06}", spec.name, job.part),
+        jobset_id: payload.jobset_id,
+        name: payload.job_name,
         source_label: job.source_label.clone(),
-        processing_type: spec.processing_type.clone(),
+        processing_type: payload.processing_type,
         user: spec.user.clone(),
-        transformation: spec.transformation.clone(),
-        parameters: parameters(
-            spec,
-            job,
-            attempt,
-            lfns_by_input(spec, needs, &files),
-            &lfns,
-        )?,
-        release: String::new(),
-        platform: queue.platform.clone(),
-        container_image: String::new(),
+        transformation: payload.transformation,
+        parameters: payload.parameters,
+        release: payload.release,
+        platform: if payload.platform.is_empty() {
+            queue.platform.clone()
+        } else {
+            payload.platform
+        },
+        container_image: payload.container_image,
         core_count: job.cores,
         memory: job.memory,
         disk: job.disk,
@@ -284,32 +300,17 @@ fn described(
         resource_type: job.resource_type.clone(),
         priority: job.priority,
         outputs: outputs
-            .map(|(named, lfn)| output(lfn, named.dataset.clone(), None))
+            .files
+            .iter()
+            .map(|file| output(file, None))
             .collect(),
-        log: Some(output(&log, log_dataset(spec), Some(guid::of_log(attempt)))),
-        inputs: files.into_iter().map(input_file).collect(),
-        looping_check: true,
-        outputs_optional: Vec::new(),
-        transfer_type: String::new(),
-        options: ailurus_model::JobOptions::default(),
-    })
-}
-
-fn lfns_by_input<'a>(
-    spec: &'a TaskSpec,
-    needs: &[&InputNeed],
-    files: &[FileRecord],
-) -> BTreeMap<&'a str, Vec<Lfn>> {
-    let mut lfns: BTreeMap<&str, Vec<Lfn>> = BTreeMap::new();
-    for (need, file) in needs.iter().zip(files) {
-        let input = usize::try_from(need.input)
-            .ok()
-            .and_then(|nr| spec.inputs.get(nr));
-        if let Some(input) = input {
-            lfns.entry(&input.name).or_default().push(file.lfn.clone());
-        }
+        log: Some(output(&outputs.log, Some(guid::of_log(attempt)))),
+        inputs: inputs.into_iter().map(input_file).collect(),
+        looping_check: payload.looping_check,
+        outputs_optional: optional.map(|file| file.lfn.clone()).collect(),
+        transfer_type: payload.transfer_type,
+        options: payload.options,
     }
-    lfns
 }
 
 fn input_file(file: FileRecord) -> InputFile {

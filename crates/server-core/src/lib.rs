@@ -19,6 +19,7 @@ mod attempt_end;
 mod broker;
 mod cache_files;
 mod context;
+mod definition;
 mod dispatch;
 mod guid;
 mod input;

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use ailurus_model::{DatasetName, FileStatus, JobStatus, PandaId};
 
 use crate::{
-    input::usable,
     ledger::{JobRecord, Ledger, LedgerError},
     operation::Operation,
     text::{DIAG_CHARS_MAX, clipped},
@@ -69,8 +68,7 @@ impl<L: Ledger> Operation<'_, L> {
             return Ok(Vec::new());
         }
         let needs = self.ledger.needs_of(job.panda_id)?;
-        let spec = self.spec(job.task_id)?;
-        if !usable(spec.split, &needs).is_empty() {
+        if !self.usable_needs(job, &needs)?.is_empty() {
             self.choose_queue(job, &needs)?;
             self.ledger.put_job(job)?;
             return Ok(Vec::new());
@@ -108,13 +106,12 @@ impl<L: Ledger> Operation<'_, L> {
         &mut self,
         job: &JobRecord,
     ) -> Result<Vec<SettledPart>, LedgerError> {
-        let spec = self.spec(job.task_id)?;
-        Ok(spec
-            .outputs
-            .iter()
-            .map(|output| SettledPart {
-                dataset: output.dataset.clone(),
-                part: job.part,
+        let parts = self.parts_of(job)?;
+        Ok(parts
+            .into_iter()
+            .map(|(dataset, part)| SettledPart {
+                dataset,
+                part,
                 fate: Fate::LostBy(job.panda_id),
             })
             .collect())

@@ -70,11 +70,8 @@ impl<L: Ledger> Operation<'_, L> {
         } else {
             self.place(&mut job)?;
         }
-        let parts = spec
-            .outputs
-            .iter()
-            .map(|output| (output.dataset.clone(), job.part));
-        self.expect_again(parts.collect(), who)
+        let parts = self.parts_of(&job)?;
+        self.expect_again(parts.into(), who)
     }
 
     /// Expects parts again that were lost, and all that was closed down the chain for want of them.
@@ -94,8 +91,7 @@ impl<L: Ledger> Operation<'_, L> {
                 }
                 self.wait_again(&mut job, who)?;
                 self.touched.insert(job.task_id);
-                let outputs = task.spec.outputs.iter();
-                parts.extend(outputs.map(|output| (output.dataset.clone(), job.part)));
+                parts.extend(self.parts_of(&job)?);
             }
         }
         Ok(())

@@ -9,17 +9,16 @@ use std::collections::BTreeMap;
 
 use ailurus_diagnosis::ErrorSource;
 use ailurus_model::{
-    Command, EndpointName, FileReport, JobStatus, JobUpdate, Lfn, NodeName, Queue, TaskSpec,
-    UpdateAnswer,
+    Command, EndpointName, FileReport, JobStatus, JobUpdate, Lfn, NodeName, Queue, UpdateAnswer,
     update::{PilotTiming, ReportedError},
 };
 
 use crate::{
     Context,
     attempt_end::ServerError,
+    definition::{JobOutput, JobOutputs, Presence},
     guid,
     ledger::{AttemptRecord, JobRecord, Ledger, LedgerError},
-    naming::{log_lfn, output_lfns},
     operation::Operation,
     text::{DIAG_CHARS_MAX, NAME_CHARS_MAX, PILOT_LOG_CHARS_MAX, clipped},
 };
@@ -163,16 +162,16 @@ impl<L: Ledger> Operation<'_, L> {
         mut attempt: AttemptRecord,
         update: &JobUpdate,
     ) -> Result<(), LedgerError> {
-        let spec = self.spec(job.task_id)?;
-        let log = log_lfn(&spec, &attempt);
-        if let Some(report) = update.outputs.iter().find(|report| report.lfn == log) {
+        let outputs = self.outputs_of(&job, &attempt)?;
+        let log = &outputs.log.lfn;
+        if let Some(report) = update.outputs.iter().find(|report| report.lfn == *log) {
             attempt.log_surl.clone_from(&report.surl);
         }
         let is_wanted = job.command != Some(Command::ToBeKilled);
         if update.status != JobStatus::Finished || !is_wanted {
             return self.fail_attempt(job, attempt, None);
         }
-        let expected = output_lfns(&spec, &job, &attempt)?;
+        let expected = outputs.lfns();
         let queue = self.ctx.queues.get(&attempt.queue);
         let endpoint = queue.and_then(Queue::output_endpoint);
         let reports: Vec<FileReport> = update
@@ -180,7 +179,7 @@ impl<L: Ledger> Operation<'_, L> {
             .iter()
             .map(|report| completed(report, endpoint, &expected, &attempt))
             .collect();
-        match checked_outputs(&spec, &expected, &log, &reports) {
+        match checked_outputs(outputs, &reports) {
             Ok(files) => self.finish_attempt(job, attempt, files),
             Err(diag) => {
                 let error = ServerError::new(ErrorSource::Ddm, DDM_ADDER, &diag);
@@ -212,16 +211,15 @@ fn completed(
     report
 }
 
-/// Returns the report of each expected output, in their order, or what is wrong with the reports.
+/// Returns each expected output with its report, in their order, or what is wrong with the reports.
 fn checked_outputs(
-    spec: &TaskSpec,
-    expected: &[Lfn],
-    log: &Lfn,
+    outputs: JobOutputs,
     reports: &[FileReport],
-) -> Result<Vec<FileReport>, String> {
+) -> Result<Vec<(JobOutput, FileReport)>, String> {
     let mut by_lfn: BTreeMap<&Lfn, &FileReport> = BTreeMap::new();
+    let is_expected = |lfn: &Lfn| outputs.files.iter().any(|file| file.lfn == *lfn);
     for report in reports {
-        if report.lfn != *log && !expected.contains(&report.lfn) {
+        if report.lfn != outputs.log.lfn && !is_expected(&report.lfn) {
             return Err(format!(
                 "pilot produced {} inconsistently with jobdef",
                 report.lfn
@@ -237,19 +235,30 @@ fn checked_outputs(
             ));
         }
     }
-    spec.outputs
-        .iter()
-        .zip(expected)
-        .map(|(output, lfn)| match by_lfn.get(lfn) {
-            None => Err(format!("expected output {lfn} is missing in pilot JSON")),
-            Some(report) if report.endpoint.is_empty() => Err(format!(
-                "Could not get GUID/LFN/MD5/FSIZE/SURL from pilot JSON: nothing says on which \
-                 endpoint output `{}`, {lfn}, is",
-                output.name
-            )),
-            Some(report) => Ok((*report).clone()),
-        })
-        .collect()
+    let mut files = Vec::new();
+    for output in outputs.files {
+        match by_lfn.get(&output.lfn) {
+            None if output.presence == Presence::Optional => {}
+            None => {
+                return Err(format!(
+                    "expected output {} is missing in pilot JSON",
+                    output.lfn
+                ));
+            }
+            Some(report) if report.endpoint.is_empty() => {
+                return Err(format!(
+                    "Could not get GUID/LFN/MD5/FSIZE/SURL from pilot JSON: nothing says on which \
+                     endpoint output `{}`, {}, is",
+                    output.name, output.lfn
+                ));
+            }
+            Some(report) => {
+                let report = (*report).clone();
+                files.push((output, report));
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// Keeps what an update says about its attempt; what it does not say stays.
