@@ -25,6 +25,8 @@ pub(crate) struct App {
     pub(crate) body_limit: usize,
     /// What is told to Prometheus.
     pub(crate) metrics: Metrics,
+    /// Folder of files that are being uploaded; on the file system where they will stay.
+    pub(crate) uploads: PathBuf,
     writer: Writer,
     readers: Arc<Readers>,
     reads: Semaphore,
@@ -36,6 +38,7 @@ impl App {
         knowledge: Arc<Knowledge>,
         transforms: Option<PathBuf>,
         body_limit: usize,
+        uploads: PathBuf,
         writer: Writer,
         readers: Readers,
     ) -> Self {
@@ -43,6 +46,7 @@ impl App {
             knowledge: RwLock::new(knowledge),
             transforms,
             body_limit,
+            uploads,
             metrics: Metrics::new(),
             writer,
             readers: Arc::new(readers),

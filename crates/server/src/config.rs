@@ -35,6 +35,8 @@ pub(crate) struct ConfigFile {
     storages: Option<PathBuf>,
     /// Folder whose files are served at `/trf/user/NAME`. Without it, none are.
     transforms: Option<PathBuf>,
+    /// Folder of files that clients upload. Default `cache`.
+    cache: Option<PathBuf>,
     /// How often silent jobs are looked for and queues are chosen for waiting ones. Default `10s`.
     #[serde(with = "optional_duration_text")]
     watch_interval: Option<Duration>,
@@ -47,6 +49,9 @@ pub(crate) struct ConfigFile {
     /// How long a request may take from its head to its answer. Default `1m`.
     #[serde(with = "optional_duration_text")]
     request_timeout: Option<Duration>,
+    /// How long a request that brings a file may take. Default `30m`.
+    #[serde(with = "optional_duration_text")]
+    upload_timeout: Option<Duration>,
     /// How long a connection may be silent before it is closed. Default `5m`.
     #[serde(with = "optional_duration_text")]
     idle_timeout: Option<Duration>,
@@ -80,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) storages: Option<PathBuf>,
     /// Folder of payload scripts.
     pub(crate) transforms: Option<PathBuf>,
+    /// Folder of files that clients upload.
+    pub(crate) cache: PathBuf,
     /// Time between two looks at silent and waiting jobs.
     pub(crate) watch_interval: Duration,
     /// Time after a start for which no job counts as silent.
@@ -88,6 +95,8 @@ pub(crate) struct Config {
     pub(crate) body_limit: usize,
     /// Longest time from a request's head to its answer.
     pub(crate) request_timeout: Duration,
+    /// Longest time of a request that brings a file.
+    pub(crate) upload_timeout: Duration,
     /// Longest silence of a connection.
     pub(crate) idle_timeout: Duration,
     /// Connections at a time.
@@ -263,10 +272,12 @@ fn resolve(
         queues: picker.pick("queues", queues, "queues.json".into(), path),
         storages: picker.pick("storages", storages, None, optional_path),
         transforms: picker.pick("transforms", transforms, None, optional_path),
+        cache: picker.pick("cache", [None, file.cache], "cache".into(), path),
         watch_interval: duration(picker, "watch_interval", file.watch_interval, 10),
         silence_grace: duration(picker, "silence_grace", file.silence_grace, 40 * 60),
         body_limit: body_limit(picker, file.body_limit)?,
         request_timeout: duration(picker, "request_timeout", file.request_timeout, 60),
+        upload_timeout: duration(picker, "upload_timeout", file.upload_timeout, 30 * 60),
         idle_timeout: duration(picker, "idle_timeout", file.idle_timeout, 300),
         connections: at_least_one(picker, "connections", file.connections, 4096)?,
         requests: at_least_one(picker, "requests", file.requests, 256)?,
@@ -278,6 +289,7 @@ fn resolve(
     for (key, value) in [
         ("watch_interval", config.watch_interval),
         ("request_timeout", config.request_timeout),
+        ("upload_timeout", config.upload_timeout),
         ("idle_timeout", config.idle_timeout),
     ] {
         if value.is_zero() {

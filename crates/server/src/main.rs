@@ -1,6 +1,7 @@
 //! The server: PanDA's HTTP API in both dialects over an embedded database.
 
 mod app;
+mod bounds;
 mod caller;
 mod cli;
 mod config;

@@ -1,140 +1,239 @@
-//! PanDA's HTTP API in both dialects: which calls there are, and the frame around each.
+//! PanDA's HTTP API in both dialects: the frame around each call.
 //!
-//! The frame finds the call in a table, reads the fields of the request, has the call's handler
-//! answer, and writes the answer in the form that the client asked for. Handlers decode with
-//! `wire`, decide with `server-core`, and act through [`App`].
+//! The frame finds the call in the table, checks who calls and what they say, has the call's
+//! handler answer, and writes the answer in the form that the client asked for. Each module of
+//! calls has its rows and its handlers in a file of its own; the table is all rows together.
+//! Handlers decode with `wire`, decide with `server-core`, and act through [`App`].
 
-mod calls;
+mod call;
+mod endpoint;
 mod harvester;
+mod job;
+mod metaconfig;
+mod nodes;
 mod pilot;
+mod reply;
 mod statistics;
+mod system;
+mod upload;
+mod validate;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
+use ailurus_model::Caller;
 use ailurus_wire::{
-    Answer, Dialect, Envelope, Fields, LegacyForm,
+    Dialect, Fields,
     body::{self, BodyError},
-    v1,
 };
 use axum::{
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, Method, StatusCode as HttpStatus, header},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 
-use crate::{app::App, knowledge::chain};
+use crate::{app::App, knowledge::chain, metrics::CallName};
 
-use calls::{ENDPOINTS, Endpoint};
+pub(crate) use call::Call;
+pub(crate) use endpoint::Endpoint;
+pub(crate) use reply::{Reply, failed};
 
-/// What a handler gives back.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    /// An answer in the form that the client accepts.
-    Answer(Answer),
-    /// A legacy answer that is a form, whatever the client accepts.
-    Form(Answer),
-    /// Bytes as they are.
-    Bytes(Vec<u8>),
-    /// JSON without any frame.
-    Json(serde_json::Value),
-    /// Nothing was done, and the client is to ask again: why.
-    Failed(String),
+use endpoint::Role;
+use reply::{Wanted, error, text_of};
+use upload::Upload;
+use validate::{NOT_OWNER, Written, check_caller, check_fields, check_verb, missing};
+
+/// The rows of all modules.
+const MODULES: &[&[Endpoint]] = &[
+    harvester::ENDPOINTS,
+    job::ENDPOINTS,
+    metaconfig::ENDPOINTS,
+    nodes::ENDPOINTS,
+    pilot::ENDPOINTS,
+    statistics::ENDPOINTS,
+    system::ENDPOINTS,
+];
+
+/// How much of a refused request's body is still read, in bytes, so that the client reads the
+/// refusal and does not see a broken connection.
+const DRAINED_MAX: usize = 1 << 20;
+
+/// Where calls of the legacy dialect are.
+const LEGACY_PREFIX: &str = "/server/panda/";
+/// Where calls of v1 are.
+const V1_PREFIX: &str = "/api/v1/";
+
+/// All calls by their name, made once.
+static TABLE: LazyLock<Table> = LazyLock::new(Table::new);
+
+/// The calls of both dialects by name.
+struct Table {
+    legacy: BTreeMap<&'static str, &'static Endpoint>,
+    v1: BTreeMap<&'static str, &'static Endpoint>,
 }
 
-impl From<Answer> for Reply {
-    fn from(answer: Answer) -> Self {
-        Self::Answer(answer)
+impl Table {
+    fn new() -> Self {
+        let of = |dialect| {
+            endpoints()
+                .filter(move |endpoint| endpoint.dialect == dialect)
+                .map(|endpoint| (endpoint.name, endpoint))
+                .collect()
+        };
+        Self {
+            legacy: of(Dialect::Legacy),
+            v1: of(Dialect::V1),
+        }
     }
 }
 
-impl From<Envelope> for Reply {
-    fn from(envelope: Envelope) -> Self {
-        Self::Answer(Answer::V1(envelope))
-    }
+/// Lists all calls.
+pub(crate) fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
+    MODULES.iter().flat_map(|rows| rows.iter())
 }
 
-/// Answers `/server/panda/METHOD`.
-pub(crate) async fn legacy(
-    State(app): State<Arc<App>>,
-    Path(method): Path<String>,
-    request: Request,
-) -> Response {
-    match find(Dialect::Legacy, &method) {
-        Some(endpoint) => answer(&app, endpoint, request).await,
-        None => forbidden(&method),
+/// Finds the call that a path names.
+fn find(path: &str) -> Option<&'static Endpoint> {
+    if let Some(name) = path.strip_prefix(LEGACY_PREFIX) {
+        return TABLE.legacy.get(name).copied();
     }
+    TABLE.v1.get(path.strip_prefix(V1_PREFIX)?).copied()
 }
 
-/// Answers `/api/VERSION/MODULE/METHOD`.
-pub(crate) async fn v1(
-    State(app): State<Arc<App>>,
-    Path((version, module, method)): Path<(String, String, String)>,
-    request: Request,
-) -> Response {
-    let endpoint = find(Dialect::V1, &format!("{module}/{method}"));
-    match endpoint.filter(|_| version == "v1") {
-        Some(endpoint) => answer(&app, endpoint, request).await,
-        None => forbidden(&method),
-    }
+/// Says whether a path names a call that takes a file, which may take its time.
+pub(crate) fn takes_file(path: &str) -> bool {
+    find(path).is_some_and(|endpoint| endpoint.file_max.is_some())
 }
 
-/// Answers a path that has none of PanDA's shapes.
-pub(crate) async fn no_such_path(request: Request) -> Response {
+/// Answers every path of PanDA's shapes, and any other one that nobody answers.
+pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let path = request.uri().path();
-    forbidden(path.rsplit('/').next().unwrap_or(path))
+    match find(path) {
+        Some(endpoint) => {
+            let mut response = answer(app, endpoint, request).await;
+            response.extensions_mut().insert(CallName(endpoint.name));
+            response
+        }
+        None => {
+            let method = path.rsplit('/').next().unwrap_or(path);
+            error(
+                HttpStatus::FORBIDDEN,
+                &format!("method {method} is forbidden"),
+            )
+        }
+    }
 }
 
-/// The reference server's answer to a method that it does not have.
-fn forbidden(method: &str) -> Response {
-    let text = format!("ERROR : method {method} is forbidden");
-    (HttpStatus::FORBIDDEN, text).into_response()
-}
-
-fn find(dialect: Dialect, name: &str) -> Option<&'static Endpoint> {
-    ENDPOINTS
-        .iter()
-        .find(|endpoint| endpoint.dialect == dialect && endpoint.name == name)
-}
-
-async fn answer(app: &App, endpoint: &Endpoint, request: Request) -> Response {
-    let dialect = endpoint.dialect;
-    let form = LegacyForm::of_accept(text_of(request.headers(), header::ACCEPT));
-    if dialect == Dialect::V1
-        && let Err(error) = v1::check_method(endpoint.method.as_str(), request.method().as_str())
+async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request) -> Response {
+    let wanted = Wanted::of(request.headers());
+    // Whoever lets requests in says whose they are.
+    let caller = request.extensions_mut().remove::<Caller>();
+    let caller = caller.unwrap_or_else(Caller::nobody);
+    let may_call = check_caller(endpoint, &caller)
+        .and_then(|()| check_verb(endpoint, request.method().as_str()));
+    if let Err(refusal) = may_call {
+        // Whether it could be read makes no difference to the answer.
+        drop(axum::body::to_bytes(request.into_body(), DRAINED_MAX).await);
+        return wanted.write(refusal);
+    }
+    let said = match read(&app, endpoint, request).await {
+        Ok(said) => said,
+        Err(refusal) => return refusal,
+    };
+    let fields = match check_fields(endpoint, said.fields, said.written) {
+        Ok(fields) => fields,
+        Err(refusal) => return wanted.write(refusal),
+    };
+    if said.upload.is_none() && endpoint.file_max.is_some() {
+        return wanted.write(Reply::refusal(missing("file")));
+    }
+    let call = Call {
+        app,
+        dialect: endpoint.dialect,
+        caller,
+        fields,
+        upload: said.upload,
+    };
+    if endpoint.role == Role::TaskOwner
+        && let Err(refusal) = check_owner(&call).await
     {
-        return write(error.to_answer(dialect).into(), form);
+        return wanted.write(refusal);
     }
-    match read_fields(dialect, request, app.body_limit).await {
-        Ok(fields) => write(endpoint.call.run(app, dialect, fields).await, form),
-        Err(refusal) => refusal,
+    wanted.write((endpoint.handler)(call).await)
+}
+
+/// Refuses a caller to whom the task that the call names does not belong. A task that is not there
+/// is the business of the call.
+async fn check_owner(call: &Call) -> Result<(), Reply> {
+    use ailurus_model::TaskId;
+    use ailurus_server_core::ledger::Ledger;
+
+    if call.caller.rights.production {
+        return Ok(());
+    }
+    let Some(id) = call.whole("task_id").map(TaskId::new) else {
+        return Ok(());
+    };
+    let task = call.app.read(move |reader| reader.ledger().task(id)).await;
+    match task.map_err(|error| failed(&error))? {
+        Some(task) if !call.caller.may_steer(&task.spec.user, "") => Err(Reply::refusal(NOT_OWNER)),
+        Some(_) | None => Ok(()),
     }
 }
 
-/// Reads the fields of a request: those of the query for GET, else those of the body.
-async fn read_fields(
-    dialect: Dialect,
-    request: Request,
-    body_limit: usize,
-) -> Result<Fields, Response> {
-    let (head, body) = request.into_parts();
-    if head.method == Method::GET {
-        let query = head.uri.query().unwrap_or_default();
-        return Ok(match dialect {
-            Dialect::Legacy => body::decode_form(query.as_bytes()),
-            Dialect::V1 => body::decode_query(query),
+/// What a request says.
+struct Said {
+    fields: Fields,
+    written: Written,
+    upload: Option<Upload>,
+}
+
+/// Reads what a request says: the query for GET, else the body.
+async fn read(app: &App, endpoint: &Endpoint, request: Request) -> Result<Said, Response> {
+    if request.method() == Method::GET {
+        let query = request.uri().query().unwrap_or_default();
+        return Ok(Said {
+            fields: match endpoint.dialect {
+                Dialect::Legacy => body::decode_form(query.as_bytes()),
+                Dialect::V1 => body::decode_query(query),
+            },
+            written: Written::AsText,
+            upload: None,
         });
     }
-    let bytes = read_body(&head.headers, body, body_limit).await?;
+    if upload::is_multipart(&request) {
+        let limit = endpoint.file_max.unwrap_or(|_| 0);
+        let (fields, upload) = upload::read_multipart(request, &app.uploads, limit).await?;
+        return Ok(Said {
+            fields,
+            written: Written::AsText,
+            upload,
+        });
+    }
+    let (head, body) = request.into_parts();
+    let bytes = read_body(&head.headers, body, app.body_limit).await?;
     let content_type = text_of(&head.headers, header::CONTENT_TYPE);
-    body::decode_request(content_type, &bytes).map_err(|error| {
-        let status = match error {
+    let fields = body::decode_request(content_type, &bytes).map_err(|cause| {
+        let status = match cause {
             BodyError::TooLarge => HttpStatus::PAYLOAD_TOO_LARGE,
             BodyError::Compressed(_) | BodyError::Json(_) | BodyError::NotAnObject => {
                 HttpStatus::BAD_REQUEST
             }
         };
-        (status, format!("ERROR : {}", chain(&error))).into_response()
+        error(status, &chain(&cause))
+    })?;
+    let is_json = content_type.is_some_and(body::is_json_type);
+    Ok(Said {
+        fields,
+        written: if is_json {
+            Written::Typed
+        } else {
+            Written::AsText
+        },
+        upload: None,
     })
 }
 
@@ -145,8 +244,8 @@ pub(crate) async fn read_body(
     limit: usize,
 ) -> Result<axum::body::Bytes, Response> {
     let too_large = || {
-        let text = format!("ERROR : body is larger than {limit} bytes");
-        (HttpStatus::PAYLOAD_TOO_LARGE, text).into_response()
+        let reason = format!("body is larger than {limit} bytes");
+        error(HttpStatus::PAYLOAD_TOO_LARGE, &reason)
     };
     let announced = text_of(headers, header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
     if announced.is_some_and(|length: usize| length > limit) {
@@ -158,66 +257,59 @@ pub(crate) async fn read_body(
         .map_err(|_| too_large())
 }
 
-fn text_of(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn write(reply: Reply, form: LegacyForm) -> Response {
-    let (kind, bytes) = match reply {
-        Reply::Answer(answer) => {
-            let is_json = matches!((&answer, form), (Answer::V1(_), _) | (_, LegacyForm::Json));
-            let kind = if is_json {
-                body::JSON_TYPE
-            } else {
-                "text/plain"
-            };
-            (kind, answer.to_body(form))
-        }
-        Reply::Form(answer) => ("text/plain", answer.to_body(LegacyForm::Urlencoded)),
-        Reply::Bytes(bytes) => ("text/plain", bytes),
-        Reply::Json(value) => (body::JSON_TYPE, value.to_string().into_bytes()),
-        Reply::Failed(reason) => {
-            let text = format!("ERROR : {reason}");
-            return (HttpStatus::SERVICE_UNAVAILABLE, text).into_response();
-        }
-    };
-    ([(header::CONTENT_TYPE, kind)], bytes).into_response()
-}
-
-/// The answer to a call that the server could not carry out.
-///
-/// It is no answer of PanDA's on purpose. Pilot 3 takes anything that it can read for the word that
-/// its final report has arrived, and never sends it again; this makes it repeat.
-fn failed(error: &dyn std::error::Error) -> Reply {
-    let text = chain(error);
-    tracing::error!(error = text, "a call failed");
-    Reply::Failed(text)
-}
-
 #[cfg(test)]
 mod tests {
-    use ailurus_server_core::ledger::LedgerError;
-    use ailurus_store::WriteError;
+    use ailurus_wire::{get_job, harvester_call, job_status, system_call, update_bulk, update_job};
 
     use super::*;
+    use crate::panda::endpoint::{Kind, Preset};
 
     #[test]
-    fn what_was_not_saved_is_not_answered_in_a_form_that_pilots_can_read() {
-        let errors: [WriteError<LedgerError>; 3] = [
-            WriteError::Overloaded,
-            WriteError::NotSaved {
-                reason: "disk full".to_owned(),
-            },
-            WriteError::Operation(LedgerError {
-                action: "read job 7".to_owned(),
-                source: "disk full".into(),
-            }),
+    fn the_table_has_the_paths_that_clients_use() {
+        let mut paths = vec![
+            update_bulk::PATH,
+            harvester_call::HEARTBEAT_PATH,
+            harvester_call::STATISTICS_PATH,
+            harvester_call::COMMANDS_PATH,
+            harvester_call::ACKNOWLEDGE_PATH,
+            harvester_call::WORKER_ID_PATH,
+            system_call::JOB_STATISTICS_PATH,
+            ailurus_wire::worker_text::PATH,
         ];
-        for error in errors {
-            let response = write(failed(&error), LegacyForm::Json);
-            assert_eq!(response.status(), HttpStatus::SERVICE_UNAVAILABLE);
-            let kind = text_of(response.headers(), header::CONTENT_TYPE);
-            assert!(kind.is_some_and(|kind| kind.starts_with("text/plain")));
+        for dialect in Dialect::ALL {
+            paths.extend([
+                get_job::path(dialect),
+                update_job::path(dialect),
+                job_status::path(dialect),
+                ailurus_wire::worker_status::path(dialect),
+                system_call::is_alive_path(dialect),
+            ]);
+        }
+        for path in paths {
+            assert!(find(path).is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_row_is_there_once_and_says_what_it_does() {
+        let rows = TABLE.legacy.len() + TABLE.v1.len();
+        assert_eq!(endpoints().count(), rows, "two rows have one name");
+        for endpoint in endpoints() {
+            let name = endpoint.name;
+            assert!(endpoint.doc.ends_with('.'), "{name}");
+            assert_eq!(name.contains('/'), endpoint.dialect == Dialect::V1);
+            for parameter in endpoint.parameters {
+                let is_file = parameter.kind == Kind::File;
+                assert_eq!(is_file && parameter.name != "file", false, "{name}");
+                if is_file {
+                    assert!(endpoint.file_max.is_some(), "{name}");
+                    assert_eq!(parameter.default, Preset::Required, "{name}");
+                }
+            }
+            if endpoint.role == Role::TaskOwner {
+                let mut names = endpoint.parameters.iter().map(|parameter| parameter.name);
+                assert!(names.any(|name| name == "task_id"), "{name}");
+            }
         }
     }
 }

@@ -11,23 +11,30 @@ use std::{
 use ailurus_store::{OpenError, Readers, DatabaseLedger, Writer};
 use axum::{
     Router,
-    extract::{Request, State},
-    http::StatusCode,
-    middleware::{Next, from_fn, from_fn_with_state},
-    response::{IntoResponse, Response},
+    extract::DefaultBodyLimit,
+    middleware::{from_fn, from_fn_with_state},
     routing::any,
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, watch},
-    time::timeout,
+    sync::watch,
 };
 
 use crate::{
-    app::App, caller, config::Config, knowledge::Knowledge, listener::BoundedListener, metrics,
-    panda, reload::Reloader, rest, static_files, watchdog,
+    app::App,
+    bounds::{self, Bounds},
+    caller,
+    config::Config,
+    knowledge::Knowledge,
+    listener::BoundedListener,
+    metrics, panda,
+    reload::Reloader,
+    rest, static_files, watchdog,
 };
+
+/// Where files lie that are being uploaded, in the folder of uploaded files.
+const INCOMING: &str = ".incoming";
 
 /// The server could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +99,7 @@ async fn serve(
         Arc::clone(&knowledge),
         config.transforms.clone(),
         config.body_limit,
+        config.cache.join(INCOMING),
         writer,
         Readers::new(&config.database),
     ));
@@ -150,46 +158,19 @@ async fn serve_until(
 }
 
 fn router(app: Arc<App>, config: &Config) -> Router {
-    let bounds = Bounds {
-        time: config.request_timeout,
-        turns: Arc::new(Semaphore::new(config.requests)),
-    };
+    let bounds = Bounds::new(config);
     Router::new()
-        .route("/server/panda/{method}", any(panda::legacy))
-        .route("/api/{version}/{module}/{method}", any(panda::v1))
+        .route("/server/panda/{method}", any(panda::serve))
+        .route("/api/v1/{module}/{method}", any(panda::serve))
         .merge(static_files::routes())
         .merge(rest::routes())
         .merge(metrics::routes())
-        .fallback(panda::no_such_path)
+        .fallback(panda::serve)
         .with_state(Arc::clone(&app))
         .layer(from_fn(caller::identify))
-        .layer(from_fn_with_state(bounds, within_bounds))
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(bounds, bounds::keep))
         .layer(from_fn_with_state(app, metrics::count))
-}
-
-/// What one request may take.
-#[derive(Debug, Clone)]
-struct Bounds {
-    /// From its head to its answer, waiting for its turn included.
-    time: Duration,
-    /// One for each request that is handled.
-    turns: Arc<Semaphore>,
-}
-
-/// Has a request wait for its turn, and gives it up if it takes too long. What it wrote may be
-/// kept all the same: clients ask again, and asking twice does no harm.
-async fn within_bounds(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
-    let handled = async {
-        let _turn = bounds.turns.acquire().await.expect("it is never closed");
-        next.run(request).await
-    };
-    match timeout(bounds.time, handled).await {
-        Ok(response) => response,
-        Err(_) => {
-            let text = format!("ERROR : the request took longer than {:?}", bounds.time);
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
-    }
 }
 
 /// Returns a flag that becomes true with SIGTERM or SIGINT.

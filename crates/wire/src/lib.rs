@@ -11,6 +11,7 @@
 //! | [`fields`] | one message as named values, and PanDA's rules for reading them |
 //! | [`body`] | bytes to fields and back: gzip, JSON, forms |
 //! | `table` | a field's name and type in both dialects, as data |
+//! | [`python_literal`] | values as Python writes them |
 //! | [`v1`], [`answer`] | the frames: v1's checks and envelope, legacy status codes |
 //! | [`get_job`], [`job_text`] | asking for jobs, and the job itself |
 //! | [`update_job`], [`update_bulk`] | heartbeats, final reports, commands to the pilot |
@@ -50,7 +51,7 @@ pub mod job_text;
 pub mod node_map;
 mod output_report;
 pub mod plain_job;
-mod python_literal;
+pub mod python_literal;
 pub mod queue_data;
 mod queue_options;
 mod queue_terms;

@@ -1,4 +1,4 @@
-//! Python's literals, which PanDA's servers put into forms where JSON should be.
+//! Python's literals, which PanDA's servers put into answers where JSON should be.
 //!
 //! A dictionary that passes through a form comes out as `{'a': None, 'b': True}`. JSON is tried
 //! first; what is neither is an error. Nothing is evaluated.
@@ -9,6 +9,71 @@ use serde_json::{Map, Number, Value};
 
 /// Deepest nesting that is read. PanDA's own values have three levels.
 const DEPTH_MAX: usize = 32;
+
+/// Writes a value as Python's `str()` does, which is what a server's v1 calls answer to clients
+/// that do not ask for JSON.
+#[must_use]
+pub fn encode(value: &Value) -> String {
+    let mut out = String::new();
+    write(&mut out, value);
+    out
+}
+
+fn write(out: &mut String, value: &Value) {
+    match value {
+        Value::Null => out.push_str("None"),
+        Value::Bool(true) => out.push_str("True"),
+        Value::Bool(false) => out.push_str("False"),
+        Value::Number(number) => out.push_str(&number.to_string()),
+        Value::String(text) => write_text(out, text),
+        Value::Array(items) => {
+            out.push('[');
+            for (place, item) in items.iter().enumerate() {
+                if place > 0 {
+                    out.push_str(", ");
+                }
+                write(out, item);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            out.push('{');
+            for (place, (name, member)) in members.iter().enumerate() {
+                if place > 0 {
+                    out.push_str(", ");
+                }
+                write_text(out, name);
+                out.push_str(": ");
+                write(out, member);
+            }
+            out.push('}');
+        }
+    }
+}
+
+/// Writes a text in single quotes, or in double ones where that saves escapes.
+fn write_text(out: &mut String, text: &str) {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    out.push(quote);
+    for character in text.chars() {
+        match character {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            it if it == quote => out.extend(['\\', it]),
+            it if u32::from(it) < 0x20 || u32::from(it) == 0x7F => {
+                out.push_str(&format!("\\x{:02x}", u32::from(it)));
+            }
+            it => out.push(it),
+        }
+    }
+    out.push(quote);
+}
 
 /// Reads JSON or a Python literal; none if it is neither.
 pub(crate) fn parse(text: &str) -> Option<Value> {
@@ -155,6 +220,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_looks_as_python_writes_it() {
+        let value = json!({"a": [null, true, 1, -0.5, "it's"], "b": {"c": "\"'\n\\\u{7}é"}});
+        let text = encode(&value);
+        assert_eq!(
+            text,
+            r#"{'a': [None, True, 1, -0.5, "it's"], 'b': {'c': '"\'\n\\\x07é'}}"#
+        );
+        assert_eq!(parse(&text), Some(value));
+    }
 
     #[test]
     fn json_and_pythons_words_are_read() {

@@ -172,7 +172,8 @@ fn fits(field: &Field, value: &Value) -> bool {
 }
 
 /// Python's name for the type of a JSON value.
-fn python_type(value: &Value) -> &'static str {
+#[must_use]
+pub fn python_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "NoneType",
         Value::Bool(_) => "bool",

@@ -18,11 +18,237 @@ use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    panda::{Reply, failed},
+    panda::{
+        Call, Endpoint, Reply,
+        endpoint::{
+            LegacyBody, Parameter, Preset, Role, Shape, TIMEOUT, anything, flag, float, handler,
+            int, list, text,
+        },
+        failed,
+    },
 };
 
+/// The calls of this module.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::legacy("getJob", LegacyBody::FormOrJson, handler!(acquire_jobs))
+        .takes(GET_JOB)
+        .gives(Shape::Object(&[
+            ("PandaID", Shape::Text),
+            ("jobs", Shape::List(&Shape::Any)),
+        ]))
+        .by_pilot()
+        .doc("Gives a pilot a job, or several as `jobs` where it says `nJobs`."),
+    Endpoint::legacy("updateJob", LegacyBody::FormOrJson, handler!(update_job))
+        .role(Role::PilotByCode)
+        .takes(&[
+            anything("jobId").required().doc("the job"),
+            text("state").required().doc("what it is"),
+        ])
+        .gives(Shape::Object(&[("command", Shape::Text)]))
+        .by_pilot()
+        .doc("Takes a heartbeat or a final report; the answer has a command to the pilot."),
+    Endpoint::legacy(
+        "updateJobsInBulk",
+        LegacyBody::Json,
+        handler!(update_jobs_in_bulk),
+    )
+    .role(Role::PilotByText)
+    .takes(&[
+        anything("jobList")
+            .required()
+            .doc("fields of `updateJob`, one object a job"),
+        text("harvester_id").doc("the instance"),
+    ])
+    .gives(Shape::List(&Shape::Any))
+    .by_harvester()
+    .doc("Takes several updates of an older Harvester."),
+    Endpoint::legacy("getStatus", LegacyBody::Form, handler!(job_status))
+        .takes(&[text("ids").required().doc("jobs, separated by blanks")])
+        .gives(Shape::Object(&[
+            ("status", Shape::Text),
+            ("attemptNr", Shape::Text),
+        ]))
+        .by_pilot()
+        .doc("Tells status and attempt of jobs."),
+    Endpoint::legacy(
+        "updateWorkerPilotStatus",
+        LegacyBody::FormOrJson,
+        handler!(pilot_status),
+    )
+    .role(Role::PilotByText)
+    .takes(&[
+        text("site").doc("the queue's site"),
+        anything("workerID").required().doc("the worker"),
+        text("harvesterID").required().doc("the instance"),
+        text("status").required().doc("`started` or `finished`"),
+        text("node_id").doc("the worker node"),
+    ])
+    .by_pilot()
+    .doc("Notes that a pilot has begun or ended in its worker."),
+    Endpoint::post("pilot/acquire_jobs", handler!(acquire_jobs))
+        .secure()
+        .takes(ACQUIRE_JOBS)
+        .gives(Shape::Object(&[
+            ("StatusCode", Shape::Int),
+            ("jobs", Shape::List(&Shape::Any)),
+        ]))
+        .by_harvester()
+        .by_pilot()
+        .doc("Gives jobs to a pilot or a Harvester."),
+    Endpoint::get("pilot/get_job_status", handler!(job_status))
+        .secure()
+        .takes(&[list("job_ids").required().doc("the jobs"), TIMEOUT])
+        .gives(Shape::List(&Shape::Object(&[
+            ("job_id", Shape::Int),
+            ("status", Shape::Text),
+            ("attempt_number", Shape::Int),
+        ])))
+        .by_pilot()
+        .doc("Tells status and attempt of jobs."),
+    Endpoint::post("pilot/update_job", handler!(update_job))
+        .role(Role::Production)
+        .takes(UPDATE_JOB)
+        .ignores_unknown()
+        .gives(Shape::Object(&[
+            ("StatusCode", Shape::Int),
+            ("command", Shape::Text),
+        ]))
+        .by_pilot()
+        .doc("Takes a heartbeat or a final report; the answer has a command to the pilot."),
+    Endpoint::post("pilot/update_jobs_bulk", handler!(update_jobs))
+        .role(Role::Production)
+        .takes(&[
+            list("job_list")
+                .required()
+                .doc("parameters of `pilot/update_job`, one object a job"),
+            text("harvester_id").required().doc("the instance"),
+        ])
+        .gives(Shape::List(&Shape::Any))
+        .by_harvester()
+        .doc("Takes several updates; the answer has one envelope a job, in order."),
+    Endpoint::post("pilot/update_worker_status", handler!(pilot_status))
+        .role(Role::Production)
+        .takes(&[
+            anything("worker_id").required().doc("the worker"),
+            anything("harvester_id").required().doc("the instance"),
+            anything("status").required().doc("`started` or `finished`"),
+            anything("timeout").or(Preset::Int(60)).doc("not looked at"),
+            anything("node_id").doc("the worker node"),
+        ])
+        .by_pilot()
+        .doc("Notes that a pilot has begun or ended in its worker."),
+];
+
+/// What `getJob` takes.
+const GET_JOB: &[Parameter] = &[
+    text("siteName").required().doc("the queue"),
+    text("computingElement").doc("the computing element"),
+    text("prodSourceLabel").doc("which jobs: `managed`, `user`, `unified`, `test`, ..."),
+    anything("mem").doc("memory of the slot in MB, 0 for no limit"),
+    anything("diskSpace").doc("scratch space in MB, 0 for no limit"),
+    anything("cpu").doc("not looked at"),
+    text("node").doc("the worker node"),
+    text("workingGroup").doc("not looked at"),
+    text("countryGroup").doc("not looked at"),
+    anything("allowOtherCountry").doc("not looked at"),
+    text("prodUserID").doc("jobs of this user only"),
+    text("getProxyKey").doc("not looked at"),
+    anything("taskID").doc("jobs of this task only"),
+    anything("nJobs").doc("how many; the answer is a list then, also for one"),
+    anything("background").doc("not looked at"),
+    text("resourceType").doc("jobs of this class only"),
+    text("harvester_id").doc("the Harvester instance of the pilot's worker"),
+    anything("worker_id").doc("the pilot's worker"),
+    text("schedulerID").doc("who started the pilot"),
+    text("jobType").doc("the kind of pilot"),
+    anything("viaTopic").doc("whether the job was announced by a message"),
+    anything("remaining_time").doc("seconds for which the slot lives on"),
+    anything("timeout").doc("not looked at"),
+];
+
+/// What `pilot/acquire_jobs` takes.
+const ACQUIRE_JOBS: &[Parameter] = &[
+    text("site_name").required().doc("the queue"),
+    TIMEOUT,
+    int("memory").doc("memory of the slot in MB, 0 for no limit"),
+    int("disk_space").doc("scratch space in MB, 0 for no limit"),
+    text("prod_source_label").doc("which jobs: `managed`, `user`, `unified`, `test`, ..."),
+    text("node").doc("the worker node"),
+    text("computing_element").doc("the computing element"),
+    text("prod_user_id").doc("jobs of this user only"),
+    text("get_proxy_key").doc("not looked at"),
+    int("task_id").doc("jobs of this task only"),
+    int("n_jobs").or(Preset::Int(1)).doc("how many at most"),
+    flag("background").doc("not looked at"),
+    text("resource_type")
+        .alias("resourceType")
+        .doc("jobs of this class only"),
+    text("harvester_id").doc("the Harvester instance of the pilot's worker"),
+    int("worker_id").doc("the pilot's worker"),
+    text("scheduler_id").doc("who asks"),
+    text("job_type").doc("the kind of pilot"),
+    flag("via_topic").doc("whether the job was announced by a message"),
+    anything("remaining_time").doc("seconds for which the slot lives on"),
+];
+
+/// What `pilot/update_job` takes.
+const UPDATE_JOB: &[Parameter] = &[
+    int("job_id").required().doc("the job"),
+    text("job_status").required().doc("what it is"),
+    text("job_output_report").doc("JSON text: its outputs by logical name"),
+    text("node").doc("the worker node"),
+    int("cpu_consumption_time").doc("CPU seconds"),
+    text("cpu_consumption_unit").doc("the unit, and the CPU model"),
+    text("scheduler_id").doc("who started the pilot"),
+    text("pilot_id").doc("the pilot's own name"),
+    text("site_name").doc("the queue"),
+    text("pilot_log").doc("extract of the pilot's log"),
+    text("meta_data").doc("JSON text: what the payload says about its work"),
+    float("cpu_conversion_factor").doc("not looked at"),
+    int("trans_exit_code").doc("exit code of the payload"),
+    int("pilot_error_code").doc("the pilot's error"),
+    text("pilot_error_diag").doc("the pilot's words for it"),
+    int("exe_error_code").doc("the payload's error"),
+    text("exe_error_diag").doc("the words for it"),
+    text("pilot_timing").doc("seconds of the phases, separated by bars"),
+    text("start_time").doc("when the payload began"),
+    text("end_time").doc("when the payload ended"),
+    int("n_events").doc("events"),
+    int("n_input_files").doc("input files"),
+    text("batch_id").doc("the batch system's id"),
+    int("attempt_nr").doc("the attempt"),
+    text("job_metrics").doc("words `name=value`"),
+    text("stdout").doc("tail of the payload's output, in debug mode"),
+    text("job_sub_status").doc("detail of the status"),
+    int("core_count").doc("cores"),
+    float("mean_core_count").doc("cores in use on average"),
+    float("max_rss").doc("memory in KiB"),
+    float("max_vmem").doc("memory in KiB"),
+    float("max_swap").doc("memory in KiB"),
+    float("max_pss").doc("memory in KiB"),
+    float("avg_rss").doc("memory in KiB"),
+    float("avg_vmem").doc("memory in KiB"),
+    float("avg_swap").doc("memory in KiB"),
+    float("avg_pss").doc("memory in KiB"),
+    float("tot_rchar").doc("bytes"),
+    float("tot_wchar").doc("bytes"),
+    float("tot_rbytes").doc("bytes"),
+    float("tot_wbytes").doc("bytes"),
+    float("rate_rchar").doc("bytes a second"),
+    float("rate_wchar").doc("bytes a second"),
+    float("rate_rbytes").doc("bytes a second"),
+    float("rate_wbytes").doc("bytes a second"),
+    text("corrupted_files").doc("logical names, separated by commas"),
+    text("cpu_architecture_level").doc("level of the CPU's instruction set"),
+    int("grid").doc("grams of CO2 a kWh where it ran"),
+    text("source_site").doc("where inputs came from"),
+    text("destination_site").doc("where outputs went"),
+    TIMEOUT,
+];
+
 /// Gives jobs to a pilot or a Harvester.
-pub(super) async fn acquire_jobs(app: &App, dialect: Dialect, fields: &Fields) -> Reply {
+async fn acquire_jobs(call: Call) -> Reply {
+    let (app, dialect, fields) = (&call.app, call.dialect, &call.fields);
     let request = match get_job::decode_request(dialect, fields) {
         Ok(request) => request,
         Err(error) => return error.to_answer(dialect).into(),
@@ -48,9 +274,9 @@ pub(super) async fn acquire_jobs(app: &App, dialect: Dialect, fields: &Fields) -
 }
 
 /// Takes a heartbeat or a final report.
-pub(super) async fn update_job(app: &App, dialect: Dialect, fields: &Fields) -> Reply {
-    let update = update_job::decode_request(dialect, fields);
-    match apply(app, dialect, vec![update]).await {
+async fn update_job(call: Call) -> Reply {
+    let update = update_job::decode_request(call.dialect, &call.fields);
+    match apply(&call.app, call.dialect, vec![update]).await {
         Ok(answers) => answers
             .into_iter()
             .next()
@@ -61,9 +287,9 @@ pub(super) async fn update_job(app: &App, dialect: Dialect, fields: &Fields) -> 
 }
 
 /// Takes several updates of a Harvester.
-pub(super) async fn update_jobs(app: &App, fields: &Fields) -> Reply {
-    match update_bulk::decode_request(fields) {
-        Ok(bulk) => match apply(app, Dialect::V1, bulk.updates).await {
+async fn update_jobs(call: Call) -> Reply {
+    match update_bulk::decode_request(&call.fields) {
+        Ok(bulk) => match apply(&call.app, Dialect::V1, bulk.updates).await {
             Ok(answers) => update_bulk::encode_answer(&answers).into(),
             Err(failure) => failure,
         },
@@ -72,8 +298,8 @@ pub(super) async fn update_jobs(app: &App, fields: &Fields) -> Reply {
 }
 
 /// Takes several updates of an older Harvester: each answer is a form of its own.
-pub(super) async fn update_jobs_in_bulk(app: &App, fields: &Fields) -> Reply {
-    let list = match fields.get("jobList") {
+async fn update_jobs_in_bulk(call: Call) -> Reply {
+    let list = match call.fields.get("jobList") {
         Some(Value::Array(list)) => Some(list.clone()),
         Some(Value::String(text)) => serde_json::from_str(text).ok(),
         _ => None,
@@ -89,7 +315,7 @@ pub(super) async fn update_jobs_in_bulk(app: &App, fields: &Fields) -> Reply {
         let fields = Fields::from_value(item).unwrap_or_default();
         update_job::decode_request(Dialect::Legacy, &fields)
     });
-    let answers = match apply(app, Dialect::Legacy, updates.collect()).await {
+    let answers = match apply(&call.app, Dialect::Legacy, updates.collect()).await {
         Ok(answers) => answers,
         Err(failure) => return failure,
     };
@@ -146,9 +372,10 @@ async fn apply(
 }
 
 /// Tells what jobs are.
-pub(super) async fn job_status(app: &App, dialect: Dialect, fields: &Fields) -> Reply {
-    let answer = match job_status::decode_request(dialect, fields) {
-        Ok(ids) => match job_states(app, ids).await {
+async fn job_status(call: Call) -> Reply {
+    let dialect = call.dialect;
+    let answer = match job_status::decode_request(dialect, &call.fields) {
+        Ok(ids) => match job_states(&call.app, ids).await {
             Ok(states) => job_status::encode_answer(dialect, &states),
             Err(error) => return failed(&error),
         },
@@ -173,8 +400,9 @@ async fn job_states(app: &App, ids: Vec<PandaId>) -> Result<Vec<JobState>, ReadE
 }
 
 /// Notes that a pilot has begun or ended in its worker.
-pub(super) async fn pilot_status(app: &App, dialect: Dialect, fields: &Fields) -> Reply {
-    let report = match worker_status::decode_request(dialect, fields) {
+async fn pilot_status(call: Call) -> Reply {
+    let dialect = call.dialect;
+    let report = match worker_status::decode_request(dialect, &call.fields) {
         Ok(report) => report,
         Err(error) => return error.to_answer(dialect).into(),
     };
@@ -182,7 +410,8 @@ pub(super) async fn pilot_status(app: &App, dialect: Dialect, fields: &Fields) -
         worker_status::PilotPhase::Started => PilotPhase::Started,
         worker_status::PilotPhase::Finished => PilotPhase::Finished,
     };
-    let written = app
+    let written = call
+        .app
         .write(move |ctx, ledger| {
             let (harvester, worker) = (&report.harvester_id, report.worker_id);
             note_worker_pilot(ctx, ledger, harvester, worker, phase, &report.node)

@@ -117,9 +117,9 @@ impl Server {
         }
     }
 
-    /// Asks with GET.
+    /// Asks with GET, for JSON where there is a choice.
     pub(crate) fn get(&self, path: &str) -> Answer {
-        self.send("GET", path, "", b"")
+        self.send("GET", path, "Accept: application/json\r\n", b"")
     }
 
     /// Calls the legacy dialect as Pilot 3 does: compressed JSON that does not say so.
