@@ -48,6 +48,7 @@ mod job_files;
 mod job_options;
 pub mod job_status;
 pub mod job_text;
+pub mod message;
 pub mod node_map;
 mod output_report;
 pub mod plain_job;
