@@ -6,6 +6,7 @@
 //! simulator; the `store` crate keeps one in a database.
 
 mod cache_files;
+mod cursor;
 mod history;
 mod job_texts;
 
@@ -18,6 +19,7 @@ use ailurus_model::{
 };
 
 pub use self::cache_files::{CacheFileRecord, CacheFileRows};
+pub use self::cursor::{Cursor, CursorRows};
 pub use self::history::{Changed, HistoryRow, HistoryRows, StatusChange};
 pub use self::job_texts::{JobText, JobTextRows};
 
@@ -265,7 +267,7 @@ pub type JobCounts = BTreeMap<JobStatus, u64>;
     clippy::missing_errors_doc,
     reason = "every method fails only if the rows are out of reach"
 )]
-pub trait Ledger: CacheFileRows + HistoryRows + JobTextRows {
+pub trait Ledger: CursorRows + CacheFileRows + HistoryRows + JobTextRows {
     /// Takes a new task number, larger than all before.
     fn new_task_id(&mut self) -> Result<TaskId, LedgerError>;
     /// Takes a new job number, larger than all before.

@@ -28,6 +28,7 @@ mod job_status;
 pub mod ledger;
 pub mod memory;
 mod naming;
+pub mod news;
 mod operation;
 mod release;
 mod resource_type;

@@ -5,6 +5,7 @@
 //! operation leaves it as it was.
 
 mod cache_files;
+mod cursor;
 mod history;
 mod job_texts;
 
@@ -16,8 +17,8 @@ use ailurus_model::{
 };
 
 use crate::ledger::{
-    AttemptRecord, CacheFileRecord, ClaimFilter, DatasetRecord, FileRecord, InputNeed, JobCounts,
-    JobRecord, JobText, Ledger, LedgerError, StatusChange, TaskRecord,
+    AttemptRecord, CacheFileRecord, ClaimFilter, Cursor, DatasetRecord, FileRecord, InputNeed,
+    JobCounts, JobRecord, JobText, Ledger, LedgerError, StatusChange, TaskRecord,
 };
 
 /// All rows of one server, in memory.
@@ -38,6 +39,7 @@ pub struct MemoryLedger {
     cache_files: BTreeMap<String, CacheFileRecord>,
     cache_uses: BTreeSet<(String, TaskId)>,
     job_texts: BTreeMap<(PandaId, AttemptNr, JobText), String>,
+    cursors: BTreeMap<String, Cursor>,
     /// Index: jobs by status.
     by_status: BTreeMap<JobStatus, BTreeSet<PandaId>>,
     /// Index: jobs by task and status.

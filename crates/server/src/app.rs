@@ -6,8 +6,8 @@ use std::{
 };
 
 use ailurus_server_core::{Context, ledger::LedgerError};
-use ailurus_store::{ReadError, Reader, Readers, DatabaseLedger, WriteError, Writer};
-use tokio::sync::{Semaphore, oneshot};
+use ailurus_store::{DatabaseLedger, ReadError, Reader, Readers, WriteError, Writer};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{knowledge::Knowledge, metrics::Metrics};
 
@@ -30,6 +30,9 @@ pub(crate) struct App {
     writer: Writer,
     readers: Arc<Readers>,
     reads: Semaphore,
+    /// Counts what this server has written, for those who wait for changes.
+    written: watch::Sender<u64>,
+    is_stopping: watch::Sender<bool>,
 }
 
 impl App {
@@ -51,6 +54,8 @@ impl App {
             writer,
             readers: Arc::new(readers),
             reads: Semaphore::new(READS_AT_ONCE),
+            written: watch::Sender::new(0),
+            is_stopping: watch::Sender::new(false),
         }
     }
 
@@ -89,7 +94,38 @@ impl App {
             // Nobody listens any more if the client has gone.
             move |result| drop(sender.send(result)),
         );
-        receiver.await.unwrap_or(Err(WriteError::Stopped))
+        let result = receiver.await.unwrap_or(Err(WriteError::Stopped));
+        if result.is_ok() && self.written.receiver_count() > 0 {
+            self.written.send_modify(|n_writes| *n_writes += 1);
+        }
+        result
+    }
+
+    /// Something that changes with what this server writes. Other servers' changes do not show.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
+    }
+
+    /// Has everything that goes on by itself come to its end.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.send_replace(true);
+        self.written.send_modify(|n_writes| *n_writes += 1);
+    }
+
+    /// Says whether the server is about to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.is_stopping.borrow()
+    }
+
+    /// Waits until the server is about to stop.
+    pub(crate) async fn stopped(&self) {
+        // The sender lives as long as the app.
+        drop(
+            self.is_stopping
+                .subscribe()
+                .wait_for(|is_stopping| *is_stopping)
+                .await,
+        );
     }
 
     /// Asks the rows something, as they were committed last.

@@ -3,6 +3,8 @@
 //! [`ConfigFile`] is the file as people write it; [`Config`] cannot be wrong. Later sources win:
 //! built-in, file, command line.
 
+mod messages;
+
 use std::{
     fmt::Display,
     fs,
@@ -19,6 +21,9 @@ use ailurus_server_core::Limits;
 use serde::Deserialize;
 
 use crate::{cli::Options, limits::LimitsSection};
+
+pub(crate) use messages::MessagesConfig;
+use messages::MessagesSection;
 
 /// The configuration file. Unknown keys are refused. Durations and sizes have units: `"10s"`,
 /// `"2h 30m"`, `"16 MiB"`. Relative paths begin at the directory in which the server was started.
@@ -70,6 +75,8 @@ pub(crate) struct ConfigFile {
     log_format: Option<String>,
     /// Limits on jobs, tasks and workers.
     limits: LimitsSection,
+    /// The broker that is told of changes.
+    messages: MessagesSection,
 }
 
 /// The configuration as the server uses it.
@@ -111,6 +118,8 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     /// Limits on jobs, tasks and workers.
     pub(crate) limits: Limits,
+    /// The broker that is told of changes, if there is one.
+    pub(crate) messages: Option<MessagesConfig>,
 }
 
 /// What a line of the log is.
@@ -285,6 +294,7 @@ fn resolve(
         log: log_level(picker, file.log)?,
         log_format: log_format(picker, file.log_format)?,
         limits: file.limits.resolve(&mut picker.shown),
+        messages: file.messages.resolve(picker)?,
     };
     for (key, value) in [
         ("watch_interval", config.watch_interval),

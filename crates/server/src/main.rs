@@ -9,6 +9,7 @@ mod knowledge;
 mod limits;
 mod listener;
 mod listening;
+mod messages;
 mod metrics;
 mod panda;
 mod reload;

@@ -74,6 +74,10 @@ pub(crate) struct Metrics {
     answers: Family<AnswerLabels, Counter>,
     seconds: Family<CallLabel, Histogram>,
     under_way: Gauge,
+    /// Messages that a broker has taken.
+    pub(crate) messages: Counter,
+    /// Times that messages had to wait for their broker.
+    pub(crate) message_failures: Counter,
     counts: Mutex<Option<(Instant, Registry)>>,
 }
 
@@ -99,6 +103,17 @@ impl Metrics {
             "Requests not answered yet",
             under_way.clone(),
         );
+        let (messages, message_failures) = (Counter::default(), Counter::default());
+        registry.register(
+            "messages",
+            "Messages that a broker has taken",
+            messages.clone(),
+        );
+        registry.register(
+            "message_failures",
+            "Times that messages had to wait for their broker",
+            message_failures.clone(),
+        );
         let start: Gauge = Gauge::default();
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         start.set(since_epoch.map_or(0, |time| time.as_secs().cast_signed()));
@@ -113,6 +128,8 @@ impl Metrics {
             answers,
             seconds,
             under_way,
+            messages,
+            message_failures,
             counts: Mutex::new(None),
         }
     }

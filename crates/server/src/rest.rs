@@ -3,6 +3,7 @@
 //! Paths, bodies and answers are those of [`ailurus_wire::rest`].
 
 mod error;
+mod events;
 mod view;
 
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/ailurus/v1/queues", get(list_queues))
         .route("/ailurus/v1/queues/{name}", get(show_queue))
         .route("/ailurus/v1/datasets/{*name}", get(show_dataset))
+        .merge(events::routes())
         .route("/ailurus/{*path}", axum::routing::any(no_such_path))
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ailurus_store::{OpenError, Readers, DatabaseLedger, Writer};
+use ailurus_store::{DatabaseLedger, OpenError, Readers, Writer};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -28,6 +28,7 @@ use crate::{
     config::Config,
     knowledge::Knowledge,
     listener::BoundedListener,
+    messages::Teller,
     metrics, panda,
     reload::Reloader,
     rest, static_files, watchdog,
@@ -114,7 +115,13 @@ async fn serve(
     }
     tracing::info!(%address, queues = knowledge.queues.len(), "serving");
     let watchdog = tokio::spawn(watchdog::run(Arc::clone(&app), reloader, config.clone()));
+    let teller = config.messages.clone();
+    let teller = teller.map(|messages| tokio::spawn(Teller::new(Arc::clone(&app), messages).run()));
     serve_until(config, listener, Arc::clone(&app), stop).await;
+    app.stop();
+    if let Some(teller) = teller {
+        drop(timeout(config.stop_timeout, teller).await);
+    }
     watchdog.abort();
     // Whether it was still there or not, it has let go of the app now.
     drop(watchdog.await);
@@ -139,10 +146,13 @@ async fn serve_until(
     mut stop: watch::Receiver<bool>,
 ) {
     let listener = BoundedListener::new(listener, config.connections, config.idle_timeout);
-    let router = router(app, config).into_make_service_with_connect_info::<caller::Peer>();
+    let router =
+        router(Arc::clone(&app), config).into_make_service_with_connect_info::<caller::Peer>();
     let mut stop_of_server = stop.clone();
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stopped(&mut stop_of_server).await });
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        stopped(&mut stop_of_server).await;
+        app.stop();
+    });
     let overtime = async {
         stopped(&mut stop).await;
         tokio::time::sleep(config.stop_timeout).await;

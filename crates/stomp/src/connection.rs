@@ -68,9 +68,9 @@ pub struct Received {
     pub body: Vec<u8>,
 }
 
-trait Stream: Read + Write + Send {}
+trait Stream: Read + Write + Send + Sync {}
 
-impl<T: Read + Write + Send> Stream for T {}
+impl<T: Read + Write + Send + Sync> Stream for T {}
 
 /// A connection to a broker.
 pub struct Connection {

@@ -13,6 +13,7 @@
 
 mod attempts;
 mod cache_files;
+mod cursors;
 mod datasets;
 mod history;
 mod job_texts;

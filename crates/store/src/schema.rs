@@ -69,6 +69,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "long texts of jobs",
             sql: include_str!("../migrations/0006-job-texts.sql"),
         },
+        Migration {
+            number: 7,
+            name: "cursors over the history",
+            sql: include_str!("../migrations/0007-cursors.sql"),
+        },
     ],
 };
 

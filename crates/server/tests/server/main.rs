@@ -7,6 +7,8 @@ mod harness;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod monitoring;
 #[cfg(test)]
 mod refusals;
