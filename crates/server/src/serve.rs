@@ -120,7 +120,7 @@ async fn serve(
     serve_until(config, listener, Arc::clone(&app), stop).await;
     app.stop();
     if let Some(teller) = teller {
-        drop(timeout(config.stop_timeout, teller).await);
+        drop(tokio::time::timeout(config.stop_timeout, teller).await);
     }
     watchdog.abort();
     // Whether it was still there or not, it has let go of the app now.
