@@ -5,12 +5,14 @@
 //! [`estimate`] says what a job needs, and so on. Nothing here
 //! reads a row, a clock, a file or the network: the same input always gives the same result.
 
+pub mod names;
 pub mod params;
 pub mod refine;
 pub mod refined;
 pub mod resources;
 pub mod rules;
 pub mod sites;
+pub mod split;
 
 pub use params::{ParamError, TaskParams};
 pub use refine::{RefineSettings, refine};
