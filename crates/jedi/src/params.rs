@@ -53,7 +53,7 @@ pub enum ParamError {
 }
 
 /// The parameters of a task, whole.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskParams {
     map: Map<String, Value>,

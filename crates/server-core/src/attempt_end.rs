@@ -78,6 +78,7 @@ impl<L: Ledger> Operation<'_, L> {
                 surl: file.surl,
                 endpoint: file.endpoint,
                 producer: Some(job.panda_id),
+                n_events: None,
             })?;
             ready.push(SettledPart {
                 dataset: output.dataset,

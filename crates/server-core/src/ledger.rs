@@ -9,6 +9,7 @@ mod cache_files;
 mod cursor;
 mod history;
 mod job_texts;
+mod panda_tasks;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,6 +23,10 @@ pub use self::cache_files::{CacheFileRecord, CacheFileRows};
 pub use self::cursor::{Cursor, CursorRows};
 pub use self::history::{Changed, HistoryRow, HistoryRows, StatusChange};
 pub use self::job_texts::{JobText, JobTextRows};
+pub use self::panda_tasks::{
+    Generation, InputCounts, InputProgress, InputState, PandaTaskRecord, PandaTaskRows, PartList,
+    ScoutPhase, TaskOrder, TaskProgress,
+};
 
 /// The rows could not be read or written: the transaction is to be given up.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +59,10 @@ impl LedgerError {
 pub struct TaskRecord {
     /// Its number.
     pub id: TaskId,
-    /// What was submitted. It never changes.
+    /// What was submitted. It changes only with the revision.
     pub spec: Arc<TaskSpec>,
+    /// Which version of PanDA's task parameters it follows, from 1; 0 if it has none.
+    pub revision: u32,
     /// What it is.
     pub status: TaskStatus,
     /// How many jobs it was cut into.
@@ -217,6 +224,8 @@ pub struct FileRecord {
     pub endpoint: EndpointName,
     /// The job that wrote it, none if it was listed.
     pub producer: Option<PandaId>,
+    /// How many events it has, if known.
+    pub n_events: Option<u64>,
 }
 
 /// One part of a dataset that a job reads.
@@ -267,7 +276,7 @@ pub type JobCounts = BTreeMap<JobStatus, u64>;
     clippy::missing_errors_doc,
     reason = "every method fails only if the rows are out of reach"
 )]
-pub trait Ledger: CursorRows + CacheFileRows + HistoryRows + JobTextRows {
+pub trait Ledger: CursorRows + CacheFileRows + HistoryRows + JobTextRows + PandaTaskRows {
     /// Takes a new task number, larger than all before.
     fn new_task_id(&mut self) -> Result<TaskId, LedgerError>;
     /// Takes a new job number, larger than all before.

@@ -8,8 +8,12 @@ mod cache_files;
 mod cursor;
 mod history;
 mod job_texts;
+mod panda_tasks;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ailurus_model::{
     AttemptNr, DatasetName, FileId, FileStatus, HarvesterId, JobStatus, PandaId, QueueName,
@@ -18,7 +22,8 @@ use ailurus_model::{
 
 use crate::ledger::{
     AttemptRecord, CacheFileRecord, ClaimFilter, Cursor, DatasetRecord, FileRecord, InputNeed,
-    JobCounts, JobRecord, JobText, Ledger, LedgerError, StatusChange, TaskRecord,
+    JobCounts, JobRecord, JobText, Ledger, LedgerError, PandaTaskRecord, StatusChange,
+    TaskProgress, TaskRecord,
 };
 
 /// All rows of one server, in memory.
@@ -40,6 +45,9 @@ pub struct MemoryLedger {
     cache_uses: BTreeSet<(String, TaskId)>,
     job_texts: BTreeMap<(PandaId, AttemptNr, JobText), String>,
     cursors: BTreeMap<String, Cursor>,
+    panda_tasks: BTreeMap<(TaskId, u32), Arc<PandaTaskRecord>>,
+    progress: BTreeMap<TaskId, TaskProgress>,
+    containers: BTreeMap<DatasetName, BTreeSet<DatasetName>>,
     /// Index: jobs by status.
     by_status: BTreeMap<JobStatus, BTreeSet<PandaId>>,
     /// Index: jobs by task and status.

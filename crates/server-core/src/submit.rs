@@ -101,6 +101,7 @@ impl<L: Ledger> Operation<'_, L> {
                 surl: String::new(),
                 endpoint: file.endpoint.clone(),
                 producer: None,
+                n_events: None,
             })?;
             n_parts += 1;
         }
@@ -121,6 +122,7 @@ impl<L: Ledger> Operation<'_, L> {
         self.insert_task(&TaskRecord {
             id,
             spec: Arc::new(spec.clone()),
+            revision: 0,
             status: TaskStatus::Ready,
             n_jobs,
             next_seed: first_seed(id),

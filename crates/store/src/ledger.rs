@@ -19,6 +19,7 @@ mod history;
 mod job_texts;
 mod jobs;
 mod needs;
+mod panda_tasks;
 mod tasks;
 mod worker_rows;
 
@@ -34,7 +35,7 @@ use ailurus_model::{
 };
 use ailurus_server_core::ledger::{
     AttemptRecord, ClaimFilter, DatasetRecord, FileRecord, InputNeed, JobCounts, JobRecord, Ledger,
-    LedgerError, TaskRecord,
+    LedgerError, PandaTaskRecord, TaskRecord,
 };
 
 pub(crate) use attempts::{ATTEMPT_COLUMNS, read_attempt};
@@ -48,8 +49,10 @@ const SPECS_KEPT: usize = 1024;
 #[derive(Debug)]
 pub struct DatabaseLedger {
     sql: Box<dyn Sql>,
-    /// Specifications never change, so they are read and decoded once.
-    specs: RefCell<BTreeMap<TaskId, Arc<TaskSpec>>>,
+    /// The specification of a revision never changes, so they are read and decoded once.
+    specs: RefCell<BTreeMap<TaskId, (u32, Arc<TaskSpec>)>>,
+    /// So do revisions of PanDA's tasks.
+    panda_tasks: RefCell<BTreeMap<(TaskId, u32), Arc<PandaTaskRecord>>>,
 }
 
 impl DatabaseLedger {
@@ -79,6 +82,7 @@ impl DatabaseLedger {
         Self {
             sql,
             specs: RefCell::new(BTreeMap::new()),
+            panda_tasks: RefCell::new(BTreeMap::new()),
         }
     }
 
@@ -90,6 +94,7 @@ impl DatabaseLedger {
     /// Forgets what was cached, because rows may have been taken back.
     pub(crate) fn forget(&self) {
         self.specs.borrow_mut().clear();
+        self.panda_tasks.borrow_mut().clear();
     }
 
     /// Leaves a transaction that failed, if there still is one.
@@ -98,18 +103,30 @@ impl DatabaseLedger {
         self.sql.roll_back();
     }
 
-    fn spec(&self, id: TaskId) -> Result<Arc<TaskSpec>, SqlError> {
-        if let Some(spec) = self.specs.borrow().get(&id) {
+    fn spec(&self, id: TaskId, revision: u32) -> Result<Arc<TaskSpec>, SqlError> {
+        if let Some((of, spec)) = self.specs.borrow().get(&id)
+            && *of == revision
+        {
             return Ok(Arc::clone(spec));
         }
         let spec = Arc::new(tasks::read_spec(self.sql(), id)?);
-        self.keep_spec(id, &spec);
+        self.keep_spec(id, revision, &spec);
         Ok(spec)
     }
 
-    fn keep_spec(&self, id: TaskId, spec: &Arc<TaskSpec>) {
+    /// Says whose a task is, which is the same in all revisions.
+    fn is_of_user(&self, id: TaskId, user: &str) -> Result<bool, SqlError> {
+        if let Some((_, spec)) = self.specs.borrow().get(&id) {
+            return Ok(spec.user == user);
+        }
+        Ok(self
+            .read_task(id)?
+            .is_some_and(|task| task.spec.user == user))
+    }
+
+    fn keep_spec(&self, id: TaskId, revision: u32, spec: &Arc<TaskSpec>) {
         let mut specs = self.specs.borrow_mut();
-        specs.insert(id, Arc::clone(spec));
+        specs.insert(id, (revision, Arc::clone(spec)));
         if specs.len() > SPECS_KEPT {
             specs.pop_first();
         }
@@ -117,7 +134,10 @@ impl DatabaseLedger {
 
     fn read_task(&self, id: TaskId) -> Result<Option<TaskRecord>, SqlError> {
         match tasks::read(self.sql(), id)? {
-            Some(row) => Ok(Some(row.with_spec(self.spec(id)?))),
+            Some(row) => {
+                let spec = self.spec(id, row.revision)?;
+                Ok(Some(row.with_spec(spec)))
+            }
             None => Ok(None),
         }
     }
@@ -156,7 +176,7 @@ impl Ledger for DatabaseLedger {
 
     fn put_task(&mut self, task: &TaskRecord) -> Result<(), LedgerError> {
         tasks::put(self.sql(), task).map_err(failed(|| format!("write task {}", task.id)))?;
-        self.keep_spec(task.id, &task.spec);
+        self.keep_spec(task.id, task.revision, &task.spec);
         Ok(())
     }
 
@@ -236,7 +256,7 @@ impl Ledger for DatabaseLedger {
         limit: usize,
     ) -> Result<Vec<PandaId>, LedgerError> {
         let is_of_user = |task: TaskId| match filter.user {
-            Some(user) => self.spec(task).map(|spec| spec.user == user),
+            Some(user) => self.is_of_user(task, user),
             None => Ok(true),
         };
         jobs::claimable(self.sql(), filter, limit, is_of_user)

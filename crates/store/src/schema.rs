@@ -74,6 +74,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "cursors over the history",
             sql: include_str!("../migrations/0007-cursors.sql"),
         },
+        Migration {
+            number: 8,
+            name: "tasks of PanDA",
+            sql: include_str!("../migrations/0008-panda-tasks.sql"),
+        },
     ],
 };
 

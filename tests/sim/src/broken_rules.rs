@@ -260,6 +260,7 @@ fn r1_rows_that_contradict_each_other_are_noticed() {
             surl: String::new(),
             endpoint: "".into(),
             producer: None,
+            n_events: None,
         };
         world.server.ledger.insert_file(&file).is_ok()
     });

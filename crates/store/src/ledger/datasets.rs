@@ -7,7 +7,8 @@ use crate::sql::{Columns, Sql, SqlError, params};
 
 macro_rules! file_columns {
     () => {
-        "id, dataset, part, lfn, scope, guid, size, checksum, surl, endpoint, producer"
+        "id, dataset, part, lfn, scope, guid, size, checksum, surl, endpoint, producer,
+         n_events"
     };
 }
 
@@ -43,7 +44,7 @@ pub(super) fn insert_file(sql: &dyn Sql, file: &FileRecord) -> Result<(), SqlErr
         concat!(
             "INSERT INTO file (",
             file_columns!(),
-            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
         ),
         params![
             file.id,
@@ -57,6 +58,7 @@ pub(super) fn insert_file(sql: &dyn Sql, file: &FileRecord) -> Result<(), SqlErr
             file.surl,
             file.endpoint,
             file.producer,
+            file.n_events,
         ],
     )
     .map(drop)
@@ -92,5 +94,6 @@ pub(crate) fn read_file(columns: &mut Columns<'_>) -> Result<FileRecord, SqlErro
         surl: columns.take()?,
         endpoint: columns.take()?,
         producer: columns.take()?,
+        n_events: columns.take()?,
     })
 }

@@ -10,6 +10,7 @@ use crate::sql::{Json, Sql, SqlError, only, params};
 /// A task's row, without its specification.
 pub(super) struct TaskRow {
     id: TaskId,
+    pub(super) revision: u32,
     status: TaskStatus,
     n_jobs: u32,
     next_seed: Seed,
@@ -22,6 +23,7 @@ impl TaskRow {
         TaskRecord {
             id: self.id,
             spec,
+            revision: self.revision,
             status: self.status,
             n_jobs: self.n_jobs,
             next_seed: self.next_seed,
@@ -41,7 +43,7 @@ pub(super) fn next_number(sql: &dyn Sql, counter: &str) -> Result<u64, SqlError>
 
 pub(super) fn read(sql: &dyn Sql, id: TaskId) -> Result<Option<TaskRow>, SqlError> {
     sql.first(
-        "SELECT status, n_jobs, next_seed, created, state_changed FROM task WHERE id = ?1",
+        "SELECT status, n_jobs, next_seed, created, state_changed, revision FROM task WHERE id = ?1",
         params![id],
         |columns| {
             Ok(TaskRow {
@@ -51,6 +53,7 @@ pub(super) fn read(sql: &dyn Sql, id: TaskId) -> Result<Option<TaskRow>, SqlErro
                 next_seed: columns.take()?,
                 created: columns.take()?,
                 state_changed: columns.take()?,
+                revision: columns.take()?,
             })
         },
     )
@@ -86,8 +89,8 @@ fn insert(sql: &dyn Sql, task: &TaskRecord) -> Result<(), SqlError> {
     let spec = &*task.spec;
     sql.execute(
         "INSERT INTO task (id, user_name, name, chain, status, n_jobs, next_seed, created,
-                           state_changed)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                           state_changed, revision)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             task.id,
             spec.user,
@@ -98,6 +101,7 @@ fn insert(sql: &dyn Sql, task: &TaskRecord) -> Result<(), SqlError> {
             task.next_seed,
             task.created,
             task.state_changed,
+            task.revision,
         ],
     )?;
     sql.execute(

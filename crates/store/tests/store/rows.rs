@@ -21,6 +21,7 @@ pub(crate) fn task(id: TaskId, name: &str) -> TaskRecord {
     TaskRecord {
         id,
         spec: Arc::new(spec(name)),
+        revision: 0,
         status: TaskStatus::Ready,
         n_jobs: 2,
         next_seed: Seed::new(7),
@@ -118,6 +119,7 @@ pub(crate) fn file(id: FileId, dataset: &str, part: u32) -> FileRecord {
         surl: "file:///eos/gen.root".to_owned(),
         endpoint: EndpointName::new("EOS"),
         producer: Some(PandaId::new(3)),
+        n_events: None,
     }
 }
 
