@@ -25,6 +25,7 @@ use crate::{
 
 mod api;
 mod args;
+mod credentials;
 mod failure;
 mod log;
 mod show;
@@ -77,7 +78,7 @@ fn run(cli: &Cli) -> Result<Vec<u8>, Failure> {
                 .filter(|url| !url.is_empty())
         })
         .unwrap_or_else(|| DEFAULT_SERVER.to_owned());
-    let api = Api::new(&server)?;
+    let api = Api::new(&server, &cli.options.credentials)?;
     let form = if cli.options.json {
         Form::Json
     } else {

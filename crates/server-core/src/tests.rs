@@ -7,6 +7,7 @@ mod history;
 mod people;
 mod random;
 mod retries;
+mod signing;
 mod submitting;
 mod updates;
 mod watching;

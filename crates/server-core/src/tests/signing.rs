@@ -1,0 +1,44 @@
+//! What submitters may ask for.
+
+use ailurus_model::{Caller, Proof, SourceLabel, task::Submission};
+
+use super::harness::generation;
+use crate::sign;
+
+fn jane() -> Caller {
+    Caller {
+        proof: Proof::Token,
+        name: "Jane Doe".into(),
+        ..Caller::nobody()
+    }
+}
+
+fn submission(label: &str) -> Submission {
+    let mut spec = generation(1);
+    spec.source_label = SourceLabel::new(label);
+    spec.user = "somebody else".into();
+    spec.priority = 5000;
+    Submission {
+        datasets: Vec::new(),
+        tasks: vec![spec],
+    }
+}
+
+#[test]
+fn tasks_of_users_are_their_own_and_wait_as_long_as_those_of_others() {
+    let mut submission = submission("user");
+    sign(&mut submission, &jane()).unwrap();
+    let task = &submission.tasks[0];
+    assert_eq!((task.user.as_str(), task.priority), ("Jane Doe", 1000));
+}
+
+#[test]
+fn production_is_for_those_who_have_the_role() {
+    let error = sign(&mut submission("managed"), &jane()).expect_err("no role");
+    assert!(error.to_string().contains("Jane Doe"), "{error}");
+    let mut manager = jane();
+    manager.rights.production = true;
+    let mut managed = submission("managed");
+    sign(&mut managed, &manager).unwrap();
+    assert_eq!(managed, submission("managed"));
+}
