@@ -25,7 +25,6 @@ use crate::{
 
 mod api;
 mod args;
-mod credentials;
 mod failure;
 mod log;
 mod show;
@@ -78,7 +77,7 @@ fn run(cli: &Cli) -> Result<Vec<u8>, Failure> {
                 .filter(|url| !url.is_empty())
         })
         .unwrap_or_else(|| DEFAULT_SERVER.to_owned());
-    let api = Api::new(&server, &cli.options.credentials)?;
+    let api = Api::new(&server)?;
     let form = if cli.options.json {
         Form::Json
     } else {

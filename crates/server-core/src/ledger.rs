@@ -6,10 +6,12 @@
 //! simulator; the `store` crate keeps one in a database.
 
 mod cache_files;
+mod commands;
 mod cursor;
 mod history;
 mod job_texts;
 mod panda_tasks;
+mod worker_statistics;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,6 +22,7 @@ use ailurus_model::{
 };
 
 pub use self::cache_files::{CacheFileRecord, CacheFileRows};
+pub use self::commands::{Acknowledgement, CommandRecord, CommandRows, CommandStatus};
 pub use self::cursor::{Cursor, CursorRows};
 pub use self::history::{Changed, HistoryRow, HistoryRows, StatusChange};
 pub use self::job_texts::{JobText, JobTextRows};
@@ -27,6 +30,7 @@ pub use self::panda_tasks::{
     Generation, InputCounts, InputProgress, InputState, PandaTaskRecord, PandaTaskRows, PartList,
     ScoutPhase, TaskOrder, TaskProgress,
 };
+pub use self::worker_statistics::{WorkerCounts, WorkerStatisticsRecord, WorkerStatisticsRows};
 
 /// The rows could not be read or written: the transaction is to be given up.
 #[derive(Debug, thiserror::Error)]
@@ -276,7 +280,15 @@ pub type JobCounts = BTreeMap<JobStatus, u64>;
     clippy::missing_errors_doc,
     reason = "every method fails only if the rows are out of reach"
 )]
-pub trait Ledger: CursorRows + CacheFileRows + HistoryRows + JobTextRows + PandaTaskRows {
+pub trait Ledger:
+    CacheFileRows
+    + CommandRows
+    + CursorRows
+    + HistoryRows
+    + JobTextRows
+    + PandaTaskRows
+    + WorkerStatisticsRows
+{
     /// Takes a new task number, larger than all before.
     fn new_task_id(&mut self) -> Result<TaskId, LedgerError>;
     /// Takes a new job number, larger than all before.

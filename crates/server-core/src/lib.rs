@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`submit()`] | a person, with tasks |
 //! | [`acquire_jobs`], [`update_job`], [`job_statuses`], [`note_worker_pilot`] | a pilot |
-//! | [`update_workers`] | Harvester |
+//! | [`update_workers`], [`acquire_commands`], [`acknowledge_commands`] | Harvester |
 //! | [`kill_job`], [`kill_task`], [`retry_task`] | a person |
 //! | [`broker()`], [`watch()`] | the server's own timer |
 
@@ -18,6 +18,7 @@ mod action;
 mod attempt_end;
 mod broker;
 mod cache_files;
+mod commands;
 mod context;
 mod definition;
 mod dispatch;
@@ -33,7 +34,6 @@ mod operation;
 mod release;
 mod resource_type;
 mod retry;
-mod signature;
 mod submit;
 mod task_status;
 pub mod template;
@@ -49,6 +49,10 @@ pub use cache_files::{
     expire_cache_files, note_archives, note_cache_file, same_cache_file, task_log_max,
     touch_cache_file,
 };
+pub use commands::{
+    NewCommand, Replaces, SweepError, acknowledge_commands, acquire_commands, expire_commands,
+    give_command, sweep_queue,
+};
 pub use context::{Context, Limits};
 pub use dispatch::{AcquireError, acquire_jobs};
 pub use job_status::job_statuses;
@@ -56,7 +60,6 @@ pub use ledger::{Ledger, LedgerError};
 pub use memory::MemoryLedger;
 pub use resource_type::resource_type;
 pub use retry::retry_task;
-pub use signature::{SignatureError, sign};
 pub use submit::{SubmitError, Submitted, submit};
 pub use update::update_job;
 pub use watch::{WatchReport, watch};

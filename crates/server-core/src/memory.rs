@@ -5,10 +5,12 @@
 //! operation leaves it as it was.
 
 mod cache_files;
+mod commands;
 mod cursor;
 mod history;
 mod job_texts;
 mod panda_tasks;
+mod worker_statistics;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,9 +23,9 @@ use ailurus_model::{
 };
 
 use crate::ledger::{
-    AttemptRecord, CacheFileRecord, ClaimFilter, Cursor, DatasetRecord, FileRecord, InputNeed,
-    JobCounts, JobRecord, JobText, Ledger, LedgerError, PandaTaskRecord, StatusChange,
-    TaskProgress, TaskRecord,
+    AttemptRecord, CacheFileRecord, ClaimFilter, CommandRecord, Cursor, DatasetRecord, FileRecord,
+    InputNeed, JobCounts, JobRecord, JobText, Ledger, LedgerError, PandaTaskRecord, StatusChange,
+    TaskProgress, TaskRecord, WorkerStatisticsRecord,
 };
 
 /// All rows of one server, in memory.
@@ -42,6 +44,9 @@ pub struct MemoryLedger {
     /// By rising number, from 1.
     history: Vec<StatusChange>,
     cache_files: BTreeMap<String, CacheFileRecord>,
+    last_command: u64,
+    commands: BTreeMap<u64, CommandRecord>,
+    worker_statistics: BTreeMap<(QueueName, HarvesterId), WorkerStatisticsRecord>,
     cache_uses: BTreeSet<(String, TaskId)>,
     job_texts: BTreeMap<(PandaId, AttemptNr, JobText), String>,
     cursors: BTreeMap<String, Cursor>,

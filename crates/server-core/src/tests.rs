@@ -7,7 +7,6 @@ mod history;
 mod people;
 mod random;
 mod retries;
-mod signing;
 mod submitting;
 mod updates;
 mod watching;

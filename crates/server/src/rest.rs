@@ -9,7 +9,7 @@ mod view;
 use std::sync::Arc;
 
 use ailurus_model::{
-    Caller, ChainName, DatasetName, JobStatus, PandaId, Proof, QueueName, TaskId, task::Submission,
+    ChainName, DatasetName, JobStatus, PandaId, QueueName, TaskId, task::Submission,
 };
 use ailurus_server_core::{self as core, ledger::Ledger};
 use ailurus_store::{JobFilter, JobPast};
@@ -17,10 +17,9 @@ use ailurus_wire::rest::{
     ActionAnswer, DatasetView, JobView, QueueView, SubmitAnswer, SubmittedTask, TaskView,
 };
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     extract::{Path, Query, Request, State, rejection::QueryRejection},
     http::StatusCode,
-    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -57,30 +56,13 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/ailurus/v1/datasets/{*name}", get(show_dataset))
         .merge(events::routes())
         .route("/ailurus/{*path}", axum::routing::any(no_such_path))
-        .layer(from_fn(known_callers_only))
-}
-
-/// Lets in who is known, whatever they may do.
-async fn known_callers_only(
-    Extension(caller): Extension<Caller>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    if caller.proof == Proof::None {
-        return Err(ApiError::unknown_caller());
-    }
-    Ok(next.run(request).await)
 }
 
 async fn no_such_path(request: Request) -> ApiError {
     ApiError::not_found("path", request.uri().path())
 }
 
-async fn submit(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    request: Request,
-) -> Result<Response, ApiError> {
+async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let Ok(bytes) = read_body(&head.headers, body, app.body_limit).await else {
         let message = format!("the submission is larger than {} bytes", app.body_limit);
@@ -88,11 +70,10 @@ async fn submit(
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         return Err(ApiError::new(status, "too-large", message, help));
     };
-    let mut submission: Submission = serde_json::from_slice(&bytes).map_err(|error| {
+    let submission: Submission = serde_json::from_slice(&bytes).map_err(|error| {
         let message = format!("the submission is wrong: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "bad-submission", message, "")
     })?;
-    core::sign(&mut submission, &caller).map_err(|error| ApiError::not_allowed(&error))?;
     let submitted = app
         .write(move |ctx, ledger| core::submit(ctx, ledger, &submission))
         .await?;

@@ -13,6 +13,7 @@
 
 mod attempts;
 mod cache_files;
+mod commands;
 mod cursors;
 mod datasets;
 mod history;
@@ -22,6 +23,7 @@ mod needs;
 mod panda_tasks;
 mod tasks;
 mod worker_rows;
+mod worker_statistics;
 
 use std::{cell::RefCell, collections::BTreeMap, path::Path, sync::Arc};
 

@@ -79,6 +79,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "tasks of PanDA",
             sql: include_str!("../migrations/0008-panda-tasks.sql"),
         },
+        Migration {
+            number: 9,
+            name: "commands and numbers of workers",
+            sql: include_str!("../migrations/0009-commands.sql"),
+        },
     ],
 };
 
