@@ -111,6 +111,13 @@ pub struct JobUpdate {
     /// Inputs that turned out to be corrupt.
     #[serde(default)]
     pub corrupted_files: Vec<Lfn>,
+    /// Files that the output report lists without size or checksum, as it may do with inputs that
+    /// were not read.
+    #[serde(default)]
+    pub unmeasured: Vec<Lfn>,
+    /// Why the output report cannot be used, if it cannot.
+    #[serde(default)]
+    pub report_problem: Option<String>,
 }
 
 impl JobUpdate {
@@ -151,6 +158,8 @@ impl JobUpdate {
             source_site: String::new(),
             destination_site: String::new(),
             corrupted_files: Vec::new(),
+            unmeasured: Vec::new(),
+            report_problem: None,
         }
     }
 

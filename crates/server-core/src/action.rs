@@ -1,12 +1,11 @@
 //! What a person does to jobs and tasks that are under way: kill them.
 
-use ailurus_model::{Command, JobStatus, PandaId, TaskId, TaskStatus};
+use ailurus_model::{JobStatus, PandaId, TaskId, TaskStatus};
 
 use crate::{
     Context,
-    ledger::{JobRecord, Ledger, LedgerError},
+    ledger::{Ledger, LedgerError},
     operation::Operation,
-    text::{DIAG_CHARS_MAX, clipped},
 };
 
 /// A kill or retry was refused.
@@ -119,33 +118,4 @@ pub fn kill_task(
     }
     op.finish()?;
     Ok(touched)
-}
-
-impl<L: Ledger> Operation<'_, L> {
-    fn kill(&mut self, mut job: JobRecord, who: &str) -> Result<bool, LedgerError> {
-        if job.status.is_terminal() || job.command == Some(Command::ToBeKilled) {
-            return Ok(false);
-        }
-        job.reason = clipped(&format!("killed by `{who}`"), DIAG_CHARS_MAX);
-        match job.status {
-            JobStatus::Pending
-            | JobStatus::Defined
-            | JobStatus::Assigned
-            | JobStatus::Activated => {
-                self.end_without_outputs(job, JobStatus::Cancelled)?;
-            }
-            JobStatus::Sent
-            | JobStatus::Starting
-            | JobStatus::Running
-            | JobStatus::Holding
-            | JobStatus::Transferring
-            | JobStatus::Merging => {
-                // Its time stays: a kill is no sign of life.
-                job.command = Some(Command::ToBeKilled);
-                self.ledger.put_job(&job)?;
-            }
-            JobStatus::Finished | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Closed => {}
-        }
-        Ok(true)
-    }
 }

@@ -9,15 +9,17 @@
 
 use ailurus_diagnosis::{Action, ErrorSource, Explanation};
 use ailurus_model::{
-    ByteCount, Command, ErrorCode, FileReport, JobStatus, Queue, update::ReportedError,
+    ByteCount, Command, DatasetName, ErrorCode, FileReport, JobStatus, Queue, update::ReportedError,
 };
 
 use crate::{
     definition::JobOutput,
+    kill::{KILLED, TO_REASSIGN},
     ledger::{AttemptRecord, FileRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
     release::{Fate, SettledPart},
     resource_type,
+    retry::RetryWish,
     text::{DIAG_CHARS_MAX, clipped},
 };
 
@@ -48,12 +50,13 @@ impl ServerError {
 }
 
 impl<L: Ledger> Operation<'_, L> {
-    /// Ends a job well: `files` holds each of its outputs with its report.
+    /// Ends a job well: `files` holds each of its outputs with its files, the first of which takes
+    /// the output's part of its dataset; the others become parts behind all that are there.
     pub(crate) fn finish_attempt(
         &mut self,
         mut job: JobRecord,
         mut attempt: AttemptRecord,
-        files: Vec<(JobOutput, FileReport)>,
+        files: impl Iterator<Item = (JobOutput, Vec<FileReport>)>,
     ) -> Result<(), LedgerError> {
         attempt.status = JobStatus::Finished;
         attempt.ended = Some(self.ctx.now);
@@ -64,27 +67,20 @@ impl<L: Ledger> Operation<'_, L> {
         self.ledger.put_job(&job)?;
         self.touched.insert(job.task_id);
         let mut ready = Vec::new();
-        for (output, file) in files {
-            let id = self.ledger.new_file_id()?;
-            self.ledger.insert_file(&FileRecord {
-                id,
-                dataset: output.dataset.clone(),
-                part: output.part,
-                lfn: file.lfn,
-                scope: output.scope,
-                guid: Some(file.guid),
-                size: Some(file.size),
-                checksum: Some(file.checksum),
-                surl: file.surl,
-                endpoint: file.endpoint,
-                producer: Some(job.panda_id),
-                n_events: None,
-            })?;
-            ready.push(SettledPart {
-                dataset: output.dataset,
-                part: output.part,
-                fate: Fate::Ready,
-            });
+        for (output, files) in files {
+            let mut part = Some(output.part);
+            for file in files {
+                let part = match part.take() {
+                    Some(part) => part,
+                    None => self.added_part(&output.dataset)?,
+                };
+                self.register(&job, &output, part, file)?;
+                ready.push(SettledPart {
+                    dataset: output.dataset.clone(),
+                    part,
+                    fate: Fate::Ready,
+                });
+            }
         }
         // What it was free to leave out will not come.
         let mut settled = ready;
@@ -101,6 +97,43 @@ impl<L: Ledger> Operation<'_, L> {
         self.settle(settled)
     }
 
+    fn register(
+        &mut self,
+        job: &JobRecord,
+        output: &JobOutput,
+        part: u32,
+        file: FileReport,
+    ) -> Result<(), LedgerError> {
+        let id = self.ledger.new_file_id()?;
+        self.ledger.insert_file(&FileRecord {
+            id,
+            dataset: output.dataset.clone(),
+            part,
+            lfn: file.lfn,
+            scope: output.scope.clone(),
+            guid: Some(file.guid),
+            size: Some(file.size),
+            checksum: Some(file.checksum),
+            surl: file.surl,
+            endpoint: file.endpoint,
+            producer: Some(job.panda_id),
+            n_events: None,
+        })
+    }
+
+    /// Makes room for one more file in a dataset.
+    fn added_part(&mut self, name: &DatasetName) -> Result<u32, LedgerError> {
+        let Some(mut dataset) = self.ledger.dataset(name)? else {
+            return Err(LedgerError::contradiction(format!(
+                "dataset `{name}` is written to, but not there"
+            )));
+        };
+        let part = dataset.n_parts;
+        dataset.n_parts = part.saturating_add(1);
+        self.ledger.put_dataset(&dataset)?;
+        Ok(part)
+    }
+
     /// Ends the current attempt of a job because of something that the server found.
     pub(crate) fn fail_by_server(
         &mut self,
@@ -114,15 +147,33 @@ impl<L: Ledger> Operation<'_, L> {
     /// Ends an attempt without success. The errors of pilot and payload stand in the attempt.
     pub(crate) fn fail_attempt(
         &mut self,
+        job: JobRecord,
+        attempt: AttemptRecord,
+        server: Option<ServerError>,
+    ) -> Result<(), LedgerError> {
+        self.fail_attempt_with(job, attempt, server, RetryWish::None)
+    }
+
+    /// Ends an attempt without success, with somebody's wish about what is to follow.
+    pub(crate) fn fail_attempt_with(
+        &mut self,
         mut job: JobRecord,
         mut attempt: AttemptRecord,
         server: Option<ServerError>,
+        wish: RetryWish,
     ) -> Result<(), LedgerError> {
         attempt.ended = Some(self.ctx.now);
         attempt.server_error = server.as_ref().map(|server| server.error.clone());
+        if job.command == Some(Command::ToBeKilled) && job.sub_status == TO_REASSIGN {
+            self.ledger.put_attempt(&attempt)?;
+            return self.run_elsewhere(job);
+        }
         if job.command == Some(Command::ToBeKilled) {
             attempt.status = JobStatus::Cancelled;
             self.ledger.put_attempt(&attempt)?;
+            if job.server_code == 0 {
+                job.server_code = KILLED;
+            }
             return self.end_without_outputs(job, JobStatus::Cancelled);
         }
         let why = self.explain(&attempt, server.map(|server| server.source));
@@ -131,7 +182,8 @@ impl<L: Ledger> Operation<'_, L> {
         self.ledger.put_attempt(&attempt)?;
         let is_over = job.attempt_nr.value() >= job.max_attempts;
         let reason = reason_of(&job, &attempt, &why);
-        if is_over || why.action == Action::DoNotRetry {
+        let is_wished = wish == RetryWish::SameQueue;
+        if is_over || (why.action == Action::DoNotRetry && !is_wished) {
             job.reason = reason;
             return self.end_without_outputs(job, JobStatus::Failed);
         }
@@ -142,7 +194,14 @@ impl<L: Ledger> Operation<'_, L> {
         job.priority = job.priority.saturating_sub(RETRY_PRIORITY_STEP);
         job.command = None;
         job.worker = None;
+        job.sub_status.clear();
         self.set_status(&mut job, JobStatus::Defined, &reason)?;
+        if is_wished && job.queue.is_some() {
+            let why = "tried again at the same queue";
+            self.set_status(&mut job, JobStatus::Activated, why)?;
+            job.reason.clear();
+            return self.ledger.put_job(&job);
+        }
         self.place(&mut job)?;
         Ok(())
     }

@@ -73,6 +73,12 @@ impl<'a, L: Ledger> Operation<'a, L> {
         Ok(spec)
     }
 
+    /// Returns the working group of a task, empty if it has none.
+    pub(crate) fn working_group(&mut self, id: TaskId) -> Result<String, LedgerError> {
+        // Only tasks of PanDA's own language have one.
+        self.spec(id).map(|_| String::new())
+    }
+
     /// Reads the current attempt of a job that was dispatched.
     pub(crate) fn attempt(&self, job: &JobRecord) -> Result<AttemptRecord, LedgerError> {
         let attempt = self.ledger.attempt(job.panda_id, job.attempt_nr)?;

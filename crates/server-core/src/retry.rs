@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use ailurus_model::{DatasetName, FileStatus, JobStatus, TaskId, TaskStatus};
+use ailurus_model::{DatasetName, FileStatus, JobStatus, JobUpdate, TaskId, TaskStatus};
 
 use crate::{
     ActionError, Context,
@@ -13,6 +13,42 @@ use crate::{
     operation::Operation,
     text::{DIAG_CHARS_MAX, clipped},
 };
+
+/// That a failed attempt is to be followed by another one at the same queue, whatever the
+/// catalogue of errors says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RetryWish {
+    /// Nobody wishes so.
+    None,
+    /// The pilot asks for it by a negative error code, or PanDA's server gives one more chance.
+    SameQueue,
+}
+
+/// Errors after which PanDA's server gives a user's job one more chance: the pilot was killed.
+const KILLED_PILOT_CODES: [i64; 3] = [1200, 1201, 1213];
+
+/// Returns what the last update of a failed attempt asks for.
+///
+/// Source: PanDA server, `pandaserver/taskbuffer/db_proxy_mods/job_complex_module.py`, `retryJob`.
+pub(crate) fn wish_of(job: &JobRecord, processing_type: &str, update: &JobUpdate) -> RetryWish {
+    let Some(error) = &update.pilot_error else {
+        return RetryWish::None;
+    };
+    let is_excluded = (processing_type.starts_with("gangarobot")
+        && processing_type != "gangarobot-rctest")
+        || processing_type.starts_with("hammercloud");
+    let label = job.source_label.as_str();
+    let is_users = matches!(label, "user" | "panda");
+    let is_pilot_test = matches!(label, "ptest" | "rc_test" | "rc_test2" | "rc_alrb");
+    let by_pilot = error.code < 0 && (is_users || is_pilot_test);
+    let by_server =
+        is_users && KILLED_PILOT_CODES.contains(&error.code) && job.attempt_nr.value() < 2;
+    if (by_pilot || by_server) && !is_excluded {
+        RetryWish::SameQueue
+    } else {
+        RetryWish::None
+    }
+}
 
 /// Gives the failed jobs of a task as many further attempts as the task asked for, and returns how
 /// many jobs that were. Jobs down the chain that were closed for want of their outputs wait again.

@@ -5,24 +5,38 @@
 //! until its adder has registered the outputs; here that is part of the final update, so that a
 //! job is finished when its last report is answered.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use ailurus_diagnosis::ErrorSource;
 use ailurus_model::{
-    Command, EndpointName, FileReport, JobStatus, JobUpdate, Lfn, NodeName, Queue, UpdateAnswer,
+    Command, Guid, JobStatus, JobUpdate, Lfn, NodeName, Queue, Timestamp, UpdateAnswer, job_tags,
     update::{PilotTiming, ReportedError},
 };
 
 use crate::{
     Context,
     attempt_end::ServerError,
-    definition::{JobOutput, JobOutputs, Presence},
+    definition::JobOutputs,
     guid,
-    ledger::{AttemptRecord, JobRecord, Ledger, LedgerError},
+    kill::KILLED,
+    ledger::{AttemptRecord, JobRecord, JobText, Ledger, LedgerError},
     operation::Operation,
+    outputs::{Expectation, Judged, UNUSABLE, judge},
+    report::{BATCH_ID, DISPATCHER_DIAG, Report, SKIPPED_INPUTS, SUP_ERROR_CODE, SUP_ERROR_DIAG},
+    retry,
     text::{DIAG_CHARS_MAX, NAME_CHARS_MAX, PILOT_LOG_CHARS_MAX, clipped},
 };
 
+/// PanDA's `supErrorCode` for an update that comes from another batch job.
+const INVALID_BATCH_ID: u32 = 1;
+/// Longest text of that error that is kept, in characters.
+const SUP_DIAG_CHARS_MAX: usize = 250;
+/// Longest sub-status that is kept, in characters.
+const SUB_STATUS_CHARS_MAX: usize = 80;
+/// Longest output of a payload in debug mode that is kept, in characters.
+const STDOUT_CHARS_MAX: usize = 2048;
+/// The sub-status by which a pilot gives a job back without work.
+const CLOSED_BY_PILOT: &str = "pilot_closed";
 /// PanDA's `ddmErrorCode` for outputs that cannot be registered.
 const DDM_ADDER: i64 = 200;
 
@@ -123,7 +137,12 @@ impl<L: Ledger> Operation<'_, L> {
         mut job: JobRecord,
         update: &JobUpdate,
     ) -> Result<UpdateAnswer, LedgerError> {
-        let commands = job.command.iter().cloned().collect();
+        if let Some(metadata) = &update.metadata {
+            let (id, nr) = (job.panda_id, job.attempt_nr);
+            self.ledger
+                .put_job_text(id, nr, JobText::Metadata, metadata)?;
+        }
+        let commands = commands_of(&job);
         let effect = effect_of(job.status, update.status);
         if effect == Effect::Nothing {
             return Ok(UpdateAnswer {
@@ -132,7 +151,30 @@ impl<L: Ledger> Operation<'_, L> {
             });
         }
         let mut attempt = self.attempt(&job)?;
+        let mut report = Report::of_text(&attempt.report);
+        if is_of_other_worker(report.text(BATCH_ID), &update.batch_id) {
+            let diag = format!(
+                "got an update request with invalid batchID={}",
+                update.batch_id.replace('\n', "")
+            );
+            report.put(SUP_ERROR_CODE, INVALID_BATCH_ID);
+            report.put(SUP_ERROR_DIAG, clipped(&diag, SUP_DIAG_CHARS_MAX));
+            attempt.report = report.into_text();
+            self.ledger.put_attempt(&attempt)?;
+            return Ok(UpdateAnswer::with(Command::ToBeKilled));
+        }
+        report.note(update);
+        note_dispatcher(&mut report, update.status, self.ctx.now);
+        attempt.report = report.into_text();
         note_progress(&mut attempt, update);
+        if !update.sub_status.is_empty() {
+            job.sub_status = clipped(&update.sub_status, SUB_STATUS_CHARS_MAX);
+        }
+        if !update.stdout.is_empty() && job.tags.has(job_tags::DEBUG) {
+            let text = clipped(&update.stdout, STDOUT_CHARS_MAX);
+            let (id, nr) = (job.panda_id, job.attempt_nr);
+            self.ledger.put_job_text(id, nr, JobText::Stdout, &text)?;
+        }
         match effect {
             Effect::End => {
                 self.end(job, attempt, update)?;
@@ -158,7 +200,7 @@ impl<L: Ledger> Operation<'_, L> {
 
     fn end(
         &mut self,
-        job: JobRecord,
+        mut job: JobRecord,
         mut attempt: AttemptRecord,
         update: &JobUpdate,
     ) -> Result<(), LedgerError> {
@@ -167,98 +209,112 @@ impl<L: Ledger> Operation<'_, L> {
         if let Some(report) = update.outputs.iter().find(|report| report.lfn == *log) {
             attempt.log_surl.clone_from(&report.surl);
         }
+        if job.sub_status == CLOSED_BY_PILOT {
+            return self.close_by_pilot(job, attempt);
+        }
         let is_wanted = job.command != Some(Command::ToBeKilled);
         if update.status != JobStatus::Finished || !is_wanted {
-            return self.fail_attempt(job, attempt, None);
+            let processing_type = self.spec(job.task_id)?.processing_type.clone();
+            let wish = retry::wish_of(&job, &processing_type, update);
+            return self.fail_attempt_with(job, attempt, None, wish);
         }
-        let expected = outputs.lfns();
-        let queue = self.ctx.queues.get(&attempt.queue);
-        let endpoint = queue.and_then(Queue::output_endpoint);
-        let reports: Vec<FileReport> = update
-            .outputs
-            .iter()
-            .map(|report| completed(report, endpoint, &expected, &attempt))
-            .collect();
-        match checked_outputs(outputs, &reports) {
-            Ok(files) => self.finish_attempt(job, attempt, files),
+        match self.judged(&job, &attempt, &outputs, update)? {
+            Ok(judged) => {
+                if !judged.skipped.is_empty() {
+                    let names: Vec<&str> = judged.skipped.iter().map(Lfn::as_str).collect();
+                    let mut report = Report::of_text(&attempt.report);
+                    report.put(SKIPPED_INPUTS, names);
+                    attempt.report = report.into_text();
+                }
+                job.sub_status.clear();
+                self.finish_attempt(job, attempt, outputs.files.into_iter().zip(judged.files))
+            }
             Err(diag) => {
                 let error = ServerError::new(ErrorSource::Ddm, DDM_ADDER, &diag);
                 self.fail_attempt(job, attempt, Some(error))
             }
         }
     }
+
+    /// Judges the report of an attempt that finished.
+    fn judged(
+        &mut self,
+        job: &JobRecord,
+        attempt: &AttemptRecord,
+        outputs: &JobOutputs,
+        update: &JobUpdate,
+    ) -> Result<Result<Judged, String>, LedgerError> {
+        if let Some(problem) = &update.report_problem {
+            return Ok(Err(format!("{UNUSABLE}: {problem}")));
+        }
+        let needs = self.ledger.needs_of(job.panda_id)?;
+        let needs = self.usable_needs(job, &needs)?;
+        let inputs: BTreeSet<Lfn> = self
+            .files_of(&needs)?
+            .into_iter()
+            .map(|file| file.lfn)
+            .collect();
+        let guids: Vec<Guid> = (0..outputs.files.len())
+            .map(|nr| guid::of_output(attempt, nr))
+            .collect();
+        let queue = self.ctx.queues.get(&attempt.queue);
+        let expectation = Expectation {
+            outputs,
+            guids: &guids,
+            inputs: &inputs,
+            endpoint: queue.and_then(Queue::output_endpoint),
+        };
+        Ok(judge(&expectation, &update.outputs, &update.unmeasured))
+    }
+
+    /// Ends a job that the pilot gave back without work: it is closed, its sub-status stays.
+    fn close_by_pilot(
+        &mut self,
+        mut job: JobRecord,
+        mut attempt: AttemptRecord,
+    ) -> Result<(), LedgerError> {
+        attempt.ended = Some(self.ctx.now);
+        attempt.status = JobStatus::Closed;
+        self.ledger.put_attempt(&attempt)?;
+        "closed by the pilot".clone_into(&mut job.reason);
+        job.server_code = KILLED;
+        self.end_without_outputs(job, JobStatus::Closed)
+    }
 }
 
-/// Fills in what pilots leave to the server, as Pilot 3 does where no Rucio is behind it: the id
-/// of an output that has none of its own, and the place if it is the one that was asked for.
-fn completed(
-    report: &FileReport,
-    endpoint: Option<&EndpointName>,
-    expected: &[Lfn],
-    attempt: &AttemptRecord,
-) -> FileReport {
-    let mut report = report.clone();
-    if report.guid.is_empty()
-        && let Some(nr) = expected.iter().position(|lfn| *lfn == report.lfn)
-    {
-        report.guid = guid::of_output(attempt, nr);
-    }
-    if report.endpoint.is_empty()
-        && let Some(endpoint) = endpoint
-    {
-        report.endpoint = endpoint.clone();
-    }
-    report
+/// What a pilot that has this job is to do: show output, what an operator said, end.
+fn commands_of(job: &JobRecord) -> Vec<Command> {
+    let is_debug = job.tags.has(job_tags::DEBUG);
+    let says_so = matches!(job.command, Some(Command::Debug(_)));
+    let debug = (is_debug && !says_so).then_some(Command::Debug(None));
+    debug.into_iter().chain(job.command.clone()).collect()
 }
 
-/// Returns each expected output with its report, in their order, or what is wrong with the reports.
-fn checked_outputs(
-    outputs: JobOutputs,
-    reports: &[FileReport],
-) -> Result<Vec<(JobOutput, FileReport)>, String> {
-    let mut by_lfn: BTreeMap<&Lfn, &FileReport> = BTreeMap::new();
-    let is_expected = |lfn: &Lfn| outputs.files.iter().any(|file| file.lfn == *lfn);
-    for report in reports {
-        if report.lfn != outputs.log.lfn && !is_expected(&report.lfn) {
-            return Err(format!(
-                "pilot produced {} inconsistently with jobdef",
-                report.lfn
-            ));
-        }
-        if by_lfn
-            .insert(&report.lfn, report)
-            .is_some_and(|before| before != report)
-        {
-            return Err(format!(
-                "pilot reported {} twice and differently",
-                report.lfn
-            ));
-        }
+/// Says whether an update comes from another batch job than those before. Ids that are plain
+/// numbers are not compared, because some batch systems tell the pilot and Harvester two of them.
+fn is_of_other_worker(known: &str, told: &str) -> bool {
+    let is_plain = |id: &str| {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        let mut parts = id.splitn(2, '.');
+        let first = parts.next().is_some_and(digits);
+        // `12`, `1..2`, `1.2`: digits, dots, digits; one digit alone is none of these.
+        first
+            && match parts.next() {
+                None => id.len() > 1,
+                Some(rest) => digits(rest.trim_start_matches('.')),
+            }
+    };
+    !known.is_empty() && !told.is_empty() && known != told && !is_plain(known) && !is_plain(told)
+}
+
+/// Notes which word of the pilot put the job into a state of waiting.
+fn note_dispatcher(report: &mut Report, status: JobStatus, now: Timestamp) {
+    if matches!(status, JobStatus::Holding | JobStatus::Transferring) {
+        let text = format!("set to {status} by the pilot at {}", now.to_panda_text());
+        report.put(DISPATCHER_DIAG, text);
+    } else if matches!(status, JobStatus::Finished | JobStatus::Failed) {
+        report.remove(DISPATCHER_DIAG);
     }
-    let mut files = Vec::new();
-    for output in outputs.files {
-        match by_lfn.get(&output.lfn) {
-            None if output.presence == Presence::Optional => {}
-            None => {
-                return Err(format!(
-                    "expected output {} is missing in pilot JSON",
-                    output.lfn
-                ));
-            }
-            Some(report) if report.endpoint.is_empty() => {
-                return Err(format!(
-                    "Could not get GUID/LFN/MD5/FSIZE/SURL from pilot JSON: nothing says on which \
-                     endpoint output `{}`, {}, is",
-                    output.name, output.lfn
-                ));
-            }
-            Some(report) => {
-                let report = (*report).clone();
-                files.push((output, report));
-            }
-        }
-    }
-    Ok(files)
 }
 
 /// Keeps what an update says about its attempt; what it does not say stays.

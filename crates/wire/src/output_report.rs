@@ -37,8 +37,17 @@ pub(crate) fn encode(files: &[FileReport]) -> String {
     Value::Object(members).to_string()
 }
 
+/// What a report says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Reported {
+    /// Files with size and checksum.
+    pub(crate) files: Vec<FileReport>,
+    /// Files without: inputs that were not read, or outputs of no use.
+    pub(crate) unmeasured: Vec<Lfn>,
+}
+
 /// Reads the report: JSON text, or an object as it is.
-pub(crate) fn decode(field: &str, report: &Value) -> Result<Vec<FileReport>, FieldError> {
+pub(crate) fn decode(field: &str, report: &Value) -> Result<Reported, FieldError> {
     let bad = || FieldError::new(field, Some(report), "a JSON object keyed by file name");
     let members = json_of(report).map_err(|_| bad())?;
     let members = Fields::from_value(members).map_err(|_| bad())?;
@@ -49,42 +58,45 @@ pub(crate) fn decode(field: &str, report: &Value) -> Result<Vec<FileReport>, Fie
             format!("a report of at most {FILES_MAX} files"),
         ));
     }
-    members
-        .iter()
-        .map(|(lfn, entry)| decode_file(&format!("{field}.{lfn}"), lfn, entry))
-        .collect()
+    let mut reported = Reported::default();
+    for (lfn, entry) in members.iter() {
+        match decode_file(&format!("{field}.{lfn}"), lfn, entry)? {
+            Some(file) => reported.files.push(file),
+            None => reported.unmeasured.push(Lfn::new(lfn)),
+        }
+    }
+    Ok(reported)
 }
 
-fn decode_file(place: &str, lfn: &str, entry: &Value) -> Result<FileReport, FieldError> {
+/// Reads one file, nothing if its size or its checksum is missing.
+fn decode_file(place: &str, lfn: &str, entry: &Value) -> Result<Option<FileReport>, FieldError> {
     let fields = Fields::from_value(entry.clone())
         .map_err(|_| FieldError::new(place, Some(entry), "an object"))?;
     let size = fields
         .whole_if_any("fsize")
-        .or_else(|| fields.whole_if_any("bytes"))
-        .ok_or_else(|| FieldError::new(place, Some(entry), "an entry with the size as `fsize`"))?;
-    let checksum = match (fields.get("adler32"), fields.get("md5sum")) {
+        .or_else(|| fields.whole_if_any("bytes"));
+    let checksum: Option<Checksum> = match (fields.get("adler32"), fields.get("md5sum")) {
         (Some(_), _) => format!("ad:{}", fields.text("adler32")).parse().ok(),
         (None, Some(_)) => format!("md:{}", fields.text("md5sum")).parse().ok(),
         (None, None) => None,
     };
-    let checksum: Checksum = checksum.ok_or_else(|| {
-        let allowed = "an entry with the checksum as `adler32` or `md5sum`";
-        FieldError::new(place, Some(entry), allowed)
-    })?;
+    let Some((size, checksum)) = size.zip(checksum) else {
+        return Ok(None);
+    };
     let endpoint = match fields.get("endpoint") {
         // The server's own adder writes a list, of which the first has the file.
         Some(Value::Array(names)) => names.first().and_then(Value::as_str).unwrap_or_default(),
         Some(Value::String(name)) => name,
         Some(_) | None => "",
     };
-    Ok(FileReport {
+    Ok(Some(FileReport {
         lfn: Lfn::new(lfn),
         guid: Guid::new(fields.text("guid")),
         size: ByteCount::from_bytes(size),
         checksum,
         surl: fields.text("surl"),
         endpoint: EndpointName::new(endpoint),
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -97,20 +109,19 @@ mod tests {
             "a": {"guid": "G", "fsize": 5, "adler32": "05a501a5", "surl": "file:///a", "endpoint": ["E"]},
             "b": {"bytes": "7", "md5sum": "d41d8cd98f00b204e9800998ecf8427e"},
         });
-        let files = decode("xml", &json!(report.to_string())).expect("a report");
+        let files = decode("xml", &json!(report.to_string()))
+            .expect("a report")
+            .files;
         assert_eq!(files[0].checksum, Checksum::Adler32(0x05a5_01a5));
         assert_eq!(files[0].endpoint.as_str(), "E");
         assert_eq!(files[1].size, ByteCount::from_bytes(7));
     }
 
     #[test]
-    fn a_file_without_checksum_is_refused_by_name() {
-        let report = json!({"a": {"guid": "G", "fsize": 5}});
-        let error = decode("xml", &report).expect_err("no checksum");
-        assert_eq!(error.field, "xml.a");
-        assert!(
-            error.to_string().contains("`adler32` or `md5sum`"),
-            "{error}"
-        );
+    fn a_file_without_checksum_is_told_apart() {
+        let report = json!({"a": {"guid": "G", "fsize": 5}, "b": {"adler32": "1"}});
+        let reported = decode("xml", &report).expect("a report");
+        assert_eq!(reported.files, []);
+        assert_eq!(reported.unmeasured, [Lfn::new("a"), Lfn::new("b")]);
     }
 }

@@ -22,7 +22,8 @@ use crate::{
     answer::{Answer, AnswerError, StatusCode},
     command_text,
     fields::{FieldError, Fields, first_chars, last_chars},
-    job_options, output_report,
+    job_options,
+    output_report::{self, Reported},
     table::{Dialect, Reader, Writer, field_table},
     v1::RequestError,
 };
@@ -275,6 +276,7 @@ pub fn decode_request(dialect: Dialect, fields: &Fields) -> Result<JobUpdate, Up
         let diag = message.text(diag);
         Some(ReportedError { code, diag })
     };
+    let (reported_files, report_problem) = decode_report(dialect, &message);
     Ok(JobUpdate {
         panda_id,
         attempt_nr: message.whole(&ATTEMPT_NR)?.map(AttemptNr::new),
@@ -296,10 +298,9 @@ pub fn decode_request(dialect: Dialect, fields: &Fields) -> Result<JobUpdate, Up
         payload_exit_code: message.whole_if_any(&PAYLOAD_EXIT),
         pilot_error: reported(&PILOT_ERROR_CODE, &PILOT_ERROR_DIAG),
         payload_error: reported(&PAYLOAD_ERROR_CODE, &PAYLOAD_ERROR_DIAG),
-        outputs: match message.value(&REPORT) {
-            Some(report) => output_report::decode(REPORT.name(dialect), report)?,
-            None => Vec::new(),
-        },
+        outputs: reported_files.files,
+        unmeasured: reported_files.unmeasured,
+        report_problem,
         timing: measures::decode_timing(&message.text(&TIMING)),
         pilot_log: message.text(&PILOT_LOG),
         metadata: message.text_if_any(&METADATA),
@@ -318,6 +319,18 @@ pub fn decode_request(dialect: Dialect, fields: &Fields) -> Result<JobUpdate, Up
             .map(Lfn::new)
             .collect(),
     })
+}
+
+/// Reads the output report. One that cannot be read does not make the update void: the server
+/// decides what becomes of the job.
+fn decode_report(dialect: Dialect, message: &Reader<'_>) -> (Reported, Option<String>) {
+    let Some(report) = message.value(&REPORT) else {
+        return (Reported::default(), None);
+    };
+    match output_report::decode(REPORT.name(dialect), report) {
+        Ok(reported) => (reported, None),
+        Err(error) => (Reported::default(), Some(error.to_string())),
+    }
 }
 
 fn comma_list(names: &[Lfn]) -> String {

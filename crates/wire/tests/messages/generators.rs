@@ -353,6 +353,8 @@ pub(crate) fn job_update() -> impl Strategy<Value = JobUpdate> {
             source_site: places.2.into(),
             destination_site: places.1.into(),
             corrupted_files: places.3.into_iter().map(Lfn::new).collect(),
+            unmeasured: Vec::new(),
+            report_problem: None,
         }
     })
 }
