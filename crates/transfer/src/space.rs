@@ -1,7 +1,6 @@
-//! Space on this node's file systems: what is left, what is set aside, and a watch over both.
+//! Space on this node's file systems: what is left, and a watch over it.
 //!
 //! * [`Space::of`] asks the file system that holds a path.
-//! * [`Reservation`] sets blocks aside, so that nobody else fills them meanwhile.
 //! * [`SpaceWatch`] looks now and then while files are staged in, and says when the file system
 //!   comes to its floor. [`Watch`](crate::Watch) asks it, so that transfers end with an error that
 //!   names the file system instead of filling it.
@@ -9,8 +8,7 @@
 //! How much a job needs, and whether it is accepted, is decided elsewhere, before all this.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
@@ -20,13 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ailurus_model::ByteCount;
-use rustix::{
-    fs::{FallocateFlags, Mode, OFlags},
-    io::Errno,
-};
-
 use crate::{Cause, Direction, TransferError};
+use ailurus_model::ByteCount;
 
 mod floor;
 
@@ -73,87 +66,6 @@ fn mount_of(path: &Path) -> PathBuf {
     let same = |it: &&Path| device(it).is_ok_and(|other| other == own);
     let above = path.ancestors().take(DEPTH_MAX).take_while(same).last();
     above.unwrap_or(path).to_owned()
-}
-
-/// Blocks of a file system that are set aside. They are given back when it is dropped, and when the
-/// process dies, however it dies: they belong to a file without a name.
-#[derive(Debug)]
-pub struct Reservation {
-    /// None where the file system cannot set blocks aside.
-    file: Option<File>,
-    bytes: u64,
-}
-
-impl Reservation {
-    /// Sets blocks aside in a directory. Where the file system cannot do that, nothing is, and
-    /// [`Reservation::held`] says so.
-    ///
-    /// # Errors
-    ///
-    /// [`Cause::NoSpace`] if there are not so many, with a place that names the file system; others
-    /// if the directory cannot be written to.
-    pub fn take(dir: &Path, size: ByteCount) -> Result<Self, TransferError> {
-        let writing = |error| TransferError::of_writing(Direction::StageIn, dir, error);
-        let nothing = Self {
-            file: None,
-            bytes: 0,
-        };
-        if size.as_bytes() == 0 {
-            return Ok(nothing);
-        }
-        let file = nameless_file(dir).map_err(writing)?;
-        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size.as_bytes()) {
-            Ok(()) => Ok(Self {
-                file: Some(file),
-                bytes: size.as_bytes(),
-            }),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(nothing),
-            Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Err(no_space(dir, size)),
-            Err(errno) => Err(writing(errno.into())),
-        }
-    }
-
-    /// Returns what is set aside.
-    #[must_use]
-    pub const fn held(&self) -> ByteCount {
-        ByteCount::from_bytes(self.bytes)
-    }
-
-    /// Gives a part back, for a file that is about to be written.
-    pub fn give_back(&mut self, size: ByteCount) {
-        self.bytes = self.bytes.saturating_sub(size.as_bytes());
-        if let Some(file) = &self.file
-            && file.set_len(self.bytes).is_err()
-        {
-            // Rather nothing set aside than a file that has no room.
-            self.file = None;
-            self.bytes = 0;
-        }
-    }
-}
-
-fn no_space(dir: &Path, wanted: ByteCount) -> TransferError {
-    let place = match Space::of(dir) {
-        Ok(space) => space.to_string(),
-        Err(_) => dir.display().to_string(),
-    };
-    let place = format!("{wanted} for {} on {place}", dir.display());
-    TransferError::new(Direction::StageIn, place, Cause::NoSpace)
-}
-
-/// Makes a file that has no name, so that it goes with the last process that has it open.
-fn nameless_file(dir: &Path) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR;
-    match rustix::fs::open(dir, flags | OFlags::TMPFILE, mode) {
-        Ok(file) => return Ok(file.into()),
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let path = dir.join(format!(".ailurus-{}.space", crate::new_guid()?));
-    let file = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
-    fs::remove_file(&path)?;
-    Ok(file.into())
 }
 
 /// Watches a file system while files are written to it. It looks when it is asked, though not more
@@ -277,52 +189,6 @@ mod tests {
         assert!(there.free <= there.total);
         let proc = Space::of(Path::new("/proc/self")).expect("there");
         assert_eq!(proc.mount, Path::new("/proc"));
-    }
-
-    #[test]
-    fn what_is_set_aside_is_allocated_and_given_back() {
-        let dir = tempfile::tempdir().expect("space");
-        let mut held = Reservation::take(dir.path(), ByteCount::from_mib(3)).expect("space");
-        let blocks = |held: &Reservation| {
-            let file = held.file.as_ref().expect("this file system can");
-            ByteCount::from_bytes(file.metadata().expect("open").blocks() * 512)
-        };
-        if held.held() == ByteCount::ZERO {
-            println!("skipped: the file system of the test cannot set blocks aside");
-            return;
-        }
-        assert!(blocks(&held) >= ByteCount::from_mib(3));
-        held.give_back(MIB);
-        assert_eq!(held.held(), ByteCount::from_mib(2));
-        assert!(blocks(&held) < ByteCount::from_mib(3));
-        held.give_back(ByteCount::from_mib(100));
-        assert_eq!(held.held(), ByteCount::ZERO);
-        assert_eq!(
-            fs::read_dir(dir.path()).expect("own").count(),
-            0,
-            "it has no name"
-        );
-    }
-
-    #[test]
-    fn more_than_there_is_cannot_be_set_aside() {
-        let dir = tempfile::tempdir().expect("space");
-        // More than any file may have, on every file system.
-        let size = ByteCount::from_bytes(i64::MAX.unsigned_abs());
-        let error = Reservation::take(dir.path(), size).expect_err("too much");
-        assert!(matches!(error.cause, Cause::NoSpace), "{error:?}");
-        assert!(
-            error.place.contains(&*dir.path().to_string_lossy()),
-            "{}",
-            error.place
-        );
-    }
-
-    #[test]
-    fn nothing_is_set_aside_without_a_directory() {
-        let error = Reservation::take(Path::new("/proc/none"), MIB).expect_err("no directory");
-        assert!(!matches!(error.cause, Cause::NoSpace), "{error:?}");
-        Reservation::take(Path::new("/proc/none"), ByteCount::ZERO).expect("nothing to do");
     }
 
     #[test]

@@ -9,13 +9,13 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ailurus_model::{ByteCount, Lfn, Scope};
 use ailurus_transfer::{
     TransferError, TransferReport,
-    cache::{Cache, CacheConfig, How, Key, Link},
+    cache::{Cache, CacheConfig, How, Key},
     checksum::{ChecksumKind, RunningChecksum},
 };
 
@@ -394,55 +394,4 @@ fn who_waits_takes_over_when_the_fetcher_is_killed() {
     assert_eq!(hows, ["Fetched", "Hit", "Hit"]);
     assert_eq!(n_fetched(dir.path())[&3], 2);
     assert_no_partial_files(dir.path());
-}
-
-/// A figure, not a judgement: `cargo nextest run -p ailurus-transfer --run-ignored only sixteen`.
-#[test]
-#[ignore = "writes more than 4 GiB"]
-fn sixteen_jobs_that_want_one_mixture_sample_fetch_it_once() {
-    const JOBS: usize = 16;
-    let sample: Vec<u8> = (0..256_usize << 20)
-        .map(|at| ((at * 31) >> 3).to_le_bytes()[0])
-        .collect();
-    let key = key(0, &sample);
-    for link in [Link::Copy, Link::Hard] {
-        let dir = tempfile::tempdir().expect("space");
-        let obtain = |job: usize| {
-            // A cache of its own each, as processes have.
-            let cache = Cache::open(CacheConfig {
-                link,
-                ..config(dir.path(), 1 << 30)
-            });
-            let fetch = |path: &Path| {
-                let log = fs::File::options()
-                    .append(true)
-                    .create(true)
-                    .open(dir.path().join(LOG));
-                log.expect("space").write_all(b"0\n").expect("space");
-                fs::write(path, &sample).expect("space");
-                Ok(report(&sample))
-            };
-            let target = dir.path().join(format!("job{job}/minbias.root"));
-            let obtained = cache
-                .expect("a cache")
-                .obtain(&key, &target, &Arc::default(), fetch);
-            obtained.expect("works");
-        };
-        let begin = Instant::now();
-        std::thread::scope(|scope| {
-            for job in 0..JOBS {
-                let obtain = &obtain;
-                scope.spawn(move || obtain(job));
-            }
-        });
-        let all = begin.elapsed();
-        assert_eq!(n_fetched(dir.path())[&0], 1);
-        let begin = Instant::now();
-        obtain(JOBS);
-        let one = begin.elapsed();
-        println!(
-            "{link:?}: {JOBS} jobs at once {all:?}, one more {one:?}, {:.1} times",
-            all.as_secs_f64() / one.as_secs_f64()
-        );
-    }
 }

@@ -4,6 +4,7 @@
 //! others verify nothing unless their name says so. Runs of both take turns, so that what else the
 //! machine does falls on both, and a ratio is taken of each pair.
 
+mod cache;
 mod large_file;
 mod local;
 mod memory;
@@ -48,6 +49,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Figure>> {
     let large = Content::write(&folder.join("large"), LARGE_BYTES)?;
     let mut peaks = Vec::new();
     let mut figures = memory::measure();
+    figures.push(cache::measure(&folder)?);
     figures.extend(local::measure(&folder, &large, &mut peaks)?);
     if let Some(store) = XRootD::start(&folder.join("xrootd"))? {
         figures.extend(small_files::measure(&folder, &store, &mut peaks)?);

@@ -161,6 +161,7 @@ fn is_sound(server: &XRootD, names: &[&str]) -> bool {
 }
 
 /// Says whether there is any answer to a request over a connection of its own.
+#[expect(clippy::print_stderr, reason = "what a failed test wants to know")]
 fn answers(address: SocketAddr, method: &str, path: &str) -> bool {
     let ask = || -> io::Result<usize> {
         let mut connection = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
