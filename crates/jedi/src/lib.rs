@@ -5,6 +5,7 @@
 //! [`estimate`] says what a job needs, and so on. Nothing here
 //! reads a row, a clock, a file or the network: the same input always gives the same result.
 
+pub mod expand;
 pub mod names;
 pub mod params;
 pub mod refine;

@@ -284,7 +284,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// [`ParamError::Invalid`] if the value is something else.
-    pub fn object(&self, key: &str) -> Result<Option<Fields<'a>>, ParamError> {
+    pub fn object(&self, key: &str) -> Result<Option<Self>, ParamError> {
         match self.value(key) {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(Fields {
@@ -300,7 +300,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     ///
     /// [`ParamError::Invalid`] if the value is neither, or an entry is no object.
-    pub fn objects(&self, key: &str) -> Result<Vec<Fields<'a>>, ParamError> {
+    pub fn objects(&self, key: &str) -> Result<Vec<Self>, ParamError> {
         match self.value(key) {
             None => Ok(Vec::new()),
             Some(Value::Object(_)) => Ok(self.object(key)?.into_iter().collect()),
@@ -312,7 +312,11 @@ impl<'a> Fields<'a> {
                         map,
                         place: format!("{}{key}[{at}].", self.place),
                     }),
-                    _ => Err(self.invalid(&format!("{key}[{at}]"), "an object")),
+                    Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::String(_)
+                    | Value::Array(_) => Err(self.invalid(&format!("{key}[{at}]"), "an object")),
                 })
                 .collect(),
             Some(_) => Err(self.invalid(key, "a list of objects")),
@@ -356,7 +360,9 @@ impl<'a> Fields<'a> {
 fn show(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        _ => value.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
     }
 }
 

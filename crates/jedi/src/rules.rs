@@ -216,12 +216,14 @@ fn is_value(rule: Rule, value: &str) -> bool {
         let digits = text.strip_prefix('-').unwrap_or(text);
         !digits.is_empty() && digits.len() <= 18 && digits.bytes().all(|byte| byte.is_ascii_digit())
     };
-    match rule {
-        Rule::AddNthFieldToLfn => value.split(',').all(is_number),
-        Rule::DdmBackEnd | Rule::RetryModuleRules => {
-            !value.is_empty() && !value.contains([',', '='])
-        }
-        _ => is_number(value),
+    if rule == Rule::AddNthFieldToLfn {
+        return value.split(',').all(is_number);
+    }
+    let is_word = [Rule::DdmBackEnd, Rule::RetryModuleRules].contains(&rule);
+    if is_word {
+        !value.is_empty() && !value.contains([',', '='])
+    } else {
+        is_number(value)
     }
 }
 
