@@ -9,10 +9,13 @@ use ailurus_server_core::{Context, ledger::LedgerError};
 use ailurus_store::{DatabaseLedger, ReadError, Reader, Readers, WriteError, Writer};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::{knowledge::Knowledge, metrics::Metrics};
+use crate::{cache_folder::CacheFolder, knowledge::Knowledge, metrics::Metrics};
 
 /// Questions to the database that run at the same time; more wait.
 const READS_AT_ONCE: usize = 4;
+
+/// Where files lie that are being uploaded, in the folder of uploaded files.
+const INCOMING: &str = ".incoming";
 
 /// The running server, without its sockets.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct App {
     pub(crate) body_limit: usize,
     /// What is told to Prometheus.
     pub(crate) metrics: Metrics,
+    /// Files that users send and jobs fetch.
+    pub(crate) cache: CacheFolder,
     /// Folder of files that are being uploaded; on the file system where they will stay.
     pub(crate) uploads: PathBuf,
     writer: Writer,
@@ -41,7 +46,7 @@ impl App {
         knowledge: Arc<Knowledge>,
         transforms: Option<PathBuf>,
         body_limit: usize,
-        uploads: PathBuf,
+        cache: PathBuf,
         writer: Writer,
         readers: Readers,
     ) -> Self {
@@ -49,7 +54,8 @@ impl App {
             knowledge: RwLock::new(knowledge),
             transforms,
             body_limit,
-            uploads,
+            uploads: cache.join(INCOMING),
+            cache: CacheFolder::new(cache),
             metrics: Metrics::new(),
             writer,
             readers: Arc::new(readers),

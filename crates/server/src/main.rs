@@ -2,6 +2,8 @@
 
 mod app;
 mod bounds;
+mod cache_files;
+mod cache_folder;
 mod caller;
 mod cli;
 mod config;

@@ -7,6 +7,7 @@
 
 mod call;
 mod endpoint;
+mod file_server;
 mod harvester;
 mod job;
 mod metaconfig;
@@ -48,6 +49,7 @@ use validate::{NOT_OWNER, Written, check_caller, check_fields, check_verb, missi
 
 /// The rows of all modules.
 const MODULES: &[&[Endpoint]] = &[
+    file_server::ENDPOINTS,
     harvester::ENDPOINTS,
     job::ENDPOINTS,
     metaconfig::ENDPOINTS,
@@ -129,6 +131,7 @@ pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
 
 async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request) -> Response {
     let wanted = Wanted::of(request.headers());
+    let origin = origin_of(request.headers());
     // Whoever lets requests in says whose they are.
     let caller = request.extensions_mut().remove::<Caller>();
     let caller = caller.unwrap_or_else(Caller::nobody);
@@ -155,6 +158,7 @@ async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request
         dialect: endpoint.dialect,
         caller,
         fields,
+        origin,
         upload: said.upload,
     };
     if endpoint.role == Role::TaskOwner
@@ -163,6 +167,16 @@ async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request
         return wanted.write(refusal);
     }
     wanted.write((endpoint.handler)(call).await)
+}
+
+/// Returns how the client reached the server, as far as it says so.
+fn origin_of(headers: &HeaderMap) -> String {
+    let host = text_of(headers, header::HOST).unwrap_or("localhost");
+    let scheme = text_of(
+        headers,
+        header::HeaderName::from_static("x-forwarded-proto"),
+    );
+    format!("{}://{host}", scheme.unwrap_or("http"))
 }
 
 /// Refuses a caller to whom the task that the call names does not belong. A task that is not there

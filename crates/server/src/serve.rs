@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     app::App,
     bounds::{self, Bounds},
-    caller,
+    cache_files, caller,
     config::Config,
     knowledge::Knowledge,
     listener::BoundedListener,
@@ -33,9 +33,6 @@ use crate::{
     reload::Reloader,
     rest, static_files, watchdog,
 };
-
-/// Where files lie that are being uploaded, in the folder of uploaded files.
-const INCOMING: &str = ".incoming";
 
 /// The server could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +97,7 @@ async fn serve(
         Arc::clone(&knowledge),
         config.transforms.clone(),
         config.body_limit,
-        config.cache.join(INCOMING),
+        config.cache.clone(),
         writer,
         Readers::new(&config.database),
     ));
@@ -114,6 +111,7 @@ async fn serve(
         })?;
     }
     tracing::info!(%address, queues = knowledge.queues.len(), "serving");
+    let sweeper = tokio::spawn(cache_files::sweep(Arc::clone(&app)));
     let watchdog = tokio::spawn(watchdog::run(Arc::clone(&app), reloader, config.clone()));
     let teller = config.messages.clone();
     let teller = teller.map(|messages| tokio::spawn(Teller::new(Arc::clone(&app), messages).run()));
@@ -122,6 +120,8 @@ async fn serve(
     if let Some(teller) = teller {
         drop(tokio::time::timeout(config.stop_timeout, teller).await);
     }
+    sweeper.abort();
+    drop(sweeper.await);
     watchdog.abort();
     // Whether it was still there or not, it has let go of the app now.
     drop(watchdog.await);
@@ -173,6 +173,7 @@ fn router(app: Arc<App>, config: &Config) -> Router {
         .route("/server/panda/{method}", any(panda::serve))
         .route("/api/v1/{module}/{method}", any(panda::serve))
         .merge(static_files::routes())
+        .merge(cache_files::routes())
         .merge(rest::routes())
         .merge(metrics::routes())
         .fallback(panda::serve)

@@ -245,6 +245,7 @@ fn write_server_configuration(settings: &Settings) -> anyhow::Result<()> {
     let folder = settings.folder.display();
     let text = format!(
         "database = \"{folder}/server.db\"\n\
+         cache = \"{folder}/cache\"\n\
          queues = \"{folder}/queues.json\"\n\
          storages = \"{folder}/storages.json\"\n\
          transforms = \"{}\"\n\

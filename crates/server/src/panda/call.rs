@@ -22,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) caller: Caller,
     /// What they say.
     pub(crate) fields: Fields,
+    /// How they reached the server, for links: scheme, host and port.
+    pub(crate) origin: String,
     /// The file that they sent.
     pub(crate) upload: Option<Upload>,
 }

@@ -99,6 +99,12 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// JSON, whatever was said.
+    pub(crate) const JSON: Self = Self {
+        legacy: LegacyForm::Json,
+        is_json_in_v1: true,
+    };
+
     /// Tells them from the head of a request.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let legacy = LegacyForm::of_accept(text_of(headers, header::ACCEPT));

@@ -20,13 +20,16 @@ use tokio::{fs::File, io::AsyncWriteExt};
 
 use crate::{
     knowledge::chain,
-    panda::reply::{error, text_of},
+    panda::reply::{Reply, Wanted, error, text_of},
 };
 
 /// The largest text beside the file, in bytes.
 const TEXT_MAX: usize = 1 << 20;
 /// The most texts beside the file.
 const TEXTS_MAX: usize = 100;
+
+/// How much of a file that is too large is still read, in bytes.
+const DRAINED_MAX: usize = 64 << 20;
 
 /// Makes names of files that are still coming unique within this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -116,10 +119,8 @@ async fn receive(
     let path = dir.join(format!("{}-{number}.part", std::process::id()));
     let not_kept = |cause: io::Error| {
         tracing::error!(error = %cause, dir = %dir.display(), "an upload cannot be kept");
-        error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the file cannot be kept now",
-        )
+        let reason = format!("the file cannot be kept now: {cause}");
+        error(StatusCode::SERVICE_UNAVAILABLE, &reason)
     };
     tokio::fs::create_dir_all(dir).await.map_err(not_kept)?;
     let mut file = File::create(&path).await.map_err(not_kept)?;
@@ -131,13 +132,34 @@ async fn receive(
     while let Some(chunk) = part.chunk().await.map_err(bad_part)? {
         upload.size = upload.size.saturating_add(chunk.len() as u64);
         if upload.size > limit {
-            return Err(too_large("the file", limit));
+            drain(part).await;
+            return Err(file_too_large(limit));
         }
         file.write_all(&chunk).await.map_err(not_kept)?;
     }
     // What is acknowledged must outlive a crash of the machine.
     file.sync_all().await.map_err(not_kept)?;
     Ok(upload)
+}
+
+/// Reads on for a while, so that the client gets to read the refusal.
+async fn drain(mut part: Field<'_>) {
+    let mut left = DRAINED_MAX;
+    while let Ok(Some(chunk)) = part.chunk().await {
+        match left.checked_sub(chunk.len()) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
+}
+
+/// The refusal of a file, in a form that clients of files read.
+fn file_too_large(limit: u64) -> Response {
+    let reason = format!(
+        "ERROR: upload failure. Exceeded size limit {} MB",
+        limit >> 20
+    );
+    Wanted::JSON.write(Reply::refusal(reason))
 }
 
 fn too_large(what: &str, limit: u64) -> Response {

@@ -254,6 +254,7 @@ fn write_files(dir: &Path, lines: &str) {
     let folder = dir.display();
     let text = format!(
         "database = \"{folder}/server.db\"\n\
+         cache = \"{folder}/cache\"\n\
          queues = \"{folder}/queues.json\"\n\
          storages = \"{folder}/storages.json\"\n\
          transforms = \"{folder}/trf\"\n\
