@@ -5,6 +5,9 @@
 //! [`estimate`] says what a job needs, and so on. Nothing here
 //! reads a row, a clock, a file or the network: the same input always gives the same result.
 
+pub mod command;
+pub mod completion;
+pub mod estimate;
 pub mod expand;
 pub mod names;
 pub mod params;

@@ -328,9 +328,12 @@ impl Default for TaskResources {
 }
 
 impl TaskResources {
-    /// Returns the CPU time of an event in thousandths of HS06 seconds, if events are counted.
+    /// Returns the CPU time of an event in thousandths of HS06 seconds, if it is known.
     #[must_use]
     pub fn milli_hs06s_per_event(&self) -> Option<u64> {
+        if self.cpu_time == 0 {
+            return None;
+        }
         match self.cpu_time_unit? {
             CpuTimeUnit::PerEvent | CpuTimeUnit::PerEventFixed => {
                 Some(self.cpu_time.saturating_mul(1000))
