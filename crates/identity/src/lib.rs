@@ -13,6 +13,7 @@ pub mod authorities;
 pub mod certificate;
 pub mod chain;
 mod der;
+pub mod host;
 pub mod name;
 pub mod roles;
 mod signing_policy;
@@ -24,6 +25,7 @@ pub use authorities::{
     Authorities, AuthorityError, AuthoritySettings, CertificateIdentity, RevocationPolicy,
     VomsPolicy,
 };
-pub use roles::{RolePolicy, RolePolicyError};
-pub use token::{TokenIdentity, TokenRefusal, Tokens};
+pub use host::{HostCertificate, HostError};
+pub use roles::{RolePolicy, RolePolicyError, RoleSettings};
+pub use token::{TokenIdentity, TokenRefusal, TokenSettings, Tokens, TokensError};
 pub use version::FilesVersion;

@@ -186,4 +186,3 @@ pub(crate) fn attributes<'a>(content: &'a [u8], dn: &str) -> Vec<AttributeCertif
 pub fn read(content: &[u8]) -> Result<Vec<AttributeCertificate<'_>>, Malformed> {
     certificate::read_all(content)
 }
-

@@ -9,7 +9,9 @@ use ailurus_server_core::{Context, ledger::LedgerError};
 use ailurus_store::{DatabaseLedger, ReadError, Reader, Readers, WriteError, Writer};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::{cache_folder::CacheFolder, knowledge::Knowledge, metrics::Metrics};
+use crate::{
+    cache_folder::CacheFolder, identities::Identities, knowledge::Knowledge, metrics::Metrics,
+};
 
 /// Questions to the database that run at the same time; more wait.
 const READS_AT_ONCE: usize = 4;
@@ -22,6 +24,8 @@ const INCOMING: &str = ".incoming";
 pub(crate) struct App {
     /// What the server is told by files, as they were read last.
     knowledge: RwLock<Arc<Knowledge>>,
+    /// Who calls.
+    pub(crate) identities: Arc<Identities>,
     /// Folder of payload scripts.
     pub(crate) transforms: Option<PathBuf>,
     /// Largest body of a request, in bytes.
@@ -44,6 +48,7 @@ impl App {
     /// Puts the parts together.
     pub(crate) fn new(
         knowledge: Arc<Knowledge>,
+        identities: Arc<Identities>,
         transforms: Option<PathBuf>,
         body_limit: usize,
         cache: PathBuf,
@@ -52,6 +57,7 @@ impl App {
     ) -> Self {
         Self {
             knowledge: RwLock::new(knowledge),
+            identities,
             transforms,
             body_limit,
             uploads: cache.join(INCOMING),

@@ -56,7 +56,8 @@ pub(crate) struct Options {
     /// File into which the bound address is written once the server listens.
     #[arg(long, value_name = "FILE")]
     pub(crate) port_file: Option<PathBuf>,
-    /// Listen on an address that other machines reach, although nobody is asked who they are.
+    /// Listen on an address that other machines reach, although they cannot say who they are: they
+    /// may do what everybody may, and no more.
     #[arg(long)]
     pub(crate) insecure_any_address: bool,
 }

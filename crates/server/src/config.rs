@@ -3,6 +3,7 @@
 //! [`ConfigFile`] is the file as people write it; [`Config`] cannot be wrong. Later sources win:
 //! built-in, file, command line.
 
+mod identity;
 mod messages;
 
 use std::{
@@ -22,6 +23,8 @@ use serde::Deserialize;
 
 use crate::{cli::Options, limits::LimitsSection};
 
+pub(crate) use identity::{CredentialsConfig, IdentityConfig, TlsConfig};
+use identity::{CredentialsSection, RolesSection, Sections, TlsSection, TokensSection};
 pub(crate) use messages::MessagesConfig;
 use messages::MessagesSection;
 
@@ -32,6 +35,9 @@ use messages::MessagesSection;
 pub(crate) struct ConfigFile {
     /// Address and port to listen on. Default `127.0.0.1:25080`.
     listen: Option<SocketAddr>,
+    /// Whether callers on this machine are trusted with everything. Default: yes, as long as
+    /// neither `[tls]` nor `[tokens]` says how to tell who calls.
+    trust_loopback: Option<bool>,
     /// Database file; made if it is not there. Default `ailurus-server.db`.
     database: Option<PathBuf>,
     /// Queue data as CRIC has them. Default `queues.json`.
@@ -77,6 +83,14 @@ pub(crate) struct ConfigFile {
     limits: LimitsSection,
     /// The broker that is told of changes.
     messages: MessagesSection,
+    /// HTTPS, and clients' certificates.
+    tls: TlsSection,
+    /// Bearer tokens.
+    tokens: TokensSection,
+    /// Who may do what.
+    roles: RolesSection,
+    /// What is given to pilots and Harvester.
+    credentials: CredentialsSection,
 }
 
 /// The configuration as the server uses it.
@@ -120,6 +134,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// The broker that is told of changes, if there is one.
     pub(crate) messages: Option<MessagesConfig>,
+    /// Who calls.
+    pub(crate) identity: IdentityConfig,
 }
 
 /// What a line of the log is.
@@ -189,9 +205,9 @@ pub(crate) enum ConfigError {
     },
     /// Others could reach the server, and it cannot tell who they are.
     #[error(
-        "`listen` is `{address}`, which other machines may reach, and this server does not ask \
-         who they are: listen on `127.0.0.1`, or add `--insecure-any-address` where a firewall or \
-         a proxy stands before it"
+        "`listen` is `{address}`, which other machines may reach, and there is no HTTPS by which \
+         they could say who they are: add a section `[tls]`, listen on `127.0.0.1`, or add \
+         `--insecure-any-address`, by which others are let in as nobody"
     )]
     OpenAddress { address: SocketAddr },
 }
@@ -235,7 +251,8 @@ impl Config {
         };
         let mut picker = Picker::default();
         let config = resolve(options, file, &mut picker)?;
-        if !config.listen.ip().is_loopback() && !options.insecure_any_address {
+        let tells_who = config.identity.tls.is_some() || options.insecure_any_address;
+        if !config.listen.ip().is_loopback() && !tells_who {
             return Err(ConfigError::OpenAddress {
                 address: config.listen,
             });
@@ -295,6 +312,14 @@ fn resolve(
         log_format: log_format(picker, file.log_format)?,
         limits: file.limits.resolve(&mut picker.shown),
         messages: file.messages.resolve(picker)?,
+        identity: Sections {
+            trust_loopback: file.trust_loopback,
+            tls: file.tls,
+            tokens: file.tokens,
+            roles: file.roles,
+            credentials: file.credentials,
+        }
+        .resolve(picker)?,
     };
     for (key, value) in [
         ("watch_interval", config.watch_interval),

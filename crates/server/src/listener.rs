@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, Sleep, sleep, sleep_until},
 };
 
-use crate::caller::Peer;
+use crate::caller::{Peer, Way};
 
 /// Pause after a failed accept, for example when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,7 +58,11 @@ impl Listener for BoundedListener {
                         tracing::debug!(%error, %peer, "answers may be delayed");
                     }
                     let connection = Connection::new(stream, permit, self.idle_timeout);
-                    return (connection, Peer { address: peer });
+                    let peer = Peer {
+                        address: peer,
+                        way: Way::Plain,
+                    };
+                    return (connection, peer);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -70,7 +74,10 @@ impl Listener for BoundedListener {
 
     fn local_addr(&self) -> io::Result<Peer> {
         let address = self.inner.local_addr()?;
-        Ok(Peer { address })
+        Ok(Peer {
+            address,
+            way: Way::Plain,
+        })
     }
 }
 

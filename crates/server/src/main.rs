@@ -7,6 +7,7 @@ mod cache_folder;
 mod caller;
 mod cli;
 mod config;
+mod identities;
 mod knowledge;
 mod limits;
 mod listener;
@@ -18,6 +19,7 @@ mod reload;
 mod rest;
 mod serve;
 mod static_files;
+mod tls;
 mod transforms;
 mod watchdog;
 
@@ -31,6 +33,7 @@ use clap::Parser;
 
 use cli::{Cli, Command, ConfigCommand};
 use config::{Config, ConfigError, LogFormat};
+use identities::{Identities, IdentityError};
 use knowledge::{Knowledge, KnowledgeError, chain};
 use reload::Reloader;
 
@@ -47,6 +50,8 @@ fn main() -> ExitCode {
                 ("bad-configuration", BAD_CONFIGURATION)
             } else if error.is::<KnowledgeError>() {
                 ("bad-site-data", BAD_CONFIGURATION)
+            } else if error.is::<IdentityError>() {
+                ("bad-identity-files", BAD_CONFIGURATION)
             } else {
                 ("server-failed", FAILED)
             };
@@ -72,7 +77,9 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             // Before the files are read, so that no change is missed.
             let reloader = Reloader::new(&config);
             let knowledge = Knowledge::load(&config)?;
-            serve::run(&config, knowledge, reloader, options.port_file.as_deref())?;
+            let identities = Identities::load(&config.identity)?;
+            let port_file = options.port_file.as_deref();
+            serve::run(&config, knowledge, identities, reloader, port_file)?;
         }
         Command::Config(ConfigCommand::Show(options)) => {
             let (_, shown) = Config::load(options)?;

@@ -9,12 +9,7 @@ use std::{
 };
 
 use ailurus_store::{DatabaseLedger, OpenError, Readers, Writer};
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    middleware::{from_fn, from_fn_with_state},
-    routing::any,
-};
+use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, routing::any};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -26,12 +21,15 @@ use crate::{
     bounds::{self, Bounds},
     cache_files, caller,
     config::Config,
+    identities::{self, Identities},
     knowledge::Knowledge,
     listener::BoundedListener,
     messages::Teller,
     metrics, panda,
     reload::Reloader,
-    rest, static_files, watchdog,
+    rest, static_files,
+    tls::{HandshakeBounds, TlsListener},
+    watchdog,
 };
 
 /// The server could not start, or had to end.
@@ -71,6 +69,7 @@ fn system(action: &'static str) -> impl FnOnce(io::Error) -> ServeError {
 pub(crate) fn run(
     config: &Config,
     knowledge: Knowledge,
+    identities: Identities,
     reloader: Reloader,
     port_file: Option<&Path>,
 ) -> Result<(), ServeError> {
@@ -79,7 +78,8 @@ pub(crate) fn run(
         .thread_name("server")
         .build()
         .map_err(system("start its threads"))?;
-    let result = runtime.block_on(serve(config, Arc::new(knowledge), reloader, port_file));
+    let told = (Arc::new(knowledge), Arc::new(identities));
+    let result = runtime.block_on(serve(config, told, reloader, port_file));
     // Requests that did not end in time are given up; what was acknowledged is on disk.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
@@ -87,7 +87,7 @@ pub(crate) fn run(
 
 async fn serve(
     config: &Config,
-    knowledge: Arc<Knowledge>,
+    (knowledge, identities): (Arc<Knowledge>, Arc<Identities>),
     reloader: Reloader,
     port_file: Option<&Path>,
 ) -> Result<(), ServeError> {
@@ -95,6 +95,7 @@ async fn serve(
     let writer = Writer::start(ledger).map_err(system("start the database's thread"))?;
     let app = Arc::new(App::new(
         Arc::clone(&knowledge),
+        Arc::clone(&identities),
         config.transforms.clone(),
         config.body_limit,
         config.cache.clone(),
@@ -102,20 +103,20 @@ async fn serve(
         Readers::new(&config.database),
     ));
     let (listener, address) = listen(config.listen).await?;
+    let secure = listen_securely(config, &identities).await?;
     // From here on, a signal ends the server in good order.
     let stop = stop_signal()?;
     if let Some(path) = port_file {
-        write_port_file(path, address).map_err(|source| ServeError::PortFile {
-            path: path.to_owned(),
-            source,
-        })?;
+        write_port_files(path, address, secure.as_ref())?;
     }
     tracing::info!(%address, queues = knowledge.queues.len(), "serving");
     let sweeper = tokio::spawn(cache_files::sweep(Arc::clone(&app)));
     let watchdog = tokio::spawn(watchdog::run(Arc::clone(&app), reloader, config.clone()));
     let teller = config.messages.clone();
     let teller = teller.map(|messages| tokio::spawn(Teller::new(Arc::clone(&app), messages).run()));
-    serve_until(config, listener, Arc::clone(&app), stop).await;
+    let identities = tokio::spawn(identities::watch(identities, config.watch_interval));
+    serve_until(config, listener, secure, Arc::clone(&app), stop).await;
+    identities.abort();
     app.stop();
     if let Some(teller) = teller {
         drop(tokio::time::timeout(config.stop_timeout, teller).await);
@@ -138,10 +139,34 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeE
     Ok((listener, bound))
 }
 
+/// Opens the address of HTTPS, if there is one.
+async fn listen_securely(
+    config: &Config,
+    identities: &Arc<Identities>,
+) -> Result<Option<TlsListener>, ServeError> {
+    let Some(tls) = &config.identity.tls else {
+        return Ok(None);
+    };
+    let (listener, address) = listen(tls.listen).await?;
+    let bounds = HandshakeBounds {
+        time: tls.handshake_timeout,
+        at_once: tls.handshakes,
+    };
+    let listener = BoundedListener::new(listener, config.connections, config.idle_timeout);
+    tracing::info!(%address, "serving over TLS");
+    Ok(Some(TlsListener::new(
+        listener,
+        address,
+        Arc::clone(identities),
+        bounds,
+    )))
+}
+
 /// Answers requests until the stop, then gives those that run some time to end.
 async fn serve_until(
     config: &Config,
     listener: TcpListener,
+    secure: Option<TlsListener>,
     app: Arc<App>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -149,16 +174,29 @@ async fn serve_until(
     let router =
         router(Arc::clone(&app), config).into_make_service_with_connect_info::<caller::Peer>();
     let mut stop_of_server = stop.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+    let mut stop_of_secure = stop.clone();
+    let plain = axum::serve(listener, router.clone()).with_graceful_shutdown(async move {
         stopped(&mut stop_of_server).await;
         app.stop();
     });
+    let secure = async move {
+        let Some(listener) = secure else {
+            return Ok(());
+        };
+        axum::serve(listener, router)
+            .with_graceful_shutdown(async move { stopped(&mut stop_of_secure).await })
+            .await
+    };
+    let servers = async {
+        let (plain, secure) = tokio::join!(plain, secure);
+        plain.and(secure)
+    };
     let overtime = async {
         stopped(&mut stop).await;
         tokio::time::sleep(config.stop_timeout).await;
     };
     tokio::select! {
-        result = server => {
+        result = servers => {
             if let Err(error) = result {
                 tracing::error!(%error, "the server ended by itself");
             }
@@ -169,6 +207,7 @@ async fn serve_until(
 
 fn router(app: Arc<App>, config: &Config) -> Router {
     let bounds = Bounds::new(config);
+    let identities = Arc::clone(&app.identities);
     Router::new()
         .route("/server/panda/{method}", any(panda::serve))
         .route("/api/v1/{module}/{method}", any(panda::serve))
@@ -178,7 +217,7 @@ fn router(app: Arc<App>, config: &Config) -> Router {
         .merge(metrics::routes())
         .fallback(panda::serve)
         .with_state(Arc::clone(&app))
-        .layer(from_fn(caller::identify))
+        .layer(from_fn_with_state(identities, caller::identify))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(bounds, bounds::keep))
         .layer(from_fn_with_state(app, metrics::count))
@@ -203,6 +242,23 @@ fn stop_signal() -> Result<watch::Receiver<bool>, ServeError> {
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // The sender goes only after it has said so.
     drop(stop.wait_for(|is_stopped| *is_stopped).await);
+}
+
+/// Writes the addresses where programs that start us look for them: that of HTTPS into a file with
+/// `.tls` after its name, and before the other, which says that the server is there.
+fn write_port_files(
+    path: &Path,
+    address: SocketAddr,
+    secure: Option<&TlsListener>,
+) -> Result<(), ServeError> {
+    let mut secure_path = path.as_os_str().to_owned();
+    secure_path.push(".tls");
+    let secure_path = PathBuf::from(secure_path);
+    let secure = secure.map(|listener| (secure_path, listener.address()));
+    for (path, address) in secure.into_iter().chain([(path.to_owned(), address)]) {
+        write_port_file(&path, address).map_err(|source| ServeError::PortFile { path, source })?;
+    }
+    Ok(())
 }
 
 /// Writes the address in one step, so that a reader finds all of it or nothing.
