@@ -9,6 +9,7 @@ pub mod error_code;
 pub mod file;
 pub mod id;
 pub mod job;
+pub mod job_form;
 pub mod job_options;
 pub mod job_tags;
 pub mod queue;
@@ -30,6 +31,7 @@ pub use id::{
     Lfn, NodeName, PandaId, PilotId, QueueName, Scope, Seed, TaskId, WorkerId,
 };
 pub use job::{Job, JobRequest, RequestDetails, SourceLabel};
+pub use job_form::{Attributes, FormValue, JobForm};
 pub use job_options::{AlternativeStageOut, ContainerOptions, JobOptions, JobStep, SecretText};
 pub use job_tags::JobTags;
 pub use queue::{Queue, QueueOptions};

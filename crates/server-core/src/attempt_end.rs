@@ -30,6 +30,9 @@ const RETRY_PRIORITY_STEP: i64 = 10;
 /// Source: PanDA server, `pandaserver/taskbuffer/retryModule.py`, `increase_memory`.
 const MEMORY_STEPS_MIB: [u64; 6] = [1000, 2000, 3000, 4000, 6000, 8000];
 
+/// PanDA's `ddmErrorCode` for outputs that cannot be registered.
+pub(crate) const DDM_ADDER: i64 = 200;
+
 /// An error that the server itself found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerError {

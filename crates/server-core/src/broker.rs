@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 use ailurus_brokerage::{Candidate, JobNeeds, Refusal, StoredInputs, Verdict, choose};
 use ailurus_diagnosis::Action;
 use ailurus_model::{
-    AttemptNr, EndpointName, JobStatus, PandaId, Queue, QueueName, SourceLabel, queue::QueueStatus,
+    AttemptNr, EndpointName, JobKind, JobStatus, PandaId, Queue, QueueName, SourceLabel,
+    queue::QueueStatus,
 };
 
 use crate::{
@@ -56,6 +57,15 @@ pub fn broker(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<u64, Ledger
 impl<L: Ledger> Operation<'_, L> {
     /// Chooses a queue for a complete job and writes the job. Says whether it got one.
     pub(crate) fn place(&mut self, job: &mut JobRecord) -> Result<bool, LedgerError> {
+        if job.kind == JobKind::Direct
+            && let Some(queue) = self.chosen_queue(job)?
+        {
+            job.queue = Some(queue);
+            self.set_status(job, JobStatus::Activated, "")?;
+            job.reason.clear();
+            self.ledger.put_job(job)?;
+            return Ok(true);
+        }
         let needs = self.ledger.needs_of(job.panda_id)?;
         let is_placed = self.choose_queue(job, &needs)?;
         self.ledger.put_job(job)?;

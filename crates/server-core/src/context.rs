@@ -44,6 +44,8 @@ pub struct Limits {
     pub worker_final_sticky: Duration,
     /// Tasks of one submission. Default 1000.
     pub tasks_per_submission_max: u32,
+    /// Jobs of one submission without a task; more are passed over. Default 5000.
+    pub jobs_per_submission_max: u32,
     /// Jobs of one task. Default 100 000.
     pub jobs_per_task_max: u32,
     /// Files of one listed dataset. Default 100 000.
@@ -82,6 +84,7 @@ impl Default for Limits {
             activated_timeout: Duration::from_secs(48 * HOUR),
             worker_final_sticky: Duration::from_secs(3 * HOUR),
             tasks_per_submission_max: 1000,
+            jobs_per_submission_max: 5000,
             jobs_per_task_max: 100_000,
             files_per_dataset_max: 100_000,
             files_per_task_max: 50,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use ailurus_model::{DatasetName, JobOptions, Lfn, Scope, TaskSpec};
+use ailurus_model::{DatasetName, JobKind, JobOptions, Lfn, Scope, TaskSpec};
 
 use crate::{
     input::usable,
@@ -76,6 +76,9 @@ impl<L: Ledger> Operation<'_, L> {
         &mut self,
         job: &JobRecord,
     ) -> Result<Vec<(DatasetName, u32)>, LedgerError> {
+        if job.kind == JobKind::Direct {
+            return self.direct_parts(job);
+        }
         let spec = self.spec(job.task_id)?;
         Ok(spec
             .outputs
@@ -90,6 +93,9 @@ impl<L: Ledger> Operation<'_, L> {
         job: &JobRecord,
         attempt: &AttemptRecord,
     ) -> Result<JobOutputs, LedgerError> {
+        if job.kind == JobKind::Direct {
+            return self.direct_outputs(job, attempt.attempt_nr);
+        }
         let spec = self.spec(job.task_id)?;
         let lfns = output_lfns(&spec, job, attempt)?;
         let output = |name: &str, lfn, dataset| JobOutput {
@@ -120,6 +126,18 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(usable(spec.split, needs))
     }
 
+    /// Reads the files that a job reads; `needs` are those that it can use.
+    pub(crate) fn inputs_of(
+        &self,
+        job: &JobRecord,
+        needs: &[&InputNeed],
+    ) -> Result<Vec<FileRecord>, LedgerError> {
+        match job.kind {
+            JobKind::Direct => self.direct_inputs(job),
+            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Merge => self.files_of(needs),
+        }
+    }
+
     /// Says what the pilot is to run; `files` are those of `needs`, in their order.
     pub(crate) fn payload_of(
         &mut self,
@@ -129,6 +147,9 @@ impl<L: Ledger> Operation<'_, L> {
         files: &[FileRecord],
         outputs: &JobOutputs,
     ) -> Result<Payload, LedgerError> {
+        if job.kind == JobKind::Direct {
+            return self.direct_payload(job, attempt);
+        }
         let spec = self.spec(job.task_id)?;
         let inputs = lfns_by_input(&spec, needs, files);
         Ok(Payload {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ailurus_model::{
-    BatchId, HarvesterId, InputFile, Job, JobRequest, JobStatus, OutputFile, PandaId, Queue,
-    QueueName, SourceLabel, TaskSpec, TaskStatus, Worker, WorkerId, WorkerStatus,
-    queue::QueueStatus,
+    BatchId, HarvesterId, InputFile, Job, JobRequest, JobStatus, NodeName, OutputFile, PandaId,
+    Queue, QueueName, Seed, SourceLabel, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId,
+    WorkerStatus, queue::QueueStatus,
 };
 
 use crate::{
@@ -166,31 +166,11 @@ impl<L: Ledger> Operation<'_, L> {
     ) -> Result<Job, LedgerError> {
         let mut job = self.job(id)?;
         let mut task = self.task(job.task_id)?;
-        let attempt = AttemptRecord {
-            panda_id: id,
-            attempt_nr: job.attempt_nr,
-            seed: task.next_seed,
-            queue: queue.name.clone(),
-            node: clipped(request.node.as_str(), NAME_CHARS_MAX)
-                .as_str()
-                .into(),
-            pilot_id: clipped(&request.scheduler_id, NAME_CHARS_MAX),
-            status: JobStatus::Sent,
-            sent: self.ctx.now,
-            started: None,
-            ended: None,
-            payload_exit_code: None,
-            pilot_error: None,
-            payload_error: None,
-            server_error: None,
-            diagnosis: String::new(),
-            cpu_secs: None,
-            rss_max: None,
-            timing: String::new(),
-            log_surl: String::new(),
-            pilot_log: String::new(),
-            report: String::new(),
-        };
+        let mut attempt = fresh_attempt(&job, task.next_seed, queue.name.clone(), self.ctx.now);
+        attempt.node = clipped(request.node.as_str(), NAME_CHARS_MAX)
+            .as_str()
+            .into();
+        attempt.pilot_id = clipped(&request.scheduler_id, NAME_CHARS_MAX);
         self.ledger.put_attempt(&attempt)?;
         task.next_seed = task.next_seed.next();
         if task.status == TaskStatus::Ready {
@@ -202,7 +182,7 @@ impl<L: Ledger> Operation<'_, L> {
         self.ledger.put_job(&job)?;
         let needs = self.ledger.needs_of(id)?;
         let needs = self.usable_needs(&job, &needs)?;
-        let inputs = self.files_of(&needs)?;
+        let inputs = self.inputs_of(&job, &needs)?;
         let outputs = self.outputs_of(&job, &attempt)?;
         let defined = Defined {
             payload: self.payload_of(&job, &attempt, &needs, &inputs, &outputs)?,
@@ -241,6 +221,38 @@ impl<L: Ledger> Operation<'_, L> {
             panda_ids: Vec::new(),
         };
         self.ledger.put_worker(&worker, self.ctx.now)
+    }
+}
+
+/// An attempt of which nothing is known yet.
+pub(crate) fn fresh_attempt(
+    job: &JobRecord,
+    seed: Seed,
+    queue: QueueName,
+    now: Timestamp,
+) -> AttemptRecord {
+    AttemptRecord {
+        panda_id: job.panda_id,
+        attempt_nr: job.attempt_nr,
+        seed,
+        queue,
+        node: NodeName::default(),
+        pilot_id: String::new(),
+        status: JobStatus::Sent,
+        sent: now,
+        started: None,
+        ended: None,
+        payload_exit_code: None,
+        pilot_error: None,
+        payload_error: None,
+        server_error: None,
+        diagnosis: String::new(),
+        cpu_secs: None,
+        rss_max: None,
+        timing: String::new(),
+        log_surl: String::new(),
+        pilot_log: String::new(),
+        report: String::new(),
     }
 }
 

@@ -75,6 +75,17 @@ impl Report {
         self.0.remove(name);
     }
 
+    /// Says whether a list has a text in it.
+    pub(crate) fn lists(&self, name: &str, text: &str) -> bool {
+        let list = self.0.get(name).and_then(Value::as_array);
+        list.is_some_and(|list| list.iter().any(|one| one.as_str() == Some(text)))
+    }
+
+    /// Lists what was said, by name.
+    pub(crate) fn into_values(self) -> BTreeMap<String, Value> {
+        self.0
+    }
+
     fn put_text(&mut self, name: &str, text: &str, chars_max: usize) {
         if !text.is_empty() {
             self.put(name, clipped(text, chars_max));

@@ -1,9 +1,11 @@
 //! Operations together, one behaviour a test, on a server with two queues.
 
 mod chains;
+mod direct;
 mod dispatching;
 mod harness;
 mod history;
+mod killing;
 mod people;
 mod random;
 mod retries;

@@ -15,7 +15,7 @@ use ailurus_model::{
 
 use crate::{
     Context,
-    attempt_end::ServerError,
+    attempt_end::{DDM_ADDER, ServerError},
     definition::JobOutputs,
     guid,
     kill::KILLED,
@@ -37,8 +37,6 @@ const SUB_STATUS_CHARS_MAX: usize = 80;
 const STDOUT_CHARS_MAX: usize = 2048;
 /// The sub-status by which a pilot gives a job back without work.
 const CLOSED_BY_PILOT: &str = "pilot_closed";
-/// PanDA's `ddmErrorCode` for outputs that cannot be registered.
-const DDM_ADDER: i64 = 200;
 
 /// Applies an update and returns what the pilot is to do.
 ///
@@ -250,7 +248,7 @@ impl<L: Ledger> Operation<'_, L> {
         let needs = self.ledger.needs_of(job.panda_id)?;
         let needs = self.usable_needs(job, &needs)?;
         let inputs: BTreeSet<Lfn> = self
-            .files_of(&needs)?
+            .inputs_of(job, &needs)?
             .into_iter()
             .map(|file| file.lfn)
             .collect();

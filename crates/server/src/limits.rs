@@ -75,6 +75,8 @@ limits_section! {
     numbers {
         /// Tasks of one submission. Default 1000.
         tasks_per_submission_max,
+        /// Jobs of one submission without a task. Default 5000.
+        jobs_per_submission_max,
         /// Jobs of one task. Default 100 000.
         jobs_per_task_max,
         /// Files of one listed dataset. Default 100 000.

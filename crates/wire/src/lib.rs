@@ -46,6 +46,7 @@ pub mod harvester_files;
 pub mod job_file;
 mod job_files;
 mod job_options;
+pub mod job_spec;
 pub mod job_status;
 pub mod job_text;
 pub mod message;

@@ -1,0 +1,132 @@
+//! Jobs that are submitted as they are.
+
+use ailurus_model::{Attributes, ErrorCode, JobForm, JobStatus, PandaId};
+
+use super::harness::*;
+use crate::{describe_job, submit_jobs};
+
+/// A user's job that writes one file and a log.
+fn form(name: &str) -> JobForm {
+    let mut form = JobForm::default();
+    for (key, value) in [
+        ("jobName", name),
+        ("prodSourceLabel", "user"),
+        ("processingType", "panda-client"),
+        ("transformation", "runGen"),
+        ("computingSite", FAR),
+    ] {
+        form.attributes.put(key, value);
+    }
+    form.attributes
+        .put("jobParameters", format!("-o '{name}.root'"));
+    for (lfn, kind) in [
+        (format!("{name}.root"), "output"),
+        (format!("{name}.log.tgz"), "log"),
+    ] {
+        let mut file = Attributes::default();
+        file.put("lfn", lfn);
+        file.put("type", kind);
+        file.put("scope", "user.jane");
+        file.put("dataset", "user.jane.out");
+        form.files.push(file);
+    }
+    form
+}
+
+fn submit(server: &mut Server, forms: Vec<JobForm>) -> Vec<Option<PandaId>> {
+    let submitted = server.run(|ctx, ledger| submit_jobs(ctx, ledger, forms, "Jane Doe"));
+    submitted.unwrap().iter().map(|job| job.panda_id).collect()
+}
+
+fn acquire_users(server: &mut Server, queue: &str) -> Vec<ailurus_model::Job> {
+    let mut request = request(queue);
+    request.source_label = ailurus_model::SourceLabel::new("user");
+    server.try_acquire(&request).unwrap()
+}
+
+#[test]
+fn a_job_runs_where_it_says_with_the_names_it_came_with() {
+    let mut server = Server::new();
+    let ids = submit(&mut server, vec![form("a"), form("b")]);
+    assert_eq!(ids, [Some(PandaId::new(1)), Some(PandaId::new(2))]);
+    assert!(acquire_users(&mut server, NEAR).is_empty());
+    let job = acquire_users(&mut server, FAR).pop().expect("a job");
+    assert_eq!(job.parameters, "-o 'a.root'");
+    assert_eq!(job.outputs[0].lfn.as_str(), "a.root");
+    assert_eq!(job.priority, 1000);
+    server.finish(&job);
+    assert_eq!(server.status(1), JobStatus::Finished);
+    let file = server.ledger.files().next().expect("an output");
+    assert_eq!((file.lfn.as_str(), file.part), ("a.root", 0));
+}
+
+#[test]
+fn the_next_attempt_writes_other_names_at_the_same_queue() {
+    let mut server = Server::new();
+    submit(&mut server, vec![form("a")]);
+    let job = acquire_users(&mut server, FAR).pop().expect("a job");
+    server.fail(&job, ErrorCode::StageInFailed);
+    let job = acquire_users(&mut server, FAR).pop().expect("a job");
+    assert_eq!(job.attempt_nr.value(), 2);
+    assert_eq!(job.parameters, "-o 'a.root.2'");
+    server.finish(&job);
+    let file = server.ledger.files().next().expect("an output");
+    assert_eq!(file.lfn.as_str(), "a.root.2");
+}
+
+#[test]
+fn a_job_for_a_queue_that_is_not_known_is_not_taken() {
+    let mut server = Server::new();
+    let mut lost = form("lost");
+    lost.attributes.put("computingSite", "NOWHERE");
+    let ids = submit(&mut server, vec![lost, form("a")]);
+    assert_eq!(ids, [None, Some(PandaId::new(1))]);
+    assert_eq!(server.task(1).n_jobs, 1);
+    assert!(submit(&mut server, Vec::new()).is_empty());
+}
+
+#[test]
+fn a_description_has_what_was_submitted_and_what_became_of_it() {
+    let mut server = Server::new();
+    submit(&mut server, vec![form("a")]);
+    let job = acquire_users(&mut server, FAR).pop().expect("a job");
+    server.fail(&job, ErrorCode::StageInFailed);
+    let described = server
+        .run(|ctx, ledger| describe_job(ctx, ledger, PandaId::new(1)))
+        .unwrap()
+        .expect("the job");
+    let attributes = &described.attributes;
+    assert_eq!(attributes.text("transformation"), "runGen");
+    assert_eq!(attributes.text("jobStatus"), "activated");
+    assert_eq!(attributes.text("computingSite"), FAR);
+    assert_eq!(attributes.whole("attemptNr"), Some(2));
+    let code = i64::from(ErrorCode::StageInFailed.number());
+    assert_eq!(attributes.whole("pilotErrorCode"), Some(code));
+    assert_eq!(described.files.len(), 2);
+}
+
+#[test]
+fn a_job_of_a_task_is_described_with_its_files_before_and_after_it_ran() {
+    let mut server = Server::with([generation(1)]);
+    let describe = |server: &mut Server| {
+        server
+            .run(|ctx, ledger| describe_job(ctx, ledger, PandaId::new(1)))
+            .unwrap()
+            .expect("the job")
+    };
+    let before = describe(&mut server);
+    assert_eq!(before.files[0].text("status"), "unknown");
+    let job = server.running_job();
+    server.finish(&job);
+    let after = describe(&mut server);
+    assert_eq!(after.files[0].text("status"), "ready");
+    assert_eq!(after.files[0].text("lfn"), job.outputs[0].lfn.as_str());
+    assert_eq!(after.files[1].text("type"), "log");
+    assert_eq!(after.attributes.text("lockedby"), "jedi");
+    assert!(describe_job_of_nobody(&mut server));
+}
+
+fn describe_job_of_nobody(server: &mut Server) -> bool {
+    let found = server.run(|ctx, ledger| describe_job(ctx, ledger, PandaId::new(99)));
+    found.unwrap().is_none()
+}
