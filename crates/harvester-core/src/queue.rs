@@ -105,6 +105,7 @@ impl QueueState {
             exit_code: None,
             diag: String::new(),
             panda_ids: Vec::new(),
+            detail: ailurus_model::WorkerDetail::of_sure_end(),
         }
     }
 }

@@ -43,4 +43,4 @@ pub use time::{Moment, Timestamp};
 pub use units::ByteCount;
 pub use update::{Command, JobUpdate, UpdateAnswer};
 pub use usage::UsageSummary;
-pub use worker::Worker;
+pub use worker::{Worker, WorkerDetail, WorkerSync};

@@ -219,6 +219,7 @@ impl<L: Ledger> Operation<'_, L> {
             exit_code: None,
             diag: String::new(),
             panda_ids: Vec::new(),
+            detail: ailurus_model::WorkerDetail::default(),
         };
         self.ledger.put_worker(&worker, self.ctx.now)
     }

@@ -8,9 +8,12 @@
 mod cache_files;
 mod commands;
 mod cursor;
+mod harvesters;
 mod history;
 mod job_texts;
+mod nodes;
 mod panda_tasks;
+mod worker_pilots;
 mod worker_statistics;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,12 +27,17 @@ use ailurus_model::{
 pub use self::cache_files::{CacheFileRecord, CacheFileRows};
 pub use self::commands::{Acknowledgement, CommandRecord, CommandRows, CommandStatus};
 pub use self::cursor::{Cursor, CursorRows};
+pub use self::harvesters::{
+    DialogRecord, HarvesterRows, InstanceRecord, ServiceMetricsRecord, TargetSlotsRecord,
+};
 pub use self::history::{Changed, HistoryRow, HistoryRows, StatusChange};
 pub use self::job_texts::{JobText, JobTextRows};
+pub use self::nodes::{GpuRecord, NodeRecord, NodeRows};
 pub use self::panda_tasks::{
     Generation, InputCounts, InputProgress, InputState, PandaTaskRecord, PandaTaskRows, PartList,
     ScoutPhase, TaskOrder, TaskProgress,
 };
+pub use self::worker_pilots::{PilotPhase, StaleFilter, WorkerPilotRecord, WorkerPilotRows};
 pub use self::worker_statistics::{WorkerCounts, WorkerStatisticsRecord, WorkerStatisticsRows};
 
 /// The rows could not be read or written: the transaction is to be given up.
@@ -284,9 +292,12 @@ pub trait Ledger:
     CacheFileRows
     + CommandRows
     + CursorRows
+    + HarvesterRows
     + HistoryRows
     + JobTextRows
+    + NodeRows
     + PandaTaskRows
+    + WorkerPilotRows
     + WorkerStatisticsRows
 {
     /// Takes a new task number, larger than all before.

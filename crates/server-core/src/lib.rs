@@ -25,6 +25,7 @@ mod describe;
 mod direct;
 mod dispatch;
 mod guid;
+mod harvesters;
 mod input;
 pub mod invariants;
 mod job_status;
@@ -48,6 +49,7 @@ pub mod template;
 mod text;
 mod update;
 mod watch;
+mod worker_sync;
 mod workers;
 
 pub use action::{ActionError, kill_job, kill_task};
@@ -64,8 +66,13 @@ pub use commands::{
 pub use context::{Context, Limits};
 pub use describe::{describe_job, job_label};
 pub use dispatch::{AcquireError, acquire_jobs};
+pub use harvesters::{
+    HarvesterWord, expire_harvester_notes, note_dialogs, note_heartbeat, note_service_metrics,
+    note_worker_statistics, set_target_slots,
+};
 pub use job_status::job_statuses;
 pub use kill::{KillCode, KillRequest, kill_jobs, reassign_jobs};
+pub use ledger::PilotPhase;
 pub use ledger::{Ledger, LedgerError};
 pub use memory::MemoryLedger;
 pub use priority::{PriorityInput, first_priority};
@@ -76,7 +83,8 @@ pub use submit::{SubmitError, Submitted, submit};
 pub use submit_jobs::{SubmittedJob, submit_jobs};
 pub use update::update_job;
 pub use watch::{WatchReport, watch};
-pub use workers::{PilotPhase, note_worker_pilot, update_workers};
+pub use worker_sync::ask_about_stale_workers;
+pub use workers::{note_worker_pilot, update_workers};
 
 #[cfg(test)]
 mod tests;

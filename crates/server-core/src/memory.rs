@@ -7,9 +7,12 @@
 mod cache_files;
 mod commands;
 mod cursor;
+mod harvesters;
 mod history;
 mod job_texts;
+mod nodes;
 mod panda_tasks;
+mod worker_pilots;
 mod worker_statistics;
 
 use std::{
@@ -23,13 +26,14 @@ use ailurus_model::{
 };
 
 use crate::ledger::{
-    AttemptRecord, CacheFileRecord, ClaimFilter, CommandRecord, Cursor, DatasetRecord, FileRecord,
-    InputNeed, JobCounts, JobRecord, JobText, Ledger, LedgerError, PandaTaskRecord, StatusChange,
-    TaskProgress, TaskRecord, WorkerStatisticsRecord,
+    AttemptRecord, CacheFileRecord, ClaimFilter, CommandRecord, Cursor, DatasetRecord,
+    DialogRecord, FileRecord, GpuRecord, InputNeed, InstanceRecord, JobCounts, JobRecord, JobText,
+    Ledger, LedgerError, NodeRecord, PandaTaskRecord, ServiceMetricsRecord, StatusChange,
+    TargetSlotsRecord, TaskProgress, TaskRecord, WorkerPilotRecord, WorkerStatisticsRecord,
 };
 
 /// All rows of one server, in memory.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct MemoryLedger {
     last_task: TaskId,
     last_job: PandaId,
@@ -46,6 +50,15 @@ pub struct MemoryLedger {
     cache_files: BTreeMap<String, CacheFileRecord>,
     last_command: u64,
     commands: BTreeMap<u64, CommandRecord>,
+    instances: BTreeMap<HarvesterId, InstanceRecord>,
+    dialogs: BTreeMap<(HarvesterId, u64), DialogRecord>,
+    service_metrics: BTreeMap<(HarvesterId, Timestamp, String), ServiceMetricsRecord>,
+    target_slots: BTreeMap<(QueueName, String, String), TargetSlotsRecord>,
+    nodes: Vec<NodeRecord>,
+    gpus: Vec<GpuRecord>,
+    worker_pilots: BTreeMap<(HarvesterId, WorkerId), WorkerPilotRecord>,
+    /// When each worker was written last.
+    worker_reports: BTreeMap<(HarvesterId, WorkerId), Timestamp>,
     worker_statistics: BTreeMap<(QueueName, HarvesterId), WorkerStatisticsRecord>,
     cache_uses: BTreeSet<(String, TaskId)>,
     job_texts: BTreeMap<(PandaId, AttemptNr, JobText), String>,
@@ -430,8 +443,9 @@ impl Ledger for MemoryLedger {
         Ok(self.workers.get(&(harvester.clone(), worker)).cloned())
     }
 
-    fn put_worker(&mut self, worker: &Worker, _now: Timestamp) -> Result<(), LedgerError> {
+    fn put_worker(&mut self, worker: &Worker, now: Timestamp) -> Result<(), LedgerError> {
         let key = (worker.harvester_id.clone(), worker.worker_id);
+        self.worker_reports.insert(key.clone(), now);
         self.workers.insert(key, worker.clone());
         Ok(())
     }

@@ -3,12 +3,12 @@
 //! Source: PanDA server, `pandaserver/taskbuffer/db_proxy_mods/worker_module.py`, `updateWorkers`.
 
 use ailurus_diagnosis::ErrorSource;
-use ailurus_model::{HarvesterId, NodeName, Worker, WorkerId};
+use ailurus_model::{HarvesterId, NodeName, Worker, WorkerDetail, WorkerId, WorkerSync};
 
 use crate::{
     Context,
     attempt_end::ServerError,
-    ledger::{JobRecord, Ledger, LedgerError},
+    ledger::{JobRecord, Ledger, LedgerError, PilotPhase, WorkerPilotRecord},
     operation::Operation,
     text::{DIAG_CHARS_MAX, clipped},
 };
@@ -16,20 +16,11 @@ use crate::{
 /// PanDA's `taskBufferErrorCode` for a job whose worker has ended.
 const WORKER_DONE: i64 = 300;
 
-/// What a pilot says about itself, apart from its jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PilotPhase {
-    /// It began to work in its worker.
-    Started,
-    /// It ended.
-    Finished,
-}
-
 /// Takes in what Harvester reports about its workers. Says for each that it was taken in.
 ///
 /// A worker that has ended keeps that status for `limits.worker_final_sticky`, whatever comes in.
-/// What a report does not say stays as it was. Jobs that a pilot has in a worker that has ended
-/// will not report any more: their attempts fail at once.
+/// What a report does not say stays as it was. Where the end of a worker is known for sure, jobs
+/// that a pilot has in it will not report any more: their attempts fail at once.
 ///
 /// # Errors
 ///
@@ -47,8 +38,8 @@ pub fn update_workers(
     Ok(vec![true; workers.len()])
 }
 
-/// Notes that a pilot has begun or ended, and on which node. A worker that is not known is left
-/// alone: Harvester will tell of it.
+/// Notes that a pilot has begun or ended, and on which node. The row of a worker that is not known
+/// is left to its Harvester, which will tell of it.
 ///
 /// # Errors
 ///
@@ -61,6 +52,7 @@ pub fn note_worker_pilot(
     phase: PilotPhase,
     node: &NodeName,
 ) -> Result<(), LedgerError> {
+    note_pilot(ctx, ledger, harvester, worker, phase)?;
     let Some(mut worker) = ledger.worker(harvester, worker)? else {
         return Ok(());
     };
@@ -73,6 +65,33 @@ pub fn note_worker_pilot(
     };
     time.get_or_insert(ctx.now);
     ledger.put_worker(&worker, ctx.now)
+}
+
+fn note_pilot(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    harvester: &HarvesterId,
+    worker: WorkerId,
+    phase: PilotPhase,
+) -> Result<(), LedgerError> {
+    let known = ledger.worker_pilot(harvester, worker)?;
+    let mut pilot = known.unwrap_or_else(|| WorkerPilotRecord {
+        harvester: harvester.clone(),
+        worker,
+        phase,
+        started: None,
+        ended: None,
+        changed: ctx.now,
+        synced: None,
+    });
+    pilot.phase = phase;
+    pilot.changed = ctx.now;
+    let time = match phase {
+        PilotPhase::Started => &mut pilot.started,
+        PilotPhase::Finished => &mut pilot.ended,
+    };
+    time.get_or_insert(ctx.now);
+    ledger.put_worker_pilot(&pilot)
 }
 
 impl<L: Ledger> Operation<'_, L> {
@@ -88,7 +107,7 @@ impl<L: Ledger> Operation<'_, L> {
         worker.diag = clipped(&worker.diag, DIAG_CHARS_MAX);
         self.ledger.put_worker(&worker, self.ctx.now)?;
         self.link_jobs(&worker)?;
-        if worker.status.is_terminal() {
+        if worker.status.is_terminal() && worker.detail.sync == WorkerSync::EndsJobs {
             self.fail_jobs_of(&worker)?;
         }
         Ok(())
@@ -124,6 +143,7 @@ impl<L: Ledger> Operation<'_, L> {
         worker.start_time = worker.start_time.or(known.start_time);
         worker.end_time = worker.end_time.or(known.end_time);
         worker.exit_code = worker.exit_code.or(known.exit_code);
+        worker.detail = merged_detail(&known.detail, worker.detail);
         worker
     }
 
@@ -164,6 +184,31 @@ impl<L: Ledger> Operation<'_, L> {
         }
         Ok(())
     }
+}
+
+/// Joins details: what the report does not say stays.
+fn merged_detail(known: &WorkerDetail, report: WorkerDetail) -> WorkerDetail {
+    let mut detail = report;
+    for (new, old) in [
+        (&mut detail.computing_element, &known.computing_element),
+        (&mut detail.submission_host, &known.submission_host),
+        (&mut detail.harvester_host, &known.harvester_host),
+        (&mut detail.native_status, &known.native_status),
+        (&mut detail.stdout_url, &known.stdout_url),
+        (&mut detail.stderr_url, &known.stderr_url),
+        (&mut detail.batch_log_url, &known.batch_log_url),
+        (&mut detail.jdl_url, &known.jdl_url),
+    ] {
+        if new.is_empty() {
+            new.clone_from(old);
+        }
+    }
+    if detail.error.is_none() {
+        detail.error.clone_from(&known.error);
+    }
+    detail.n_jobs = detail.n_jobs.or(known.n_jobs);
+    detail.memory_mb = detail.memory_mb.or(known.memory_mb);
+    detail
 }
 
 fn worker_done(worker: &Worker, job: &JobRecord) -> ServerError {

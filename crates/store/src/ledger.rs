@@ -16,12 +16,15 @@ mod cache_files;
 mod commands;
 mod cursors;
 mod datasets;
+mod harvesters;
 mod history;
 mod job_texts;
 mod jobs;
 mod needs;
+mod nodes;
 mod panda_tasks;
 mod tasks;
+mod worker_pilots;
 mod worker_rows;
 mod worker_statistics;
 

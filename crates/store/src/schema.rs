@@ -84,6 +84,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "commands and numbers of workers",
             sql: include_str!("../migrations/0009-commands.sql"),
         },
+        Migration {
+            number: 10,
+            name: "Harvesters, worker nodes and pilots in workers",
+            sql: include_str!("../migrations/0010-harvesters.sql"),
+        },
     ],
 };
 

@@ -190,6 +190,7 @@ impl WorkerBook {
             panda_ids: (panda_ids.split(',').filter(|id| !id.is_empty()))
                 .map(|id| id.parse().map_err(unreadable(13)))
                 .collect::<rusqlite::Result<_>>()?,
+            detail: ailurus_model::WorkerDetail::of_sure_end(),
         })
     }
 }
@@ -241,6 +242,7 @@ mod tests {
             exit_code: None,
             diag: String::new(),
             panda_ids: vec![PandaId::new(3), PandaId::new(4)],
+            detail: ailurus_model::WorkerDetail::of_sure_end(),
         }
     }
 

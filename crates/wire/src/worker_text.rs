@@ -4,7 +4,8 @@
 //! server, `pandaserver/taskbuffer/WorkerSpec.py`.
 
 use ailurus_model::{
-    BatchId, HarvesterId, NodeName, PandaId, QueueName, Timestamp, Worker, WorkerId, WorkerStatus,
+    BatchId, HarvesterId, NodeName, PandaId, QueueName, Timestamp, Worker, WorkerDetail, WorkerId,
+    WorkerStatus, WorkerSync, update::ReportedError,
 };
 use serde_json::{Value, json};
 
@@ -25,6 +26,10 @@ pub const JOBS_MAX: usize = 10_000;
 pub const NAME_MAX: usize = 80;
 /// The longest text of the batch system that is kept, in characters.
 pub const DIAG_MAX: usize = 500;
+/// The longest name of a computing element or of a host that is kept, in characters.
+pub const ELEMENT_MAX: usize = 128;
+/// The longest URL that is kept, in characters.
+pub const URL_MAX: usize = 500;
 
 /// The word for a class that a worker does not choose.
 const ANY: &str = "ANY";
@@ -112,7 +117,75 @@ pub fn encode(worker: &Worker) -> Fields {
         out.put("nJobs", worker.panda_ids.len());
         out.put("pandaid_list", json!(worker.panda_ids));
     }
+    encode_detail(&mut out, &worker.detail);
     out
+}
+
+/// The key that says what the end of a worker means, and its value if that is sure.
+const SYNC_LEVEL: (&str, u64) = ("syncLevel", 1);
+
+fn encode_detail(out: &mut Fields, detail: &WorkerDetail) {
+    if detail.sync == WorkerSync::EndsJobs {
+        out.put(SYNC_LEVEL.0, SYNC_LEVEL.1);
+    }
+    for (name, text, limit) in [
+        ("computingElement", &detail.computing_element, ELEMENT_MAX),
+        ("submissionHost", &detail.submission_host, ELEMENT_MAX),
+        ("harvesterHost", &detail.harvester_host, ELEMENT_MAX),
+        ("nativeStatus", &detail.native_status, NAME_MAX),
+        ("stdOut", &detail.stdout_url, URL_MAX),
+        ("stdErr", &detail.stderr_url, URL_MAX),
+        ("batchLog", &detail.batch_log_url, URL_MAX),
+        ("jdl", &detail.jdl_url, URL_MAX),
+    ] {
+        if !text.is_empty() {
+            out.put(name, first_chars(text, limit));
+        }
+    }
+    if let Some(error) = &detail.error {
+        out.put("errorCode", error.code);
+        out.put("errorDiag", first_chars(&error.diag, DIAG_MAX));
+    }
+    for (name, number) in [
+        ("minRamCount", detail.memory_mb),
+        ("nJobs", detail.n_jobs.map(u64::from)),
+    ] {
+        if let Some(number) = number {
+            out.put(name, number);
+        }
+    }
+}
+
+fn decode_detail(fields: &Fields) -> WorkerDetail {
+    let text = |name, limit| first_chars(&fields.text(name), limit).to_owned();
+    let code = fields.whole_if_any("errorCode");
+    WorkerDetail {
+        sync: match fields.whole_if_any::<u64>(SYNC_LEVEL.0) {
+            Some(level) if level == SYNC_LEVEL.1 => WorkerSync::EndsJobs,
+            Some(_) | None => WorkerSync::Loose,
+        },
+        computing_element: text("computingElement", ELEMENT_MAX),
+        submission_host: text("submissionHost", ELEMENT_MAX),
+        harvester_host: text("harvesterHost", ELEMENT_MAX),
+        native_status: text("nativeStatus", NAME_MAX),
+        error: code.filter(|code| *code != 0).map(|code| ReportedError {
+            code,
+            // Harvester puts its words for the error where the batch system's would be.
+            diag: match text("errorDiag", DIAG_MAX) {
+                diag if diag.is_empty() => text("diagMessage", DIAG_MAX),
+                diag => diag,
+            },
+        }),
+        // Where the jobs are listed, the list says it.
+        n_jobs: fields
+            .whole_if_any("nJobs")
+            .filter(|_| fields.get("pandaid_list").is_none()),
+        memory_mb: fields.whole_if_any("minRamCount"),
+        stdout_url: text("stdOut", URL_MAX),
+        stderr_url: text("stdErr", URL_MAX),
+        batch_log_url: text("batchLog", URL_MAX),
+        jdl_url: text("jdl", URL_MAX),
+    }
 }
 
 /// Reads one worker.
@@ -152,6 +225,7 @@ pub fn decode(harvester_id: &HarvesterId, fields: &Fields) -> Result<Worker, Fie
         exit_code: fields.whole_if_any("nativeExitCode"),
         diag: text("diagMessage", DIAG_MAX),
         panda_ids: decode_jobs(fields)?,
+        detail: decode_detail(fields),
     })
 }
 

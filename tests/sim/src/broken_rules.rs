@@ -507,5 +507,6 @@ fn stranger(worker_id: WorkerId, queue: &QueueName) -> Worker {
         exit_code: None,
         diag: String::new(),
         panda_ids: Vec::new(),
+        detail: ailurus_model::WorkerDetail::of_sure_end(),
     }
 }

@@ -27,6 +27,7 @@ fn tracked(status: WorkerStatus) -> TrackedWorker {
         exit_code: None,
         diag: String::new(),
         panda_ids: Vec::new(),
+        detail: ailurus_model::WorkerDetail::of_sure_end(),
     };
     TrackedWorker::recorded(worker, at(0))
 }

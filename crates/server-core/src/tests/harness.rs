@@ -386,6 +386,7 @@ pub(super) fn worker(id: u64, status: WorkerStatus) -> Worker {
         exit_code: None,
         diag: String::new(),
         panda_ids: Vec::new(),
+        detail: ailurus_model::WorkerDetail::of_sure_end(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ailurus_model::{AttemptNr, JobStatus, NodeName, Worker, WorkerId, WorkerStatus};
+use ailurus_model::{AttemptNr, JobStatus, NodeName, Worker, WorkerId, WorkerStatus, WorkerSync};
 
 use super::harness::*;
 use crate::{Ledger as _, PilotPhase, note_worker_pilot};
@@ -73,6 +73,16 @@ fn a_job_whose_worker_is_gone_is_tried_again_at_once() {
             format!("The worker was {status} while the job was running : slot was preempted")
         );
     }
+}
+
+#[test]
+fn a_worker_whose_end_is_not_sure_keeps_its_job() {
+    let (mut server, _) = job_in_worker();
+    let mut gone = worker(5, WorkerStatus::Missed);
+    gone.detail.sync = WorkerSync::Loose;
+    server.report_worker(&gone);
+    assert_eq!(row(&server, 5).status, WorkerStatus::Missed);
+    assert_eq!(server.status(1), JobStatus::Running);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 mod cache_files;
 mod contract;
 #[cfg(test)]
+mod harvesters;
+#[cfg(test)]
 mod migration;
 #[cfg(test)]
 mod rows;

@@ -169,6 +169,14 @@ pub(crate) fn worker(id: u64, status: WorkerStatus) -> Worker {
         exit_code: Some(-9),
         diag: "held".to_owned(),
         panda_ids: vec![PandaId::new(1), PandaId::new(2)],
+        detail: ailurus_model::WorkerDetail {
+            computing_element: "ce.example:9619".to_owned(),
+            error: Some(ailurus_model::update::ReportedError {
+                code: 3,
+                diag: "no slot".to_owned(),
+            }),
+            ..ailurus_model::WorkerDetail::of_sure_end()
+        },
     }
 }
 

@@ -536,6 +536,7 @@ pub(crate) fn worker(harvester_id: &'static str) -> impl Strategy<Value = Worker
             exit_code: ends.0,
             diag: ends.1,
             panda_ids: ends.2.into_iter().map(PandaId::new).collect(),
+            detail: ailurus_model::WorkerDetail::of_sure_end(),
         }
     })
 }
