@@ -9,6 +9,7 @@ pub mod command;
 pub mod completion;
 pub mod estimate;
 pub mod expand;
+pub mod feed;
 pub mod names;
 pub mod params;
 pub mod refine;

@@ -242,8 +242,12 @@ pub struct Amount {
     pub events_per_file: Option<u64>,
     /// Events in the smallest piece of a file (`nEventsPerRange`, `minGranularity`).
     pub events_per_piece: Option<u64>,
-    /// How many chunks of files the first jobs get (`nChunksForScout`).
-    pub scout_chunks: Option<u64>,
+    /// Events that a job should have about (`tgtNumEventsPerJob`).
+    pub target_events: Option<u64>,
+    /// Files with too few events are left out (`skipShortInput`).
+    pub skips_short_input: bool,
+    /// Jobs with too few events are left out (`skipShortOutput`).
+    pub skips_short_output: bool,
     /// Tasks whose used files are left out (`skipFilesUsedBy`).
     pub skip_files_used_by: Vec<i64>,
 }

@@ -121,7 +121,9 @@ pub(super) fn amount(fields: &Fields<'_>) -> Result<Amount, ParamError> {
         events: filled("nEvents")?,
         events_per_file: either("nEventsPerInputFile", "nEventsPerFile")?,
         events_per_piece: either("minGranularity", "nEventsPerRange")?,
-        scout_chunks: filled("nChunksForScout")?,
+        target_events: filled("tgtNumEventsPerJob")?,
+        skips_short_input: fields.flag("skipShortInput")?,
+        skips_short_output: fields.flag("skipShortOutput")?,
         skip_files_used_by: fields
             .list("skipFilesUsedBy")?
             .iter()
