@@ -12,6 +12,7 @@
 pub mod authorities;
 pub mod certificate;
 pub mod chain;
+pub mod credentials;
 mod der;
 pub mod host;
 pub mod name;

@@ -13,6 +13,7 @@ mod history;
 mod job_texts;
 mod nodes;
 mod panda_tasks;
+mod secrets;
 mod worker_pilots;
 mod worker_statistics;
 
@@ -37,6 +38,7 @@ pub use self::panda_tasks::{
     Generation, InputCounts, InputProgress, InputState, PandaTaskRecord, PandaTaskRows, PartList,
     ScoutPhase, TaskOrder, TaskProgress,
 };
+pub use self::secrets::SecretRows;
 pub use self::worker_pilots::{PilotPhase, StaleFilter, WorkerPilotRecord, WorkerPilotRows};
 pub use self::worker_statistics::{WorkerCounts, WorkerStatisticsRecord, WorkerStatisticsRows};
 
@@ -297,6 +299,7 @@ pub trait Ledger:
     + JobTextRows
     + NodeRows
     + PandaTaskRows
+    + SecretRows
     + WorkerPilotRows
     + WorkerStatisticsRows
 {

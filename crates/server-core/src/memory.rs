@@ -12,6 +12,7 @@ mod history;
 mod job_texts;
 mod nodes;
 mod panda_tasks;
+mod secrets;
 mod worker_pilots;
 mod worker_statistics;
 
@@ -63,6 +64,7 @@ pub struct MemoryLedger {
     cache_uses: BTreeSet<(String, TaskId)>,
     job_texts: BTreeMap<(PandaId, AttemptNr, JobText), String>,
     cursors: BTreeMap<String, Cursor>,
+    secrets: BTreeMap<String, BTreeMap<String, String>>,
     panda_tasks: BTreeMap<(TaskId, u32), Arc<PandaTaskRecord>>,
     progress: BTreeMap<TaskId, TaskProgress>,
     containers: BTreeMap<DatasetName, BTreeSet<DatasetName>>,

@@ -1,6 +1,7 @@
 //! The server: PanDA's HTTP API in both dialects over an embedded database.
 
 mod app;
+mod auth_files;
 mod bounds;
 mod cache_files;
 mod cache_folder;

@@ -6,6 +6,7 @@
 //! Handlers decode with `wire`, decide with `server-core`, and act through [`App`].
 
 mod call;
+mod creds;
 mod endpoint;
 mod file_server;
 mod harvester;
@@ -49,6 +50,7 @@ use validate::{NOT_OWNER, Written, check_caller, check_fields, check_verb, missi
 
 /// The rows of all modules.
 const MODULES: &[&[Endpoint]] = &[
+    creds::ENDPOINTS,
     file_server::ENDPOINTS,
     harvester::ENDPOINTS,
     job::ENDPOINTS,

@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     app::App,
+    auth_files,
     bounds::{self, Bounds},
     cache_files, caller,
     config::Config,
@@ -212,6 +213,7 @@ fn router(app: Arc<App>, config: &Config) -> Router {
         .route("/server/panda/{method}", any(panda::serve))
         .route("/api/v1/{module}/{method}", any(panda::serve))
         .merge(static_files::routes())
+        .merge(auth_files::routes())
         .merge(cache_files::routes())
         .merge(rest::routes())
         .merge(metrics::routes())

@@ -80,7 +80,7 @@ fn script_file(bytes: axum::body::Bytes) -> Response {
 }
 
 /// Returns the path of a file that lies directly in the folder; none for any other name.
-fn within(dir: &FilePath, name: &str) -> Option<PathBuf> {
+pub(crate) fn within(dir: &FilePath, name: &str) -> Option<PathBuf> {
     let mut components = FilePath::new(name).components();
     match (components.next(), components.next()) {
         (Some(Component::Normal(only)), None) if only == name => Some(dir.join(only)),

@@ -23,6 +23,7 @@ mod jobs;
 mod needs;
 mod nodes;
 mod panda_tasks;
+mod secrets;
 mod tasks;
 mod worker_pilots;
 mod worker_rows;

@@ -89,6 +89,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "Harvesters, worker nodes and pilots in workers",
             sql: include_str!("../migrations/0010-harvesters.sql"),
         },
+        Migration {
+            number: 11,
+            name: "secrets of people",
+            sql: include_str!("../migrations/0011-secrets.sql"),
+        },
     ],
 };
 
