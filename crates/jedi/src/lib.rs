@@ -5,17 +5,20 @@
 //! [`estimate`] says what a job needs, and so on. Nothing here
 //! reads a row, a clock, a file or the network: the same input always gives the same result.
 
+pub mod build;
 pub mod command;
 pub mod completion;
 pub mod estimate;
 pub mod expand;
 pub mod feed;
+pub mod merge;
 pub mod names;
 pub mod params;
 pub mod refine;
 pub mod refined;
 pub mod resources;
 pub mod rules;
+pub mod scouts;
 pub mod sites;
 pub mod split;
 
