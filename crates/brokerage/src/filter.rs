@@ -1,92 +1,180 @@
-//! Which queues can run a job at all: one refusal for each way in which they cannot.
+//! Which queues can run a job at all: one rule for each way in which they cannot.
+//!
+//! Which rules a kind of job has, in which order and with which constants, stands in the policy;
+//! what a rule means stands in [`rules`], and what it says to people in [`refusal`].
+
+pub mod refusal;
+mod rules;
 
 use std::time::Duration;
 
-use ailurus_model::{ByteCount, Queue, SourceLabel, queue::QueueStatus, units::format_duration};
+use ailurus_model::{ByteCount, units::duration_text};
+use serde::Deserialize;
 
-use crate::choose::JobNeeds;
+pub use self::refusal::Refusal;
+pub(crate) use self::rules::{Totals, as_f64, refusal_of};
 
-/// Why a queue cannot run a job. The text continues a sentence that begins with the queue's name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// CRIC says that the queue is not in use.
-    #[error("is in state `{state}`, only `ACTIVE` queues are used")]
-    State {
-        /// CRIC's state.
-        state: String,
+/// One filter with its constants.
+///
+/// Sources: PanDA server, `pandajedi/jedibrokerage/GenJobBroker.py`, `AtlasAnalJobBroker.py` and
+/// `AtlasProdJobBroker.py`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Filter {
+    /// CRIC's state is `ACTIVE`.
+    State {},
+    /// The status lets the job in: `online`; `test` for test jobs.
+    Status {},
+    /// The queue's kind takes the job's label.
+    Kind {},
+    /// The task names it, or nothing: queues, site, cloud, included and excluded ones.
+    Named {},
+    /// Scratch space of a slot.
+    Scratch {},
+    /// Largest sum of input sizes.
+    InputSize {},
+    /// Free space of its storage, where that is known.
+    StorageSpace {
+        /// Least free space.
+        free_min: ByteCount,
     },
-    /// Its status lets no such job in.
-    #[error("is {}, it takes no new jobs of label `{label}`", status.as_str())]
-    Status {
-        /// Its status.
-        status: QueueStatus,
-        /// The job's label.
-        label: SourceLabel,
-    },
-    /// The task names other queues.
-    #[error("is not among the queues that the task names")]
-    NotNamed,
-    /// It is for other kinds of jobs.
-    #[error("is a {kind} queue, the job's label is `{label}`")]
-    Kind {
-        /// The queue's kind.
-        kind: String,
-        /// The job's label.
-        label: SourceLabel,
-    },
-    /// Its slots are too narrow.
-    #[error("has slots of {has} cores, the job needs {needs}")]
+    /// Longest and shortest wall time.
+    Walltime {},
+    /// Cores of a slot.
     Cores {
-        /// Cores of a slot.
-        has: u32,
-        /// Cores of the job.
-        needs: u32,
+        /// Which slots a job of one core takes.
+        narrow_jobs: NarrowJobs,
     },
-    /// Its slots have too little memory.
-    #[error("has slots of {has} memory, the job needs {needs}")]
-    Memory {
-        /// Memory of a slot.
-        has: ByteCount,
-        /// Memory of the job.
-        needs: ByteCount,
+    /// Largest and smallest memory.
+    Memory {},
+    /// Processing types that it takes or does not take.
+    ProcessingType {},
+    /// Architecture, CPU and GPU.
+    Hardware {},
+    /// Releases and containers.
+    Software {},
+    /// Disk I/O of the job.
+    DiskIo {},
+    /// I/O intensity of the job.
+    IoIntensity {},
+    /// All inputs lie at the site.
+    LocalInput {},
+    /// The queue's fair share policy gives the job no share.
+    ZeroShare {},
+    /// Pilots were seen.
+    PilotsSeen {
+        /// How long ago at most.
+        #[serde(with = "duration_text")]
+        within: Duration,
     },
-    /// Its slots have too little scratch space.
-    #[error("has slots of {has} scratch space, the job needs {needs}")]
-    Disk {
-        /// Scratch space of a slot.
-        has: ByteCount,
-        /// Scratch space of the job.
-        needs: ByteCount,
+    /// Jobs start, where some wait.
+    Inactive {
+        /// How long ago the last one started at most.
+        #[serde(with = "duration_text")]
+        within: Duration,
     },
-    /// Its pilots do not live long enough.
-    #[error("runs pilots for {}, the job needs {}", format_duration(*has), format_duration(*needs))]
-    Walltime {
-        /// Longest run of a pilot.
-        has: Duration,
-        /// Wall time of the job.
-        needs: Duration,
+    /// Few enough jobs of the share and resource class wait.
+    QueueCap {
+        /// So many may always wait.
+        least: u64,
+        /// So many may wait for each that runs.
+        per_running: f64,
     },
-    /// It takes no jobs with that much input.
-    #[error("takes {has} of input, the job reads {needs}")]
-    InputSize {
-        /// Largest sum of input sizes.
-        has: ByteCount,
-        /// Sum of the job's input sizes.
-        needs: ByteCount,
+    /// No more jobs of the share wait for each running one than elsewhere.
+    Overload {
+        /// So many may always wait.
+        least: u64,
+        /// How much more than elsewhere.
+        ratio: f64,
     },
+    /// Few enough jobs wait for their outputs.
+    Transferring {
+        /// So many may always, unless the queue says how many.
+        least: u64,
+        /// So many may for each that runs.
+        per_running: f64,
+    },
+    /// A pledged queue is not used beyond its pledge.
+    OverPledge {
+        /// Cores for each HS06-free unit of the pledge.
+        ratio: f64,
+    },
+    /// Important jobs do not go to queues without a pledge.
+    Opportunistic {
+        /// Jobs from this priority on.
+        priority_min: i64,
+    },
+    /// The task's jobs do not fail there more than elsewhere.
+    TaskFailures {
+        /// So many may always fail.
+        least: u64,
+        /// So many may fail for each that finishes.
+        per_finished: f64,
+    },
+    /// None of the task's jobs was taken back from there.
+    TaskClosed {},
+    /// No attempt of the job failed there for a reason that may lie in the place.
+    Banned {},
 }
 
-/// Says why a queue cannot run a job, none if it can.
-#[must_use]
-pub fn refusal(job: &JobNeeds<'_>, queue: &Queue) -> Option<Refusal> {
-    refused_for_policy(job, queue).or_else(|| refused_for_size(job, queue))
+/// Which slots a job of one core takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NarrowJobs {
+    /// Only those of one core, or as wide as each job.
+    OwnWidth,
+    /// Any.
+    Any,
+}
+
+impl Filter {
+    /// Returns its name as the policy writes it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::State {} => "state",
+            Self::Status {} => "status",
+            Self::Kind {} => "kind",
+            Self::Named {} => "named",
+            Self::Scratch {} => "scratch",
+            Self::InputSize {} => "input-size",
+            Self::StorageSpace { .. } => "storage-space",
+            Self::Walltime {} => "walltime",
+            Self::Cores { .. } => "cores",
+            Self::Memory {} => "memory",
+            Self::ProcessingType {} => "processing-type",
+            Self::Hardware {} => "hardware",
+            Self::Software {} => "software",
+            Self::DiskIo {} => "disk-io",
+            Self::IoIntensity {} => "io-intensity",
+            Self::LocalInput {} => "local-input",
+            Self::ZeroShare {} => "zero-share",
+            Self::PilotsSeen { .. } => "pilots-seen",
+            Self::Inactive { .. } => "inactive",
+            Self::QueueCap { .. } => "queue-cap",
+            Self::Overload { .. } => "overload",
+            Self::Transferring { .. } => "transferring",
+            Self::OverPledge { .. } => "over-pledge",
+            Self::Opportunistic { .. } => "opportunistic",
+            Self::TaskFailures { .. } => "task-failures",
+            Self::TaskClosed {} => "task-closed",
+            Self::Banned {} => "banned",
+        }
+    }
+}
+
+impl Filter {
+    /// Says whether a queue may stop to pass it by each job that it gets.
+    pub(crate) const fn is_about_load(&self) -> bool {
+        matches!(self, Self::QueueCap { .. })
+    }
 }
 
 /// Labels of jobs that test a queue.
 ///
 /// Source: PanDA server, `pandaserver/taskbuffer/JobUtils.py`.
 #[must_use]
-pub fn is_test_label(label: &SourceLabel) -> bool {
+pub fn is_test_label(label: &ailurus_model::SourceLabel) -> bool {
     matches!(
         label.as_str(),
         "test"
@@ -100,84 +188,8 @@ pub fn is_test_label(label: &SourceLabel) -> bool {
     )
 }
 
-fn refused_for_policy(job: &JobNeeds<'_>, queue: &Queue) -> Option<Refusal> {
-    if !queue.state.eq_ignore_ascii_case("ACTIVE") {
-        return Some(Refusal::State {
-            state: queue.state.clone(),
-        });
-    }
-    if !lets_in(queue.status, job.source_label) {
-        return Some(Refusal::Status {
-            status: queue.status,
-            label: job.source_label.clone(),
-        });
-    }
-    if !job.allowed.is_empty() && !job.allowed.contains(&queue.name) {
-        return Some(Refusal::NotNamed);
-    }
-    (!kind_takes(&queue.kind, job.source_label)).then(|| Refusal::Kind {
-        kind: queue.kind.clone(),
-        label: job.source_label.clone(),
-    })
-}
-
-fn refused_for_size(job: &JobNeeds<'_>, queue: &Queue) -> Option<Refusal> {
-    if job.cores > queue.core_count {
-        return Some(Refusal::Cores {
-            has: queue.core_count,
-            needs: job.cores,
-        });
-    }
-    if is_over(job.memory, queue.memory) {
-        return Some(Refusal::Memory {
-            has: queue.memory,
-            needs: job.memory,
-        });
-    }
-    if is_over(job.disk, queue.disk) {
-        return Some(Refusal::Disk {
-            has: queue.disk,
-            needs: job.disk,
-        });
-    }
-    if !queue.max_time.is_zero() && job.walltime > queue.max_time {
-        return Some(Refusal::Walltime {
-            has: queue.max_time,
-            needs: job.walltime,
-        });
-    }
-    let input_size = job
-        .inputs
-        .values()
-        .fold(ByteCount::ZERO, |sum, stored| sum.plus(stored.size));
-    queue
-        .max_input_size
-        .filter(|limit| input_size > *limit)
-        .map(|limit| Refusal::InputSize {
-            has: limit,
-            needs: input_size,
-        })
-}
-
-fn lets_in(status: QueueStatus, label: &SourceLabel) -> bool {
-    match status {
-        QueueStatus::Online => true,
-        QueueStatus::Test => is_test_label(label),
-        QueueStatus::Brokeroff | QueueStatus::Paused | QueueStatus::Offline => false,
-    }
-}
-
-/// Kinds are CRIC's words; `unified`, `special` and kinds that we do not know take every label.
-fn kind_takes(kind: &str, label: &SourceLabel) -> bool {
-    let is_analysis = matches!(label.as_str(), "user" | "panda");
-    match kind {
-        "production" => !is_analysis,
-        "analysis" => is_analysis || is_test_label(label),
-        _ => true,
-    }
-}
-
-/// Says whether a need is over a limit, where zero means that there is no limit.
-fn is_over(need: ByteCount, limit: ByteCount) -> bool {
-    limit > ByteCount::ZERO && need > limit
+/// Labels of people's own jobs.
+#[must_use]
+pub fn is_analysis_label(label: &ailurus_model::SourceLabel) -> bool {
+    matches!(label.as_str(), "user" | "panda")
 }

@@ -1,103 +1,218 @@
-//! How good a queue is for a job that it can run.
+//! How good a queue is for a job that it can run: a product of factors.
+//!
+//! Which factors a kind of job has, and with which constants, stands in the policy.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use ailurus_model::{ByteCount, EndpointName, Queue};
+use ailurus_model::units::duration_text;
+use serde::Deserialize;
 
-use crate::choose::{Candidate, JobNeeds};
+use crate::{
+    candidate::Candidate,
+    filter::as_f64,
+    needs::{JobNeeds, StoredInputs},
+};
 
-/// What it is worth that all of a job's input lies at the queue's site. More than an idle queue
-/// is worth: moving data costs network and storage at two sites, waiting costs nothing but time.
-const LOCAL_DATA: u64 = 200;
-/// What it is worth that a queue has nothing waiting.
-const FREE: u64 = 100;
-/// What it is worth that the queue ran the jobs which wrote the input, so that a chain stays
-/// together. Less than a queue that is half full loses: chains do not pile up at one queue.
-const CHAIN: u64 = 20;
+/// Bytes in one GB.
+const GB: f64 = 1e9;
+/// Files after which moving them halves the production weight, as in PanDA.
+const FILES_SCALE: f64 = 100.0;
+/// Jobs by which PanDA softens its production weight.
+const PRODUCTION_OFFSET: f64 = 10.0;
 
-/// The parts of a queue's weight. Larger is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Weight {
-    /// How much of the input lies at its site, at most 200.
-    pub local_data: u64,
-    /// How little waits there compared with what runs, at most 100.
-    pub free: u64,
-    /// Whether the chain has run there, 20 or zero.
-    pub chain: u64,
+/// One factor of a weight with its constants.
+///
+/// Sources: PanDA server, the weights at the ends of `GenJobBroker.py`, `AtlasProdJobBroker.py` and
+/// `AtlasAnalJobBroker.py`; data, chain and mixture also from Ailurus' own needs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Factor {
+    /// The generic broker's: (running + 1) / (activated + assigned + 1) / (assigned + 1).
+    Generic {},
+    /// The production broker's:
+    /// (running + 1) / (activated + assigned + starting + 10), and less where many are assigned.
+    Production {},
+    /// The share of slots that are not waited for: (running + 1) / (running + waiting + 1).
+    FreeSlots {},
+    /// The production broker's: (all + local) / all / (files to move / 100 + 1).
+    InputToMove {},
+    /// The analysis broker's: 1 + local GB / `gb`.
+    LocalGb {
+        /// GB that double the weight.
+        gb: f64,
+    },
+    /// 1 + `worth` × the part of the input that lies at the site, by bytes, else by files.
+    LocalInput {
+        /// What all of it is worth.
+        worth: f64,
+    },
+    /// 1 / (1 + cost / `half_at`), where the cost is that of a GB on the way times the GB to move.
+    TransferCost {
+        /// The cost at which the weight is halved.
+        half_at: f64,
+        /// The cost of a GB on a way of which nothing is said.
+        unknown: f64,
+    },
+    /// 1 + `worth` where the previous step ran: its output lies there.
+    Chain {
+        /// What it is worth.
+        worth: f64,
+    },
+    /// Single Mixture Boost: 1 + `worth` where other jobs read the same sample already.
+    Mixture {
+        /// What it is worth.
+        worth: f64,
+    },
+    /// `unseen` where no pilot was seen for a while.
+    PilotsSeen {
+        /// How long ago at most.
+        #[serde(with = "duration_text")]
+        within: Duration,
+        /// The factor where there was none.
+        unseen: f64,
+    },
 }
 
-impl Weight {
-    /// Returns the parts together.
+impl Factor {
+    /// Returns its name as the policy writes it.
     #[must_use]
-    pub const fn total(self) -> u64 {
-        self.local_data + self.free + self.chain
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Generic {} => "generic",
+            Self::Production {} => "production",
+            Self::FreeSlots {} => "free-slots",
+            Self::InputToMove {} => "input-to-move",
+            Self::LocalGb { .. } => "local-gb",
+            Self::LocalInput { .. } => "local-input",
+            Self::TransferCost { .. } => "transfer-cost",
+            Self::Chain { .. } => "chain",
+            Self::Mixture { .. } => "mixture",
+            Self::PilotsSeen { .. } => "pilots-seen",
+        }
     }
+
+    /// Returns its value for a queue, larger is better, never below zero.
+    pub(crate) fn value(&self, job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> f64 {
+        let load = &candidate.load;
+        let [assigned, activated, starting, running] =
+            [load.assigned, load.activated, load.starting, load.running].map(as_f64);
+        let boost_if = |holds: bool, worth: f64| if holds { 1.0 + worth } else { 1.0 };
+        match self {
+            Self::Generic {} => (running + 1.0) / (activated + assigned + 1.0) / (assigned + 1.0),
+            Self::Production {} => {
+                let waiting = activated + assigned + starting + PRODUCTION_OFFSET;
+                let stuck = ((assigned + 1.0) / (activated + 1.0)).clamp(1.0, 2.0);
+                (running + 1.0) / waiting / stuck
+            }
+            Self::FreeSlots {} => {
+                let busy = starting + running;
+                (busy + 1.0) / (busy + assigned + activated + 1.0)
+            }
+            Self::InputToMove {} => {
+                let (local, moved) = (at_hand(job, candidate), to_move(job, candidate));
+                let all = bytes(job.input).max(1.0);
+                (all + bytes(local)) / all / (as_f64(moved.files) / FILES_SCALE + 1.0)
+            }
+            Self::LocalGb { gb } => 1.0 + bytes(at_hand(job, candidate)) / GB / gb,
+            Self::LocalInput { worth } => 1.0 + worth * local_part(job, candidate),
+            Self::TransferCost { half_at, unknown } => {
+                1.0 / (1.0 + cost(job, candidate, *unknown) / half_at)
+            }
+            Self::Chain { worth } => boost_if(job.chain.contains(&candidate.queue.name), *worth),
+            Self::Mixture { worth } => {
+                boost_if(job.mixture.is_some() && candidate.mixture_jobs > 0, *worth)
+            }
+            Self::PilotsSeen { within, unseen } => {
+                let is_seen = candidate.pilot_seen.is_some_and(|ago| ago <= *within);
+                if is_seen { 1.0 } else { *unseen }
+            }
+        }
+    }
+}
+
+/// What one factor came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FactorValue {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: f64,
+}
+
+/// A queue's weight and the factors that make it. Larger is better.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Weight {
+    /// The product.
+    pub total: f64,
+    /// The factors in the order of the policy.
+    pub factors: Vec<FactorValue>,
 }
 
 impl fmt::Display for Weight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "fits with weight {} (local data {}, free {}, chain {})",
-            self.total(),
-            self.local_data,
-            self.free,
-            self.chain
-        )
+        write!(f, "fits with weight {:.3}", self.total)?;
+        for (nr, factor) in self.factors.iter().enumerate() {
+            let before = if nr == 0 { " (" } else { ", " };
+            write!(f, "{before}{} {:.3}", factor.name, factor.value)?;
+        }
+        f.write_str(if self.factors.is_empty() { "" } else { ")" })
     }
 }
 
-/// Weighs a queue that can run the job.
-pub(crate) fn weigh(job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> Weight {
-    let chain = if job.chain.contains(&candidate.queue.name) {
-        CHAIN
-    } else {
-        0
-    };
-    Weight {
-        local_data: local_data(job, candidate.queue),
-        free: share(
-            candidate.running.saturating_add(1),
-            candidate
-                .running
-                .saturating_add(candidate.backlog)
-                .saturating_add(1),
-            FREE,
-        ),
-        chain,
-    }
+fn bytes(stored: StoredInputs) -> f64 {
+    as_f64(stored.size.as_bytes())
 }
 
-/// By bytes where the sizes are known, else by files.
-fn local_data(job: &JobNeeds<'_>, queue: &Queue) -> u64 {
-    let is_local = |endpoint: &EndpointName| {
-        queue
-            .storages
-            .values()
-            .any(|endpoints| endpoints.contains(endpoint))
-    };
-    let (mut local_files, mut all_files) = (0_u64, 0_u64);
-    let (mut local_size, mut all_size) = (ByteCount::ZERO, ByteCount::ZERO);
+/// What lies at the site, of the whole input.
+fn at_hand(job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> StoredInputs {
+    let mut sum = StoredInputs::default();
     for (endpoint, stored) in job.inputs {
-        all_files = all_files.saturating_add(stored.files);
-        all_size = all_size.plus(stored.size);
-        if is_local(endpoint) {
-            local_files = local_files.saturating_add(stored.files);
-            local_size = local_size.plus(stored.size);
+        if candidate.has_at_hand(endpoint) {
+            sum.files = sum.files.saturating_add(stored.files);
+            sum.size = sum.size.plus(stored.size);
         }
     }
-    if all_size > ByteCount::ZERO {
-        share(local_size.as_bytes(), all_size.as_bytes(), LOCAL_DATA)
-    } else {
-        share(local_files, all_files, LOCAL_DATA)
+    // Two endpoints of one site may hold the same file.
+    StoredInputs {
+        files: sum.files.min(job.input.files),
+        size: sum.size.min(job.input.size),
     }
 }
 
-/// Returns `scale · part / whole`, rounded down, zero if there is nothing.
-fn share(part: u64, whole: u64, scale: u64) -> u64 {
-    if whole == 0 {
-        return 0;
+fn to_move(job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> StoredInputs {
+    let local = at_hand(job, candidate);
+    StoredInputs {
+        files: job.input.files - local.files,
+        size: job.input.size.minus(local.size),
     }
-    let scaled = u128::from(scale) * u128::from(part.min(whole)) / u128::from(whole);
-    u64::try_from(scaled).expect("at most the scale")
+}
+
+/// By bytes where the sizes are known, else by files; nothing to read is nothing at hand.
+fn local_part(job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> f64 {
+    let local = at_hand(job, candidate);
+    if bytes(job.input) > 0.0 {
+        bytes(local) / bytes(job.input)
+    } else {
+        as_f64(local.files) / as_f64(job.input.files.max(1))
+    }
+}
+
+/// The cost of what has to be moved, each file by the cheapest way that is known. A sample that
+/// other jobs have brought there costs nothing any more.
+fn cost(job: &JobNeeds<'_>, candidate: &Candidate<'_>, unknown: f64) -> f64 {
+    let mut gb = bytes(to_move(job, candidate)) / GB;
+    if let Some(mixture) = job.mixture
+        && candidate.mixture_jobs > 0
+    {
+        gb = (gb - as_f64(mixture.size.as_bytes()) / GB).max(0.0);
+    }
+    let per_gb = job
+        .inputs
+        .keys()
+        .filter_map(|from| {
+            let known = candidate.costs.iter().find(|(place, _)| place == from);
+            known.map(|(_, cost)| as_f64(*cost))
+        })
+        .reduce(f64::min);
+    gb * per_gb.unwrap_or(unknown)
 }

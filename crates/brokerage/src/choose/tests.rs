@@ -1,8 +1,16 @@
-//! Every filter, every weight, and ties.
+//! Every filter, every weight, ties, and jobs that are spread.
 
-use ailurus_model::queue::QueueStatus;
+use std::{collections::BTreeMap, time::Duration};
+
+use ailurus_model::{ByteCount, EndpointName, Hardware, Queue, SourceLabel, queue::QueueStatus};
 
 use super::*;
+use crate::{
+    candidate::{Load, TaskPast},
+    needs::{Mixture, PlaceWish, SoftwareWish, StoredInputs},
+    pattern::NamePatterns,
+    policy::Policy,
+};
 
 /// A queue that takes everything.
 fn queue(name: &str) -> Queue {
@@ -39,118 +47,189 @@ fn queue(name: &str) -> Queue {
     }
 }
 
+fn profile(filters: &str, weights: &str) -> Profile {
+    let text = format!(
+        "[labels]\n\"*\" = \"p\"\n[profiles.p]\nabout = \"x\"\ncandidates_max = 5\n\
+         used_before = \"tie\"\nfilters = [{filters}]\nweights = [{weights}]\n"
+    );
+    let policy = Policy::parse(&text).unwrap();
+    policy.profile_of(&SourceLabel::default()).clone()
+}
+
+fn built_in(name: &str) -> Profile {
+    let text = include_str!("../../../../profiles/brokerage.toml")
+        .replace("\"*\" = \"common\"", &format!("\"*\" = \"{name}\""));
+    let policy = Policy::parse(&text).unwrap();
+    policy.profile_of(&SourceLabel::default()).clone()
+}
+
 /// A job of one core with no further wishes, changed by `change`.
 fn with_job<T>(change: impl FnOnce(&mut JobNeeds<'_>), then: impl FnOnce(&JobNeeds<'_>) -> T) -> T {
     let (label, inputs) = (SourceLabel::default(), BTreeMap::new());
     let mut job = JobNeeds {
-        panda_id: PandaId::new(0),
         source_label: &label,
+        processing_type: "simulation",
+        working_group: "spd",
+        share: "Production",
+        resource_type: "SCORE",
+        priority: 500,
         cores: 1,
         memory: ByteCount::ZERO,
         disk: ByteCount::ZERO,
         walltime: Duration::ZERO,
-        allowed: &[],
+        disk_io: 0,
+        io_intensity: 0,
+        place: PlaceWish::default(),
+        software: SoftwareWish::default(),
         inputs: &inputs,
+        input: StoredInputs::default(),
+        mixture: None,
         chain: &[],
-        avoid: None,
+        banned: &[],
     };
     change(&mut job);
     then(&job)
 }
 
-fn idle(queue: &Queue) -> Candidate<'_> {
-    Candidate {
-        queue,
-        backlog: 0,
-        running: 0,
-    }
-}
-
-/// The reason for which the queue refuses the job, empty if it takes it.
-fn refused(queue: &Queue, change: impl FnOnce(&mut JobNeeds<'_>)) -> String {
+/// What the rules say about the queue; nothing if it passes.
+fn refused_at(
+    rules: &str,
+    candidate: &Candidate<'_>,
+    change: impl FnOnce(&mut JobNeeds<'_>),
+) -> String {
+    let profile = profile(rules, "");
     with_job(change, |job| {
-        refusal(job, queue).map_or_else(String::new, |refusal| refusal.to_string())
+        let verdicts = judge(&profile, job, std::slice::from_ref(candidate));
+        match &verdicts[0].finding {
+            Ok(_) => String::new(),
+            Err(dropped) => dropped.why.to_string(),
+        }
     })
 }
 
-fn chosen(candidates: &[Candidate<'_>], change: impl FnOnce(&mut JobNeeds<'_>)) -> String {
+fn refused(rules: &str, queue: &Queue, change: impl FnOnce(&mut JobNeeds<'_>)) -> String {
+    refused_at(rules, &Candidate::unknown(queue), change)
+}
+
+/// The name of the chosen queue; nothing if there is none.
+fn chosen(
+    profile: &Profile,
+    candidates: &[Candidate<'_>],
+    change: impl FnOnce(&mut JobNeeds<'_>),
+) -> String {
     with_job(change, |job| {
-        choose(job, candidates)
-            .queue
+        choose(profile, job, PandaId::new(1), &mut candidates.to_vec())
             .map_or_else(String::new, |name| name.to_string())
     })
 }
+
+// --- filters ---
 
 #[test]
 fn only_queues_in_use_are_taken() {
     let mut disabled = queue("A");
     disabled.state = "DISABLED".to_owned();
     assert_eq!(
-        refused(&disabled, |_| ()),
+        refused("{ is = \"state\" }", &disabled, |_| ()),
         "is in state `DISABLED`, only `ACTIVE` queues are used"
     );
 }
 
 #[test]
-fn only_online_queues_take_new_jobs() {
+fn only_online_queues_take_new_jobs_and_queues_under_test_take_test_jobs() {
     let mut some = queue("A");
+    let rule = "{ is = \"status\" }";
     for status in [
         QueueStatus::Brokeroff,
         QueueStatus::Paused,
         QueueStatus::Offline,
+        QueueStatus::Test,
     ] {
         some.status = status;
-        assert!(refused(&some, |_| ()).starts_with(&format!("is {}", status.as_str())));
+        assert!(refused(rule, &some, |_| ()).starts_with(&format!("is {}", status.as_str())));
     }
-}
-
-#[test]
-fn a_queue_under_test_takes_test_jobs_only() {
-    let mut some = queue("A");
-    some.status = QueueStatus::Test;
-    assert_eq!(
-        refused(&some, |_| ()),
-        "is test, it takes no new jobs of label `managed`"
-    );
     let test = SourceLabel::new("prod_test");
     let refusal = with_job(
         |_| (),
         |job| {
-            refusal(
-                &JobNeeds {
-                    source_label: &test,
-                    ..job.clone()
-                },
-                &some,
-            )
+            let job = JobNeeds {
+                source_label: &test,
+                ..job.clone()
+            };
+            judge(&profile(rule, ""), &job, &[Candidate::unknown(&some)])
         },
     );
-    assert_eq!(refusal, None);
+    assert!(refusal[0].finding.is_ok());
 }
 
 #[test]
-fn a_task_can_name_its_queues() {
-    let allowed = [QueueName::new("B")];
-    let refuse = |name: &str| {
-        with_job(
-            |_| (),
-            |job| {
-                refusal(
-                    &JobNeeds {
-                        allowed: &allowed,
-                        ..job.clone()
-                    },
-                    &queue(name),
-                )
-            },
-        )
+fn a_task_can_name_leave_out_and_describe_its_queues() {
+    let rule = "{ is = \"named\" }";
+    let mut some = queue("JINR_CPU");
+    some.site = "JINR".to_owned();
+    some.options.terms.cloud = "RU".to_owned();
+    let names: &'static [QueueName] = Box::leak(Box::new([QueueName::new("PNPI")]));
+    let patterns = |text: &str| -> &'static NamePatterns {
+        Box::leak(Box::new(NamePatterns::new(&[text]).unwrap().unwrap()))
     };
-    assert_eq!(refuse("A"), Some(Refusal::NotNamed));
-    assert_eq!(refuse("B"), None);
+    let wish = |place: PlaceWish<'static>| refused(rule, &some, |job| job.place = place);
+    let none = PlaceWish::default();
+    let not_named = "is not among the queues that the task names";
+    assert_eq!(
+        wish(PlaceWish {
+            queues: names,
+            ..none
+        }),
+        not_named
+    );
+    assert_eq!(
+        wish(PlaceWish {
+            included: Some(patterns("PNPI.*")),
+            ..none
+        }),
+        not_named
+    );
+    assert_eq!(
+        wish(PlaceWish {
+            included: Some(patterns("JINR.*")),
+            ..none
+        }),
+        ""
+    );
+    assert_eq!(
+        wish(PlaceWish {
+            excluded: Some(patterns(".*_CPU")),
+            ..none
+        }),
+        "is excluded by the task"
+    );
+    assert_eq!(
+        wish(PlaceWish {
+            site: "PNPI",
+            ..none
+        }),
+        "is of site `JINR`, which the task does not name"
+    );
+    assert_eq!(
+        wish(PlaceWish {
+            cloud: "CERN",
+            ..none
+        }),
+        "is of cloud `RU`, which the task does not name"
+    );
+    assert_eq!(
+        wish(PlaceWish {
+            cloud: "RU",
+            site: "JINR",
+            ..none
+        }),
+        ""
+    );
 }
 
 #[test]
 fn production_and_analysis_queues_take_their_labels() {
+    let rules = profile("{ is = \"kind\" }", "");
     let accepts = |kind: &str, label: &str| {
         let mut some = queue("A");
         some.kind = kind.to_owned();
@@ -158,14 +237,13 @@ fn production_and_analysis_queues_take_their_labels() {
         with_job(
             |_| (),
             |job| {
-                refusal(
-                    &JobNeeds {
-                        source_label: &label,
-                        ..job.clone()
-                    },
-                    &some,
-                )
-                .is_none()
+                let job = JobNeeds {
+                    source_label: &label,
+                    ..job.clone()
+                };
+                judge(&rules, &job, &[Candidate::unknown(&some)])[0]
+                    .finding
+                    .is_ok()
             },
         )
     };
@@ -176,160 +254,391 @@ fn production_and_analysis_queues_take_their_labels() {
 }
 
 #[test]
-fn cores_are_limited_by_the_slot() {
+fn cores_fit_the_slot() {
+    let any = "{ is = \"cores\", narrow_jobs = \"any\" }";
+    let own = "{ is = \"cores\", narrow_jobs = \"own-width\" }";
+    let mut some = queue("A");
     assert_eq!(
-        refused(&queue("A"), |job| job.cores = 16),
+        refused(any, &some, |job| job.cores = 16),
         "has slots of 8 cores, the job needs 16"
     );
+    assert_eq!(refused(any, &some, |_| ()), "");
+    assert_eq!(
+        refused(own, &some, |_| ()),
+        "has slots of 8 cores, the job fills only one"
+    );
+    assert_eq!(refused(own, &some, |job| job.cores = 4), "");
+    some.options.terms.takes_any_cores = true;
+    some.core_count = 1;
+    assert_eq!(refused(own, &some, |job| job.cores = 64), "");
 }
 
 #[test]
-fn memory_is_limited_by_the_slot() {
+fn memory_lies_between_the_least_and_the_most_of_a_slot_or_a_core() {
+    let rule = "{ is = \"memory\" }";
+    let gib = ByteCount::from_gib;
     let mut some = queue("A");
-    some.memory = ByteCount::from_gib(2);
+    some.memory = gib(2);
+    some.options.terms.memory_min = gib(1);
+    let at = |some: &Queue, cores, memory| {
+        refused(rule, some, |job| {
+            job.cores = cores;
+            job.memory = memory;
+        })
+    };
     assert_eq!(
-        refused(&some, |job| job.memory = ByteCount::from_gib(4)),
+        at(&some, 1, gib(4)),
         "has slots of 2 GiB memory, the job needs 4 GiB"
     );
     assert_eq!(
-        refused(&some, |job| job.memory = ByteCount::from_gib(2)),
-        ""
+        at(&some, 1, ByteCount::from_mib(512)),
+        "takes jobs from 1 GiB memory on, the job needs 512 MiB"
     );
+    assert_eq!(at(&some, 1, gib(2)), "");
+    assert_eq!(at(&some, 1, ByteCount::ZERO), "");
+    some.options.terms.memory_is_per_core = true;
+    assert_eq!(at(&some, 4, gib(8)), "");
+    assert_ne!(at(&some, 4, gib(9)), "");
 }
 
 #[test]
-fn scratch_space_is_limited_by_the_slot() {
+fn disk_time_input_and_storage_are_limited() {
     let mut some = queue("A");
     some.disk = ByteCount::from_gib(10);
-    assert_eq!(
-        refused(&some, |job| job.disk = ByteCount::from_gib(11)),
-        "has slots of 10 GiB scratch space, the job needs 11 GiB"
-    );
-}
-
-#[test]
-fn wall_time_is_limited_by_the_pilots_life() {
-    let mut some = queue("A");
     some.max_time = Duration::from_secs(3600);
+    some.options.terms.time_min = Duration::from_secs(600);
+    some.max_input_size = Some(ByteCount::from_gib(1));
+    some.options.terms.storage_free_gb = 150;
+    let hours = |n: u64| Duration::from_secs(n * 3600);
+    for (rule, expected) in [
+        (
+            "scratch",
+            "has slots of 10 GiB scratch space, the job needs 11 GiB",
+        ),
+        ("walltime", "runs pilots for 1h, the job needs 2h"),
+        ("input-size", "takes 1 GiB of input, the job reads 2 GiB"),
+    ] {
+        let text = refused(&format!("{{ is = \"{rule}\" }}"), &some, |job| {
+            job.disk = ByteCount::from_gib(11);
+            job.walltime = hours(2);
+            job.input.size = ByteCount::from_gib(2);
+        });
+        assert_eq!(text, expected);
+    }
+    let short = |job: &mut JobNeeds<'_>| job.walltime = Duration::from_secs(60);
     assert_eq!(
-        refused(&some, |job| job.walltime = Duration::from_secs(7200)),
-        "runs pilots for 1h, the job needs 2h"
+        refused("{ is = \"walltime\" }", &some, short),
+        "takes jobs from 10m on, the job needs 1m"
     );
+    let rule = "{ is = \"storage-space\", free_min = \"200 GB\" }";
+    assert!(refused(rule, &some, |_| ()).starts_with("has 150 GB left on its storage"));
+    some.options.terms.storage_free_gb = 200;
+    assert_eq!(refused(rule, &some, |_| ()), "");
 }
 
 #[test]
-fn input_size_is_limited_by_the_queue() {
+fn kinds_of_processing_software_and_hardware_are_looked_at() {
     let mut some = queue("A");
-    some.max_input_size = Some(ByteCount::from_gib(1));
-    let inputs = stored(&[("B_DISK", 1, 2)]);
-    let text = with_job(
+    let terms = &mut some.options.terms;
+    terms.processing_excluded = vec!["simulation".to_owned()];
+    terms.releases = vec!["spdroot-4.1".to_owned()];
+    terms.hardware = vec![Hardware {
+        arch: vec!["aarch64".to_owned()],
+        ..Hardware::default()
+    }];
+    terms.disk_io_max = 100;
+    terms.io_intensity_max = 200;
+    for (rule, expected) in [
+        (
+            "processing-type",
+            "does not take processing type `simulation`",
+        ),
+        ("software", "does not have release `spdroot-5`"),
+        ("hardware", "has no nodes for architecture `#x86_64`"),
+        (
+            "disk-io",
+            "takes 100 kB/s of disk I/O a core, the job needs 101",
+        ),
+        (
+            "io-intensity",
+            "takes 200 kB/s of I/O intensity, the job needs 300",
+        ),
+    ] {
+        let text = refused(&format!("{{ is = \"{rule}\" }}"), &some, |job| {
+            job.software.release = "spdroot-5";
+            job.software.architecture = "#x86_64";
+            job.disk_io = 101;
+            job.io_intensity = 300;
+        });
+        assert_eq!(text, expected);
+    }
+    let image = "/cvmfs/spd.jinr.ru/x.sif";
+    let text = refused("{ is = \"software\" }", &some, |job| {
+        job.software.container = image
+    });
+    assert_eq!(
+        text,
+        format!("has no CVMFS, where container `{image}` lies")
+    );
+    some.options.terms.processing_allowed = Some(vec!["simulation".to_owned()]);
+    some.options.terms.processing_excluded.clear();
+    assert_eq!(refused("{ is = \"processing-type\" }", &some, |_| ()), "");
+}
+
+#[test]
+fn a_policy_of_the_queue_can_give_a_kind_of_job_nothing() {
+    let at = |policy: &str| {
+        let mut some = queue("A");
+        some.options.terms.fair_share_policy = policy.to_owned();
+        refused("{ is = \"zero-share\" }", &some, |_| ()).is_empty()
+    };
+    for (policy, takes) in [
+        ("", true),
+        ("type=simulation:0%", false),
+        ("type=reco.*:0%,type=any:100%", true),
+        ("type=any:group=spd:priority>400:0%", false),
+        ("type=any:group=spd:priority>=900:0%", true),
+        ("type=anyhigh:0%", true),
+        ("type=simulation:50%;type=any:0%", true),
+        ("moon=full:0%", true),
+    ] {
+        assert_eq!(at(policy), takes, "{policy}");
+    }
+}
+
+#[test]
+fn what_goes_on_at_a_queue_can_close_it() {
+    let mut some = queue("A");
+    some.options.pledged_cpu = 10;
+    let hours = |n: u64| Some(Duration::from_secs(n * 3600));
+    let candidate = Candidate {
+        load: Load {
+            activated: 3,
+            transferring: 2001,
+            running_cores: 11,
+            ..Load::default()
+        },
+        share_load: Load {
+            activated: 21,
+            running: 10,
+            ..Load::default()
+        },
+        task: TaskPast {
+            failed: 11,
+            finished: 5,
+            closed: 1,
+            ..TaskPast::default()
+        },
+        pilot_seen: hours(4),
+        job_started: hours(3),
+        ..Candidate::unknown(&some)
+    };
+    for (rule, expected) in [
+        (
+            "is = \"pilots-seen\", within = \"3h\"",
+            "has had no pilot for 3h",
+        ),
+        (
+            "is = \"inactive\", within = \"2h\"",
+            "has started no job for 2h although 3 wait",
+        ),
+        (
+            "is = \"queue-cap\", least = 20, per_running = 2.0",
+            "is full for share `Production`: 21 of 20 wait while 10 run",
+        ),
+        (
+            "is = \"transferring\", least = 2000, per_running = 2.0",
+            "has 2001 jobs with outputs on their way, 2000 may be",
+        ),
+        (
+            "is = \"over-pledge\", ratio = 1.0",
+            "uses 11 cores of 10 that are pledged",
+        ),
+        (
+            "is = \"task-failures\", least = 10, per_finished = 2.0",
+            "failed 11 jobs of this task and finished 5",
+        ),
+        ("is = \"task-closed\"", "gave 1 jobs of this task back"),
+    ] {
+        assert_eq!(
+            refused_at(&format!("{{ {rule} }}"), &candidate, |_| ()),
+            expected
+        );
+    }
+    some.options.pledged_cpu = -1;
+    let rule = "{ is = \"opportunistic\", priority_min = 900 }";
+    assert_eq!(refused(rule, &some, |_| ()), "");
+    assert!(refused(rule, &some, |job| job.priority = 900).starts_with("is opportunistic"));
+}
+
+#[test]
+fn a_queue_is_overloaded_only_compared_with_others() {
+    let rules = profile("{ is = \"overload\", least = 20, ratio = 1.2 }", "");
+    let (a, b) = (queue("A"), queue("B"));
+    let at = |queued, running| Load {
+        activated: queued,
+        running,
+        ..Load::default()
+    };
+    let verdicts = |a_load, b_load| {
+        let candidates = [
+            Candidate {
+                share_load: a_load,
+                ..Candidate::unknown(&a)
+            },
+            Candidate {
+                share_load: b_load,
+                ..Candidate::unknown(&b)
+            },
+        ];
+        with_job(
+            |_| (),
+            |job| {
+                let verdicts = judge(&rules, job, &candidates);
+                verdicts
+                    .iter()
+                    .map(|it| it.finding.is_ok())
+                    .collect::<Vec<_>>()
+            },
+        )
+    };
+    assert_eq!(verdicts(at(100, 10), at(30, 30)), [false, true]);
+    assert_eq!(verdicts(at(20, 0), at(30, 30)), [true, true]);
+    assert_eq!(verdicts(at(21, 0), at(30, 30)), [false, true]);
+}
+
+#[test]
+fn a_wish_drops_queues_only_while_others_remain() {
+    let banned = [QueueName::new("A")];
+    let rules = profile(
+        "{ is = \"banned\", if_others_remain = true }",
+        "{ is = \"free-slots\" }",
+    );
+    let (a, b) = (queue("A"), queue("B"));
+    let full = Candidate {
+        load: Load {
+            activated: 1000,
+            ..Load::default()
+        },
+        ..Candidate::unknown(&b)
+    };
+    with_job(
         |_| (),
         |job| {
-            refusal(
-                &JobNeeds {
-                    inputs: &inputs,
-                    ..job.clone()
-                },
-                &some,
-            )
-            .expect("too much")
-            .to_string()
+            let job = JobNeeds {
+                banned: &banned,
+                ..job.clone()
+            };
+            let at = |candidates: &[Candidate<'_>]| {
+                choose(&rules, &job, PandaId::new(1), &mut candidates.to_vec())
+            };
+            assert_eq!(
+                at(&[Candidate::unknown(&a), full.clone()]),
+                Some(b.name.clone())
+            );
+            assert_eq!(at(&[Candidate::unknown(&a)]), Some(a.name.clone()));
         },
     );
-    assert_eq!(text, "takes 1 GiB of input, the job reads 2 GiB");
 }
 
+// --- weights ---
+
 /// Endpoint, files and GiB.
-fn stored(rows: &[(&str, u64, u64)]) -> BTreeMap<EndpointName, StoredInputs> {
-    rows.iter()
+fn stored(rows: &[(&str, u64, u64)]) -> (BTreeMap<EndpointName, StoredInputs>, StoredInputs) {
+    let mut all = StoredInputs::default();
+    let rows = rows
+        .iter()
         .map(|(endpoint, files, gib)| {
             let stored = StoredInputs {
                 files: *files,
                 size: ByteCount::from_gib(*gib),
             };
+            all.files += stored.files;
+            all.size = all.size.plus(stored.size);
             (EndpointName::new(*endpoint), stored)
         })
-        .collect()
+        .collect();
+    (rows, all)
 }
 
 #[test]
-fn a_job_goes_where_most_of_its_bytes_lie() {
+fn a_job_goes_where_most_of_its_input_lies() {
     let (a, b) = (queue("A"), queue("B"));
-    let inputs = stored(&[("A_DISK", 5, 1), ("B_DISK", 1, 9)]);
-    with_job(
+    let common = built_in("common");
+    for rows in [
+        [("A_DISK", 5, 1), ("B_DISK", 1, 9)],
+        [("A_DISK", 1, 0), ("B_DISK", 5, 0)],
+    ] {
+        let (inputs, input) = stored(&rows);
+        let queue = with_job(
+            |_| (),
+            |job| {
+                let job = JobNeeds {
+                    inputs: &inputs,
+                    input,
+                    ..job.clone()
+                };
+                let mut candidates = [Candidate::unknown(&a), Candidate::unknown(&b)];
+                choose(&common, &job, PandaId::new(1), &mut candidates)
+            },
+        );
+        assert_eq!(queue, Some(b.name.clone()), "{rows:?}");
+    }
+}
+
+#[test]
+fn a_cheap_way_is_preferred_to_a_dear_one() {
+    let (a, b) = (queue("A"), queue("B"));
+    let (inputs, input) = stored(&[("C_DISK", 10, 10)]);
+    let (dear, cheap) = ([("C_DISK".into(), 50)], [("C_DISK".into(), 2)]);
+    let queue = with_job(
         |_| (),
         |job| {
-            let choice = choose(
-                &JobNeeds {
-                    inputs: &inputs,
-                    ..job.clone()
+            let job = JobNeeds {
+                inputs: &inputs,
+                input,
+                ..job.clone()
+            };
+            let mut candidates = [
+                Candidate {
+                    costs: &dear,
+                    ..Candidate::unknown(&a)
                 },
-                &[idle(&a), idle(&b)],
-            );
-            assert_eq!(choice.queue, Some(b.name.clone()));
+                Candidate {
+                    costs: &cheap,
+                    ..Candidate::unknown(&b)
+                },
+            ];
+            choose(&built_in("common"), &job, PandaId::new(1), &mut candidates)
         },
     );
-}
-
-#[test]
-fn files_count_where_sizes_are_unknown() {
-    let (a, b) = (queue("A"), queue("B"));
-    let inputs = stored(&[("A_DISK", 1, 0), ("B_DISK", 5, 0)]);
-    with_job(
-        |_| (),
-        |job| {
-            let choice = choose(
-                &JobNeeds {
-                    inputs: &inputs,
-                    ..job.clone()
-                },
-                &[idle(&a), idle(&b)],
-            );
-            assert_eq!(choice.queue, Some(b.name.clone()));
-        },
-    );
-}
-
-#[test]
-fn a_job_goes_where_less_waits_for_what_runs() {
-    let (a, b) = (queue("A"), queue("B"));
-    let busy = Candidate {
-        backlog: 10,
-        running: 10,
-        ..idle(&a)
-    };
-    let wide = Candidate {
-        backlog: 20,
-        running: 200,
-        ..idle(&b)
-    };
-    assert_eq!(chosen(&[busy, wide], |_| ()), "B");
+    assert_eq!(queue, Some(b.name.clone()));
 }
 
 #[test]
 fn a_chain_stays_together_until_the_queue_is_full() {
     let (a, b) = (queue("A"), queue("B"));
     let chain = [b.name.clone()];
-    let at = |backlog: u64| {
-        let candidates = [
-            idle(&a),
-            Candidate {
-                backlog,
-                running: 10,
-                ..idle(&b)
-            },
-        ];
+    let at = |activated: u64| {
         with_job(
             |_| (),
             |job| {
-                choose(
-                    &JobNeeds {
-                        chain: &chain,
-                        ..job.clone()
+                let job = JobNeeds {
+                    chain: &chain,
+                    ..job.clone()
+                };
+                let mut candidates = [
+                    Candidate::unknown(&a),
+                    Candidate {
+                        load: Load {
+                            activated,
+                            running: 10,
+                            ..Load::default()
+                        },
+                        ..Candidate::unknown(&b)
                     },
-                    &candidates,
-                )
-                .queue
+                ];
+                choose(&built_in("common"), &job, PandaId::new(1), &mut candidates)
             },
         )
     };
@@ -338,64 +647,142 @@ fn a_chain_stays_together_until_the_queue_is_full() {
 }
 
 #[test]
-fn the_queue_of_a_failure_is_the_last_resort() {
+fn a_mixture_stays_together_also_where_others_wait_less() {
     let (a, b) = (queue("A"), queue("B"));
-    let full = Candidate {
-        backlog: 1000,
-        ..idle(&b)
+    let with = Candidate {
+        load: Load {
+            activated: 10,
+            running: 1,
+            ..Load::default()
+        },
+        mixture_jobs: 3,
+        ..Candidate::unknown(&b)
     };
-    let avoided = a.name.clone();
+    let mixture = Some(Mixture {
+        sample: "minbias",
+        size: ByteCount::from_gib(100),
+    });
+    let at = |mixture| {
+        let candidates = [Candidate::unknown(&a), with.clone()];
+        chosen(&built_in("common"), &candidates, |job| {
+            job.mixture = mixture
+        })
+    };
+    assert_eq!(at(mixture), "B");
+    assert_eq!(at(None), "A");
+}
+
+#[test]
+fn the_generic_weight_is_pandas() {
+    let a = queue("A");
+    let candidate = Candidate {
+        load: Load {
+            assigned: 1,
+            activated: 3,
+            running: 9,
+            ..Load::default()
+        },
+        ..Candidate::unknown(&a)
+    };
+    let rules = profile("", "{ is = \"generic\" }, { is = \"production\" }");
     with_job(
         |_| (),
         |job| {
-            let job = JobNeeds {
-                avoid: Some(&avoided),
-                ..job.clone()
-            };
-            assert_eq!(choose(&job, &[idle(&a), full]).queue, Some(b.name.clone()));
-            assert_eq!(choose(&job, &[idle(&a)]).queue, Some(a.name.clone()));
+            let verdicts = judge(&rules, job, std::slice::from_ref(&candidate));
+            let text = verdicts[0].to_string();
+            // 10 / 5 / 2 and 10 / 14.
+            assert_eq!(
+                text,
+                "`A` fits with weight 0.714 (generic 1.000, production 0.714)"
+            );
         },
     );
 }
 
 #[test]
-fn equal_queues_take_turns() {
-    let queues = [queue("A"), queue("B"), queue("C")];
-    let candidates: Vec<Candidate<'_>> = queues.iter().map(idle).collect();
-    let turns: Vec<String> = (0..6)
-        .map(|id| chosen(&candidates, |job| job.panda_id = PandaId::new(id)))
-        .collect();
-    assert_eq!(turns, ["A", "B", "C", "A", "B", "C"]);
-}
-
-#[test]
-fn the_order_of_the_candidates_does_not_matter() {
+fn the_generic_broker_prefers_queues_that_the_task_used() {
     let (a, b) = (queue("A"), queue("B"));
+    let seen = Some(Duration::ZERO);
+    let candidates = [
+        Candidate {
+            pilot_seen: seen,
+            ..Candidate::unknown(&a)
+        },
+        Candidate {
+            pilot_seen: seen,
+            load: Load {
+                activated: 50,
+                ..Load::default()
+            },
+            task: TaskPast {
+                jobs: 1,
+                ..TaskPast::default()
+            },
+            ..Candidate::unknown(&b)
+        },
+    ];
+    let mut generic = built_in("generic");
+    // The queues of these tests have slots of eight cores.
+    assert_eq!(chosen(&generic, &candidates, |job| job.cores = 8), "B");
+    generic.used_before = UsedBefore::Tie;
+    assert_eq!(chosen(&generic, &candidates, |job| job.cores = 8), "A");
+}
+
+// --- many jobs ---
+
+fn spread(profile: &Profile, candidates: &mut [Candidate<'_>], jobs: u64) -> Vec<u64> {
+    let mut placed = vec![0; candidates.len()];
+    with_job(
+        |_| (),
+        |job| {
+            let mut spread = Spread::new(profile, job);
+            for id in 1..=jobs {
+                if let Some(index) = spread.place(PandaId::new(id), candidates) {
+                    placed[index] += 1;
+                }
+            }
+        },
+    );
+    placed
+}
+
+#[test]
+fn jobs_that_are_alike_spread_over_equal_queues() {
+    let queues = [queue("A"), queue("B"), queue("C")];
+    let mut candidates: Vec<_> = queues.iter().map(Candidate::unknown).collect();
     assert_eq!(
-        chosen(&[idle(&a), idle(&b)], |_| ()),
-        chosen(&[idle(&b), idle(&a)], |_| ())
+        spread(&built_in("common"), &mut candidates, 300),
+        [100, 100, 100]
     );
 }
 
 #[test]
-fn every_queue_gets_a_verdict() {
-    let (mut a, b) = (queue("A"), queue("B"));
-    a.status = QueueStatus::Offline;
-    let texts: Vec<String> = with_job(|_| (), |job| choose(job, &[idle(&a), idle(&b)]))
-        .verdicts
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(
-        texts,
-        [
-            "`A` is offline, it takes no new jobs of label `managed`",
-            "`B` fits with weight 100 (local data 0, free 100, chain 0)",
-        ]
-    );
+fn at_most_so_many_of_the_best_queues_are_used_at_a_time() {
+    let queues: Vec<Queue> = (0..9).map(|nr| queue(&format!("Q{nr}"))).collect();
+    let mut candidates: Vec<_> = queues.iter().map(Candidate::unknown).collect();
+    let placed = spread(&profile("", "{ is = \"generic\" }"), &mut candidates, 50);
+    assert_eq!(placed.iter().filter(|n| **n > 0).count(), 5);
 }
 
 #[test]
-fn nothing_is_chosen_among_no_queues() {
-    assert_eq!(chosen(&[], |_| ()), "");
+fn a_cap_stops_the_spreading_at_each_queue() {
+    let queues = [queue("A"), queue("B")];
+    let mut candidates: Vec<_> = queues.iter().map(Candidate::unknown).collect();
+    let rules = profile(
+        "{ is = \"queue-cap\", least = 20, per_running = 2.0 }",
+        "{ is = \"free-slots\" }",
+    );
+    assert_eq!(spread(&rules, &mut candidates, 100), [21, 21]);
+}
+
+#[test]
+fn the_same_jobs_go_to_the_same_queues_again_and_nothing_goes_nowhere() {
+    let queues = [queue("A"), queue("B"), queue("C")];
+    let fresh = || queues.iter().map(Candidate::unknown).collect::<Vec<_>>();
+    let common = built_in("common");
+    assert_eq!(
+        spread(&common, &mut fresh(), 47),
+        spread(&common, &mut fresh(), 47)
+    );
+    assert_eq!(chosen(&common, &[], |_| ()), "");
 }
