@@ -15,6 +15,7 @@ pub mod filter;
 pub mod needs;
 pub mod pattern;
 pub mod policy;
+pub mod shares;
 pub mod weight;
 
 pub use candidate::{Candidate, IsOfMixture, Load, TaskPast};
@@ -23,4 +24,5 @@ pub use filter::{Filter, Refusal};
 pub use needs::{JobNeeds, Mixture, PlaceWish, SoftwareWish, StoredInputs};
 pub use pattern::{NamePatterns, PatternError};
 pub use policy::{Policy, PolicyError, Profile};
+pub use shares::{ShareEntry, ShareError, ShareLine, ShareTraits, ShareTree};
 pub use weight::{Factor, FactorValue, Weight};

@@ -61,6 +61,7 @@ impl<L: Ledger> Operation<'_, L> {
         mut attempt: AttemptRecord,
         files: impl Iterator<Item = (JobOutput, Vec<FileReport>)>,
     ) -> Result<(), LedgerError> {
+        self.note_place(&job, &attempt.queue, JobStatus::Finished)?;
         attempt.status = JobStatus::Finished;
         attempt.ended = Some(self.ctx.now);
         self.ledger.put_attempt(&attempt)?;
@@ -180,6 +181,7 @@ impl<L: Ledger> Operation<'_, L> {
             return self.end_without_outputs(job, JobStatus::Cancelled);
         }
         let why = self.explain(&attempt, server.map(|server| server.source));
+        self.note_place(&job, &attempt.queue, JobStatus::Failed)?;
         attempt.status = JobStatus::Failed;
         attempt.diagnosis.clone_from(&why.entry);
         self.ledger.put_attempt(&attempt)?;

@@ -3,38 +3,36 @@
 //! Which queue is best is the business of the `brokerage` crate; this file gathers what it must
 //! know and writes what it says.
 
+mod demand;
+mod facts;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use ailurus_brokerage::{Candidate, JobNeeds, Refusal, StoredInputs, Verdict, choose};
-use ailurus_diagnosis::Action;
+use ailurus_brokerage::{Candidate, Spread, Verdict, judge};
 use ailurus_model::{
-    AttemptNr, EndpointName, JobKind, JobStatus, PandaId, Queue, QueueName, SourceLabel,
-    queue::QueueStatus,
+    JobKind, JobStatus, PandaId, Queue, QueueName, SourceLabel, queue::QueueStatus,
 };
 
+pub(crate) use self::{demand::Demand, facts::QueueFacts};
 use crate::{
     Context,
-    ledger::{FileRecord, InputNeed, JobCounts, JobRecord, Ledger, LedgerError},
+    ledger::{InputNeed, JobRecord, Ledger, LedgerError, TaskPlace},
     operation::Operation,
     text::{DIAG_CHARS_MAX, clipped},
 };
 
-/// Inputs whose producers are asked for their queue; a chain's neighbours run alike.
-const PRODUCERS_ASKED: usize = 20;
 /// Queues that a waiting job's reason names.
 const VERDICTS_NAMED: usize = 5;
-
-/// How busy a queue is.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Load {
-    backlog: u64,
-    running: u64,
-}
+/// Jobs for which one call looks for a queue at once, however small `limits.broker_batch` is.
+const CHOSEN_AT_ONCE: u32 = 1000;
+/// Why a job has no queue yet that was made together with very many others.
+const LATER: &str = "waits for its turn in brokerage";
 
 /// Brokers jobs that have no queue yet, or whose queue is gone, and returns how many got one.
 ///
 /// At most `limits.broker_batch` jobs a call, those first that have waited longest since they were
-/// looked at.
+/// looked at. Jobs that are alike are judged together. Jobs that read one common sample are placed
+/// together, those of the oldest sample first.
 ///
 /// # Errors
 ///
@@ -45,21 +43,37 @@ pub fn broker(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<u64, Ledger
     let limit = usize::try_from(ctx.limits.broker_batch).unwrap_or(usize::MAX);
     let just_after_now = ctx.now.after(Duration::from_millis(1));
     let waiting = [JobStatus::Defined, JobStatus::Assigned];
+    let mut groups: BTreeMap<Demand, Vec<JobRecord>> = BTreeMap::new();
     let mut placed = 0;
     for id in op.ledger.unheard_since(&waiting, just_after_now, limit)? {
         let mut job = op.job(id)?;
-        placed += u64::from(op.place(&mut job)?);
+        if job.kind == JobKind::Direct {
+            placed += u64::from(op.place(&mut job)?);
+            continue;
+        }
+        let needs = op.ledger.needs_of(id)?;
+        let demand = op.demand_of(&job, &needs)?;
+        groups.entry(demand).or_default().push(job);
+    }
+    for (demand, mut jobs) in op.in_order(groups)? {
+        placed += op.place_alike(&demand, &mut jobs)?;
+        for job in &jobs {
+            op.ledger.put_job(job)?;
+        }
     }
     op.finish()?;
     Ok(placed)
 }
 
-impl<L: Ledger> Operation<'_, L> {
+impl<'a, L: Ledger> Operation<'a, L> {
     /// Chooses a queue for a complete job and writes the job. Says whether it got one.
     pub(crate) fn place(&mut self, job: &mut JobRecord) -> Result<bool, LedgerError> {
         if job.kind == JobKind::Direct
             && let Some(queue) = self.chosen_queue(job)?
         {
+            let spec = self.spec(job.task_id)?;
+            job.global_share = self.share_of(job, &spec);
+            job.turn = job.panda_id;
             job.queue = Some(queue);
             self.set_status(job, JobStatus::Activated, "")?;
             job.reason.clear();
@@ -73,46 +87,145 @@ impl<L: Ledger> Operation<'_, L> {
     }
 
     /// Chooses a queue for a complete job, and says whether there is one. The caller writes the
-    /// job.
+    /// job. One call does so for a bounded number of jobs, and leaves the others to [`broker`].
     pub(crate) fn choose_queue(
         &mut self,
         job: &mut JobRecord,
         needs: &[InputNeed],
     ) -> Result<bool, LedgerError> {
-        let spec = self.spec(job.task_id)?;
-        let usable = self.usable_needs(job, needs)?;
-        let files = self.files_of(&usable)?;
-        let avoid = self.queue_to_avoid(job)?;
-        let chain = self.queues_of_producers(&files)?;
-        let candidates = self.candidates()?;
-        let choice = choose(
-            &JobNeeds {
-                panda_id: job.panda_id,
-                source_label: &job.source_label,
-                cores: job.cores,
-                memory: job.memory,
-                disk: job.disk,
-                walltime: Duration::from_secs(job.walltime_secs),
-                allowed: &spec.queues,
-                inputs: &by_endpoint(&files),
-                chain: &chain,
-                avoid: avoid.as_ref(),
-            },
-            &candidates,
-        );
-        if let Some(queue) = &choice.queue {
-            let loads = self.loads.get_or_insert_default();
-            loads.entry(queue.clone()).or_default().backlog += 1;
-            job.queue = choice.queue;
+        if self.chosen >= self.ctx.limits.broker_batch.max(CHOSEN_AT_ONCE) {
+            job.queue = None;
+            self.set_status(job, JobStatus::Defined, LATER)?;
+            LATER.clone_into(&mut job.reason);
+            return Ok(false);
+        }
+        self.chosen += 1;
+        let demand = self.demand_of(job, needs)?;
+        let placed = self.place_alike(&demand, std::slice::from_mut(job))?;
+        Ok(placed > 0)
+    }
+
+    /// Orders groups of jobs by their turn: a common sample that was begun first is first.
+    fn in_order(
+        &self,
+        groups: BTreeMap<Demand, Vec<JobRecord>>,
+    ) -> Result<Vec<(Demand, Vec<JobRecord>)>, LedgerError> {
+        let mut turns = Vec::with_capacity(groups.len());
+        let mut begun: BTreeMap<String, PandaId> = BTreeMap::new();
+        for (demand, jobs) in groups {
+            let first = jobs.iter().map(|job| job.panda_id).min();
+            let first = first.unwrap_or_default();
+            let turn = match &demand.mixture {
+                None => first,
+                Some((sample, _)) => match self.ledger.mixture(sample)? {
+                    Some(mixture) => mixture.turn,
+                    None => {
+                        let turn = begun.entry(sample.clone()).or_insert(first);
+                        *turn = first.min(*turn);
+                        *turn
+                    }
+                },
+            };
+            turns.push((turn, first, demand, jobs));
+        }
+        turns.sort_by_key(|(turn, first, demand, _)| {
+            (std::cmp::Reverse(demand.priority), *turn, *first)
+        });
+        let ordered = turns.into_iter();
+        Ok(ordered.map(|(_, _, demand, jobs)| (demand, jobs)).collect())
+    }
+
+    /// Chooses queues for jobs with the same demand, and returns how many got one. The caller
+    /// writes the jobs.
+    fn place_alike(&mut self, demand: &Demand, jobs: &mut [JobRecord]) -> Result<u64, LedgerError> {
+        let spec = self.spec(demand.task)?;
+        let (mut turn, mut candidates) = self.candidates_for(demand)?;
+        let needs = demand.needs(&spec);
+        let profile = self.ctx.scheduling.policy.profile_of(&demand.source_label);
+        let mut spread = Spread::new(profile, &needs);
+        let mut placed: BTreeMap<QueueName, u64> = BTreeMap::new();
+        let mut why: Option<String> = None;
+        for job in jobs {
+            job.global_share.clone_from(&demand.share);
+            let Some(index) = spread.place(job.panda_id, &mut candidates) else {
+                let why = why.get_or_insert_with(|| why_none(&judge(profile, &needs, &candidates)));
+                job.queue = None;
+                self.set_status(job, JobStatus::Defined, why)?;
+                job.reason.clone_from(why);
+                continue;
+            };
+            let queue = &candidates[index].queue.name;
+            job.turn = match demand.mixture {
+                Some(_) => *turn.get_or_insert(job.panda_id),
+                None => job.panda_id,
+            };
+            job.queue = Some(queue.clone());
             self.set_status(job, JobStatus::Activated, "")?;
             job.reason.clear();
-        } else {
-            job.queue = None;
-            let why = why_none(&choice.verdicts);
-            self.set_status(job, JobStatus::Defined, &why)?;
-            job.reason = why;
+            *placed.entry(queue.clone()).or_default() += 1;
         }
-        Ok(job.queue.is_some())
+        self.note_placed(demand, turn.unwrap_or_default(), &placed)?;
+        Ok(placed.values().sum())
+    }
+
+    /// Returns every queue as jobs with this demand see it, and the turn of their common sample,
+    /// if it was begun.
+    pub(crate) fn candidates_for(
+        &mut self,
+        demand: &Demand,
+    ) -> Result<(Option<PandaId>, Vec<Candidate<'a>>), LedgerError> {
+        let mixture = match &demand.mixture {
+            Some((sample, _)) => self.ledger.mixture(sample)?,
+            None => None,
+        };
+        let (turn, at) = mixture.map_or_else(Default::default, |it| (Some(it.turn), it.jobs));
+        let mut facts = match self.facts.take() {
+            Some(facts) => facts,
+            None => QueueFacts::read(self.ledger)?,
+        };
+        facts.read_places(self.ledger, demand.task)?;
+        let (share, class) = (&demand.share, &demand.resource_type);
+        let candidates = facts.candidates(self.ctx, demand.task, share, class, &at);
+        self.facts = Some(facts);
+        Ok((turn, candidates))
+    }
+
+    /// Notes how an attempt of a job fared at a queue.
+    pub(crate) fn note_place(
+        &mut self,
+        job: &JobRecord,
+        queue: &QueueName,
+        end: JobStatus,
+    ) -> Result<(), LedgerError> {
+        let more = TaskPlace {
+            finished: u64::from(end == JobStatus::Finished),
+            failed: u64::from(end == JobStatus::Failed),
+            ..TaskPlace::default()
+        };
+        self.ledger.add_task_place(job.task_id, queue, &more)
+    }
+
+    fn note_placed(
+        &mut self,
+        demand: &Demand,
+        turn: PandaId,
+        placed: &BTreeMap<QueueName, u64>,
+    ) -> Result<(), LedgerError> {
+        for (queue, jobs) in placed {
+            if let Some(facts) = &mut self.facts {
+                let (share, class) = (&demand.share, &demand.resource_type);
+                facts.note_placed(demand.task, share, class, queue, *jobs);
+            }
+            let more = TaskPlace {
+                jobs: *jobs,
+                ..TaskPlace::default()
+            };
+            self.ledger.add_task_place(demand.task, queue, &more)?;
+            if let Some((sample, _)) = &demand.mixture {
+                self.ledger.add_mixture(sample, turn, queue, *jobs)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes jobs back that wait at queues which will not give them out any more, at most
@@ -148,79 +261,17 @@ impl<L: Ledger> Operation<'_, L> {
 
     /// Takes an activated job from its queue, to be brokered anew.
     pub(crate) fn take_back(&mut self, job: &mut JobRecord) -> Result<(), LedgerError> {
-        let why = job.queue.take().map_or_else(String::new, |queue| {
-            format!("taken from queue `{queue}`, to be brokered anew")
-        });
+        let mut why = String::new();
+        if let Some(queue) = job.queue.take() {
+            let more = TaskPlace {
+                closed: 1,
+                ..TaskPlace::default()
+            };
+            self.ledger.add_task_place(job.task_id, &queue, &more)?;
+            why = format!("taken from queue `{queue}`, to be brokered anew");
+        }
         self.set_status(job, JobStatus::Defined, &why)?;
         self.ledger.put_job(job)
-    }
-
-    /// The queue of the attempt before, if its error says that another place is better.
-    fn queue_to_avoid(&self, job: &JobRecord) -> Result<Option<QueueName>, LedgerError> {
-        let before = job.attempt_nr.value().saturating_sub(1);
-        if before == 0 {
-            return Ok(None);
-        }
-        let before = AttemptNr::new(before);
-        let Some(attempt) = self.ledger.attempt(job.panda_id, before)? else {
-            return Ok(None);
-        };
-        let entry = self.ctx.catalogue.entry(&attempt.diagnosis);
-        let is_to_avoid = entry.is_some_and(|entry| match entry.action {
-            Action::RetryElsewhere | Action::OtherReplica | Action::ExcludeNode => true,
-            Action::RetryHere | Action::MoreMemory | Action::DoNotRetry => false,
-        });
-        Ok(is_to_avoid.then_some(attempt.queue))
-    }
-
-    fn queues_of_producers(&self, files: &[FileRecord]) -> Result<Vec<QueueName>, LedgerError> {
-        let mut queues = Vec::new();
-        let producers = files.iter().filter_map(|file| file.producer);
-        for producer in producers.take(PRODUCERS_ASKED) {
-            let queue = self.ledger.job(producer)?.and_then(|job| job.queue);
-            queues.extend(queue.filter(|queue| !queues.contains(queue)));
-        }
-        Ok(queues)
-    }
-
-    fn candidates(&mut self) -> Result<Vec<Candidate<'_>>, LedgerError> {
-        // How busy they are matters only where there is something to choose from.
-        if self.loads.is_none() && self.ctx.queues.len() > 1 {
-            let counts = self.ledger.queue_counts()?;
-            self.loads = Some(
-                counts
-                    .iter()
-                    .map(|(name, counts)| (name.clone(), load_of(counts)))
-                    .collect(),
-            );
-        }
-        let loads = self.loads.get_or_insert_default();
-        Ok(self
-            .ctx
-            .queues
-            .values()
-            .map(|queue| {
-                let load = loads.get(&queue.name).copied().unwrap_or_default();
-                Candidate {
-                    queue,
-                    backlog: load.backlog,
-                    running: load.running,
-                }
-            })
-            .collect())
-    }
-}
-
-fn load_of(counts: &JobCounts) -> Load {
-    let jobs = |statuses: &[JobStatus]| {
-        statuses
-            .iter()
-            .filter_map(|status| counts.get(status))
-            .sum()
-    };
-    Load {
-        backlog: jobs(&[JobStatus::Assigned, JobStatus::Activated]),
-        running: jobs(&[JobStatus::Sent, JobStatus::Starting, JobStatus::Running]),
     }
 }
 
@@ -233,21 +284,11 @@ fn must_leave(queue: Option<&Queue>, label: &SourceLabel) -> bool {
     })
 }
 
-fn by_endpoint(files: &[FileRecord]) -> BTreeMap<EndpointName, StoredInputs> {
-    let mut endpoints: BTreeMap<EndpointName, StoredInputs> = BTreeMap::new();
-    for file in files {
-        let stored = endpoints.entry(file.endpoint.clone()).or_default();
-        stored.files += 1;
-        stored.size = stored.size.plus(file.size.unwrap_or_default());
-    }
-    endpoints
-}
-
 /// Says why no queue takes a job; queues that the task does not name are not worth a word.
 fn why_none(verdicts: &[Verdict]) -> String {
     let told: Vec<String> = verdicts
         .iter()
-        .filter(|verdict| verdict.finding != Err(Refusal::NotNamed))
+        .filter(|verdict| !matches!(&verdict.finding, Err(it) if it.why.is_by_choice()))
         .take(VERDICTS_NAMED)
         .map(ToString::to_string)
         .collect();

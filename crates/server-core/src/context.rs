@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use ailurus_diagnosis::Catalogue;
 use ailurus_model::{Queue, QueueName, Timestamp};
 
+use crate::Scheduling;
+
 /// What an operation is told besides the rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
@@ -16,6 +18,8 @@ pub struct Context<'a> {
     pub catalogue: &'a Catalogue,
     /// Limits and time-outs.
     pub limits: &'a Limits,
+    /// Where jobs go and in which order.
+    pub scheduling: &'a Scheduling,
 }
 
 impl<'a> Context<'a> {

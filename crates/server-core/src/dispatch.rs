@@ -12,7 +12,7 @@ use crate::{
     Context,
     definition::{JobOutput, JobOutputs, Payload, Presence},
     guid,
-    ledger::{AttemptRecord, ClaimFilter, FileRecord, JobRecord, Ledger, LedgerError},
+    ledger::{AttemptRecord, ClaimFilter, ClaimOrder, FileRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
     text::{NAME_CHARS_MAX, clipped},
 };
@@ -73,8 +73,8 @@ impl AcquireError {
 
 /// Picks activated jobs for one pilot request, best first, and notes that the pilot has them.
 ///
-/// Returns at most `request.n_jobs` jobs, all of one queue, by falling priority, then rising
-/// [`PandaId`]. Empty means "nothing fits"; it is not an error. Each job is a new attempt with a
+/// Returns at most `request.n_jobs` jobs, all of one queue: those of the global share that needs it
+/// most first, then by falling priority, then by rising turn and [`PandaId`]. Empty means "nothing fits"; it is not an error. Each job is a new attempt with a
 /// seed that no other attempt of its task had.
 ///
 /// # Errors
@@ -136,6 +136,7 @@ impl<L: Ledger> Operation<'_, L> {
     ) -> Result<Vec<Job>, LedgerError> {
         let filter = ClaimFilter {
             queue: &queue.name,
+            order: ClaimOrder::Oldest,
             source_label: label,
             memory: request.memory,
             disk: request.disk,
@@ -148,7 +149,8 @@ impl<L: Ledger> Operation<'_, L> {
             .n_jobs
             .clamp(1, self.ctx.limits.jobs_per_request_max.max(1));
         let limit = usize::try_from(n_jobs).unwrap_or(usize::MAX);
-        let ids = self.ledger.claimable(&filter, limit)?;
+        let ids = self.claim(filter, request, limit)?;
+        self.note_pulse(&queue.name, &ids)?;
         if !ids.is_empty() {
             self.note_worker(queue, request)?;
         }

@@ -5,6 +5,7 @@
 //! leaves nothing behind. [`crate::memory::MemoryLedger`] is the ledger of tests and of the
 //! simulator; the `store` crate keeps one in a database.
 
+mod brokerage;
 mod cache_files;
 mod commands;
 mod cursor;
@@ -25,6 +26,7 @@ use ailurus_model::{
     SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, update::ReportedError,
 };
 
+pub use self::brokerage::{BrokerageRows, LoadRow, MixtureRecord, QueuePulse, TaskPlace};
 pub use self::cache_files::{CacheFileRecord, CacheFileRows};
 pub use self::commands::{Acknowledgement, CommandRecord, CommandRows, CommandStatus};
 pub use self::cursor::{Cursor, CursorRows};
@@ -163,6 +165,9 @@ pub struct JobRecord {
     /// PanDA's number of why the server ended it (`taskBufferErrorCode`), zero if it did not; the
     /// text is `reason`.
     pub server_code: u32,
+    /// Jobs of one priority are given out by rising turn. It is the job's own number, unless it
+    /// reads a sample in common with others: then that of the first of them. Set with the queue.
+    pub turn: PandaId,
 }
 
 /// One attempt of a job, from its dispatch.
@@ -258,11 +263,25 @@ pub struct InputNeed {
     pub status: FileStatus,
 }
 
+/// Which of several jobs that fit is given out first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimOrder<'a> {
+    /// Jobs of one share only, by falling priority, then rising turn, then rising number.
+    ByNeed {
+        /// The leaf of global shares.
+        share: &'a str,
+    },
+    /// Jobs of all shares by rising number.
+    Oldest,
+}
+
 /// Which activated jobs fit a pilot's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimFilter<'a> {
     /// The queue.
     pub queue: &'a QueueName,
+    /// Which of them first.
+    pub order: ClaimOrder<'a>,
     /// The label with which the pilot asks.
     pub source_label: &'a SourceLabel,
     /// Memory, zero for no limit.
@@ -291,7 +310,8 @@ pub type JobCounts = BTreeMap<JobStatus, u64>;
     reason = "every method fails only if the rows are out of reach"
 )]
 pub trait Ledger:
-    CacheFileRows
+    BrokerageRows
+    + CacheFileRows
     + CommandRows
     + CursorRows
     + HarvesterRows
@@ -351,7 +371,7 @@ pub trait Ledger:
     fn task_counts(&self, task: TaskId) -> Result<JobCounts, LedgerError>;
     /// Counts the jobs that have not ended by queue and status.
     fn queue_counts(&self) -> Result<BTreeMap<QueueName, JobCounts>, LedgerError>;
-    /// Lists activated jobs that fit, by falling priority, then rising number, `limit` at most.
+    /// Lists activated jobs that fit, in the order that is asked for, `limit` at most.
     fn claimable(
         &self,
         filter: &ClaimFilter<'_>,

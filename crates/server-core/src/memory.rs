@@ -4,6 +4,7 @@
 //! before is to be used. Every operation of this crate checks before it writes, so a *refused*
 //! operation leaves it as it was.
 
+mod brokerage;
 mod cache_files;
 mod commands;
 mod cursor;
@@ -27,7 +28,7 @@ use ailurus_model::{
 };
 
 use crate::ledger::{
-    AttemptRecord, CacheFileRecord, ClaimFilter, CommandRecord, Cursor, DatasetRecord,
+    AttemptRecord, CacheFileRecord, ClaimFilter, ClaimOrder, CommandRecord, Cursor, DatasetRecord,
     DialogRecord, FileRecord, GpuRecord, InputNeed, InstanceRecord, JobCounts, JobRecord, JobText,
     Ledger, LedgerError, NodeRecord, PandaTaskRecord, ServiceMetricsRecord, StatusChange,
     TargetSlotsRecord, TaskProgress, TaskRecord, WorkerPilotRecord, WorkerStatisticsRecord,
@@ -48,6 +49,7 @@ pub struct MemoryLedger {
     workers: BTreeMap<(HarvesterId, WorkerId), Worker>,
     /// By rising number, from 1.
     history: Vec<StatusChange>,
+    brokerage: brokerage::BrokerageTables,
     cache_files: BTreeMap<String, CacheFileRecord>,
     last_command: u64,
     commands: BTreeMap<u64, CommandRecord>,
@@ -331,7 +333,14 @@ impl Ledger for MemoryLedger {
             .jobs_in(&[JobStatus::Activated])
             .filter(|job| self.fits(job, filter))
             .collect();
-        fitting.sort_by_key(|job| (std::cmp::Reverse(job.priority), job.panda_id));
+        match filter.order {
+            ClaimOrder::ByNeed { share } => {
+                fitting.retain(|job| job.global_share == share);
+                fitting
+                    .sort_by_key(|job| (std::cmp::Reverse(job.priority), job.turn, job.panda_id));
+            }
+            ClaimOrder::Oldest => fitting.sort_by_key(|job| job.panda_id),
+        }
         Ok(first_ids(&fitting, limit))
     }
 

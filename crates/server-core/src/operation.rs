@@ -8,11 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use ailurus_model::{JobStatus, PandaId, QueueName, TaskId, TaskSpec, TaskStatus};
+use ailurus_model::{JobStatus, PandaId, TaskId, TaskSpec, TaskStatus};
 
 use crate::{
     Context,
-    broker::Load,
+    broker::QueueFacts,
     ledger::{
         AttemptRecord, Changed, InputNeed, JobRecord, Ledger, LedgerError, StatusChange, TaskRecord,
     },
@@ -23,7 +23,9 @@ pub(crate) struct Operation<'a, L> {
     pub(crate) ctx: &'a Context<'a>,
     pub(crate) ledger: &'a mut L,
     /// How busy the queues are, once it was asked for; kept up to date with what is placed.
-    pub(crate) loads: Option<BTreeMap<QueueName, Load>>,
+    pub(crate) facts: Option<QueueFacts>,
+    /// Jobs for which a queue was looked for.
+    pub(crate) chosen: u32,
     /// Tasks whose status may have changed with those of their jobs.
     pub(crate) touched: BTreeSet<TaskId>,
     specs: BTreeMap<TaskId, Arc<TaskSpec>>,
@@ -36,7 +38,8 @@ impl<'a, L: Ledger> Operation<'a, L> {
         Self {
             ctx,
             ledger,
-            loads: None,
+            facts: None,
+            chosen: 0,
             touched: BTreeSet::new(),
             specs: BTreeMap::new(),
             unwritten: BTreeSet::new(),

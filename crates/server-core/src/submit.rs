@@ -233,6 +233,7 @@ impl<L: Ledger> Operation<'_, L> {
             sub_status: String::new(),
             tags: JobTags::default(),
             global_share: String::new(),
+            turn: panda_id,
             parent: None,
             server_code: 0,
         }

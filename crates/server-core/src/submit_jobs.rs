@@ -248,6 +248,7 @@ impl<L: Ledger> Operation<'_, L> {
             global_share: attributes.text("gshare").to_owned(),
             parent: None,
             server_code: 0,
+            turn: panda_id,
         }
     }
 }

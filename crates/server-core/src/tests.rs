@@ -3,7 +3,7 @@
 mod chains;
 mod direct;
 mod dispatching;
-mod harness;
+pub(crate) mod harness;
 mod history;
 mod killing;
 mod people;

@@ -110,6 +110,7 @@ impl Knowledge {
             queues: &self.queues,
             catalogue: &self.catalogue,
             limits: &self.limits,
+            scheduling: ailurus_server_core::Scheduling::built_in(),
         }
     }
 

@@ -12,6 +12,7 @@
 //! `worker_rows.rs` for a short one. Bump nothing else: old files migrate when they are opened.
 
 mod attempts;
+mod brokerage;
 mod cache_files;
 mod commands;
 mod cursors;

@@ -94,6 +94,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "secrets of people",
             sql: include_str!("../migrations/0011-secrets.sql"),
         },
+        Migration {
+            number: 12,
+            name: "brokerage",
+            sql: include_str!("../migrations/0012-brokerage.sql"),
+        },
     ],
 };
 

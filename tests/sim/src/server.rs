@@ -78,6 +78,7 @@ impl Server {
             queues: &self.queues,
             catalogue,
             limits: &self.limits,
+            scheduling: ailurus_server_core::Scheduling::built_in(),
         };
         (context, &mut self.ledger)
     }

@@ -15,8 +15,8 @@ use ailurus_model::{
 };
 
 use crate::{
-    AcquireError, ActionError, Context, Ledger, Limits, MemoryLedger, SubmitError, Submitted,
-    WatchReport, acquire_jobs, broker,
+    AcquireError, ActionError, Context, Ledger, Limits, MemoryLedger, Scheduling, SubmitError,
+    Submitted, WatchReport, acquire_jobs, broker,
     invariants::{check_state, check_step},
     kill_job, kill_task,
     ledger::{AttemptRecord, FileRecord, JobRecord, TaskRecord},
@@ -36,6 +36,7 @@ pub(super) struct Server {
     pub(super) queues: BTreeMap<QueueName, Queue>,
     pub(super) limits: Limits,
     pub(super) now: Timestamp,
+    pub(super) scheduling: Scheduling,
 }
 
 impl Server {
@@ -45,6 +46,7 @@ impl Server {
             queues: [NEAR, FAR].map(|name| (name.into(), queue(name))).into(),
             limits: Limits::default(),
             now: Timestamp::from_millis(1_790_000_000_000),
+            scheduling: Scheduling::default(),
         }
     }
 
@@ -83,6 +85,7 @@ impl Server {
             queues: &self.queues,
             catalogue: &CATALOGUE,
             limits: &self.limits,
+            scheduling: &self.scheduling,
         };
         let answer = operation(&ctx, &mut self.ledger);
         check_state(&self.ledger).unwrap();
@@ -228,7 +231,7 @@ impl Server {
 }
 
 /// A queue that takes everything and has storage of its own.
-pub(super) fn queue(name: &str) -> Queue {
+pub(crate) fn queue(name: &str) -> Queue {
     let storage = |activity: &str| {
         (
             activity.to_owned(),

@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use ailurus_model::{
     ByteCount, HarvesterId, JobStatus, PandaId, QueueName, SourceLabel, TaskId, Timestamp, WorkerId,
 };
-use ailurus_server_core::ledger::{ClaimFilter, JobCounts, JobRecord};
+use ailurus_server_core::ledger::{ClaimFilter, ClaimOrder, JobCounts, JobRecord};
 
-use crate::sql::{Columns, Json, Sql, SqlError, only, params};
+use crate::{
+    ledger::brokerage::{Counted, count_load},
+    sql::{Columns, Json, Sql, SqlError, only, params},
+};
 
 macro_rules! columns {
     () => {
         "panda_id, task_id, part, status, attempt_nr, max_attempts, first_event, n_events, queue,
          priority, source_label, resource_type, cores, memory, disk, walltime_secs, command,
          created, modified, state_changed, harvester_id, worker_id, reason,
-         sub_status, tags, global_share, parent, kind, serial, server_code"
+         sub_status, tags, global_share, parent, kind, serial, server_code,
+         turn"
     };
 }
 
@@ -67,6 +71,7 @@ pub(crate) fn read_job(columns: &mut Columns<'_>) -> Result<JobRecord, SqlError>
         kind: columns.take()?,
         serial: columns.take()?,
         server_code: columns.take()?,
+        turn: columns.take()?,
     })
 }
 
@@ -83,9 +88,10 @@ pub(super) fn insert(sql: &dyn Sql, job: &JobRecord) -> Result<(), SqlError> {
         "INSERT INTO job (",
         columns!(),
         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                   ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)"
+                   ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)"
     );
     write(sql, SQL, job)?;
+    count_load(sql, None, Counted::of(job).as_ref())?;
     count(sql, job.task_id, job.status, 1)
 }
 
@@ -97,14 +103,15 @@ pub(super) fn put(sql: &dyn Sql, job: &JobRecord) -> Result<(), SqlError> {
              command = ?17, created = ?18, modified = ?19, state_changed = ?20,
              harvester_id = ?21, worker_id = ?22, reason = ?23,
              sub_status = ?24, tags = ?25, global_share = ?26, parent = ?27,
-             kind = ?28, serial = ?29, server_code = ?30
+             kind = ?28, serial = ?29, server_code = ?30, turn = ?31
          WHERE panda_id = ?1";
-    let old: JobStatus = sql.one(
-        "SELECT status FROM job WHERE panda_id = ?1",
+    let (old, counted) = sql.one(
+        "SELECT queue, global_share, resource_type, status, cores FROM job WHERE panda_id = ?1",
         params![job.panda_id],
-        only,
+        Counted::read,
     )?;
     write(sql, SQL, job)?;
+    count_load(sql, counted.as_ref(), Counted::of(job).as_ref())?;
     if old != job.status {
         count(sql, job.task_id, old, -1)?;
         count(sql, job.task_id, job.status, 1)?;
@@ -159,6 +166,7 @@ fn write(sql: &dyn Sql, statement: &str, job: &JobRecord) -> Result<u64, SqlErro
             job.kind,
             job.serial,
             job.server_code,
+            job.turn,
         ],
     )
 }
@@ -192,11 +200,8 @@ pub(super) fn task_counts(sql: &dyn Sql, task: TaskId) -> Result<JobCounts, SqlE
 
 pub(super) fn queue_counts(sql: &dyn Sql) -> Result<BTreeMap<QueueName, JobCounts>, SqlError> {
     let rows = sql.rows(
-        concat!(
-            "SELECT queue, status, count(*) FROM job WHERE ",
-            not_ended!(),
-            " AND queue IS NOT NULL GROUP BY queue, status"
-        ),
+        "SELECT queue, status, CAST(sum(jobs) AS BIGINT) FROM queue_load
+         WHERE jobs > 0 GROUP BY queue, status",
         params![],
         |columns| Ok((columns.take()?, columns.take()?, columns.take()?)),
     )?;
@@ -205,6 +210,25 @@ pub(super) fn queue_counts(sql: &dyn Sql) -> Result<BTreeMap<QueueName, JobCount
         counts.entry(queue).or_default().insert(status, n);
     }
     Ok(counts)
+}
+
+/// A name that no share has.
+const NO_SHARE: &str = "\u{1}";
+
+/// The statement over activated jobs that fit, of some shares and in some order.
+macro_rules! claim {
+    ($shares:literal, $order:literal) => {
+        concat!(
+            "SELECT panda_id, task_id, source_label FROM job
+             WHERE status = 'activated' AND queue = ?1 AND global_share ",
+            $shares,
+            " AND memory <= ?2 AND disk <= ?3 AND walltime_secs <= ?4
+               AND (?5 IS NULL OR resource_type = ?5) AND (?6 IS NULL OR task_id = ?6)
+             ORDER BY ",
+            $order,
+            " LIMIT ?7"
+        )
+    };
 }
 
 /// Lists the queue's activated jobs that fit, in their order, until there are `limit` of them.
@@ -221,14 +245,15 @@ pub(super) fn claimable(
         ByteCount::ZERO => ByteCount::from_bytes(u64::MAX),
         size => size,
     };
+    let (statement, share) = match filter.order {
+        ClaimOrder::ByNeed { share } => (claim!("= ?8", "priority DESC, turn, panda_id"), share),
+        // The condition is always true: both statements have the same parameters.
+        ClaimOrder::Oldest => (claim!("<> ?8", "panda_id"), NO_SHARE),
+    };
     let mut page = limit.max(PAGE_MIN);
     loop {
         let rows: Vec<(PandaId, TaskId, SourceLabel)> = sql.rows(
-            "SELECT panda_id, task_id, source_label FROM job
-             WHERE status = 'activated' AND queue = ?1
-               AND memory <= ?2 AND disk <= ?3 AND walltime_secs <= ?4
-               AND (?5 IS NULL OR resource_type = ?5) AND (?6 IS NULL OR task_id = ?6)
-             ORDER BY priority DESC, panda_id LIMIT ?7",
+            statement,
             params![
                 filter.queue,
                 or_no_limit(filter.memory),
@@ -237,6 +262,7 @@ pub(super) fn claimable(
                 filter.resource_type,
                 filter.task_id,
                 page,
+                share,
             ],
             |columns| Ok((columns.take()?, columns.take()?, columns.take()?)),
         )?;

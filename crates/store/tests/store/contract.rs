@@ -13,7 +13,7 @@ use ailurus_store::DatabaseLedger;
 use crate::rows::{NOW, any_job, attempt, file, job, need, task, worker};
 
 /// Runs a check on a new ledger of each kind.
-fn on_each_ledger(check: impl Fn(&mut dyn Ledger)) {
+pub(crate) fn on_each_ledger(check: impl Fn(&mut dyn Ledger)) {
     check(&mut MemoryLedger::default());
     let dir = tempfile::tempdir().unwrap();
     check(&mut DatabaseLedger::open(&dir.path().join("server.db")).unwrap());

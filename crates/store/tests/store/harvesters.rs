@@ -42,6 +42,7 @@ macro_rules! run {
             queues: &queues,
             catalogue: &catalogue,
             limits: &limits,
+            scheduling: ailurus_server_core::Scheduling::built_in(),
         };
         match $ledger {
             Both::Memory(ledger) => $operation(&ctx, &mut **ledger $(, $argument)*),

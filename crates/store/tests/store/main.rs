@@ -1,6 +1,7 @@
 //! The store from outside: every ledger keeps its contract, and nothing acknowledged is lost.
 
 #[cfg(test)]
+mod brokerage;
 mod cache_files;
 mod contract;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use ailurus_model::{
     update::ReportedError,
 };
 use ailurus_server_core::ledger::{
-    AttemptRecord, ClaimFilter, FileRecord, InputNeed, JobRecord, TaskRecord,
+    AttemptRecord, ClaimFilter, ClaimOrder, FileRecord, InputNeed, JobRecord, TaskRecord,
 };
 
 /// The time at which everything in tests was made.
@@ -93,6 +93,7 @@ pub(crate) fn job(panda_id: PandaId, task_id: TaskId) -> JobRecord {
         global_share: "Test".to_owned(),
         parent: Some(PandaId::new(1)),
         server_code: 102,
+        turn: panda_id,
     }
 }
 
@@ -184,6 +185,7 @@ pub(crate) fn worker(id: u64, status: WorkerStatus) -> Worker {
 pub(crate) fn any_job<'a>(queue: &'a QueueName, label: &'a SourceLabel) -> ClaimFilter<'a> {
     ClaimFilter {
         queue,
+        order: ClaimOrder::ByNeed { share: "Test" },
         source_label: label,
         memory: ByteCount::ZERO,
         disk: ByteCount::ZERO,

@@ -1,0 +1,174 @@
+//! What a job asks of its queue, gathered from the rows. Jobs with equal demands go together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use ailurus_brokerage::{JobNeeds, Mixture, PlaceWish, ShareTraits, SoftwareWish, StoredInputs};
+use ailurus_diagnosis::Action;
+use ailurus_model::{AttemptNr, ByteCount, EndpointName, QueueName, SourceLabel, TaskId, TaskSpec};
+
+use crate::{
+    ledger::{FileRecord, InputNeed, JobRecord, Ledger, LedgerError},
+    operation::Operation,
+};
+
+/// Inputs whose producers are asked for their queue; a chain's neighbours run alike.
+const PRODUCERS_ASKED: usize = 20;
+
+/// What a job asks of its queue.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Demand {
+    pub(crate) task: TaskId,
+    pub(crate) source_label: SourceLabel,
+    pub(crate) share: String,
+    pub(crate) resource_type: String,
+    pub(crate) priority: i64,
+    pub(crate) cores: u32,
+    pub(crate) memory: ByteCount,
+    pub(crate) disk: ByteCount,
+    pub(crate) walltime_secs: u64,
+    pub(crate) inputs: BTreeMap<EndpointName, StoredInputs>,
+    pub(crate) input: StoredInputs,
+    /// The sample that it reads in common with others, and its size.
+    pub(crate) mixture: Option<(String, ByteCount)>,
+    pub(crate) chain: Vec<QueueName>,
+    pub(crate) banned: Vec<QueueName>,
+}
+
+impl Demand {
+    /// Returns it in the words of the `brokerage` crate.
+    pub(crate) fn needs<'a>(&'a self, spec: &'a TaskSpec) -> JobNeeds<'a> {
+        JobNeeds {
+            source_label: &self.source_label,
+            processing_type: &spec.processing_type,
+            working_group: "",
+            share: &self.share,
+            resource_type: &self.resource_type,
+            priority: self.priority,
+            cores: self.cores,
+            memory: self.memory,
+            disk: self.disk,
+            walltime: Duration::from_secs(self.walltime_secs),
+            disk_io: 0,
+            io_intensity: 0,
+            place: PlaceWish {
+                queues: &spec.queues,
+                ..PlaceWish::default()
+            },
+            software: SoftwareWish::default(),
+            inputs: &self.inputs,
+            input: self.input,
+            mixture: self.mixture.as_ref().map(|(sample, size)| Mixture {
+                sample,
+                size: *size,
+            }),
+            chain: &self.chain,
+            banned: &self.banned,
+        }
+    }
+}
+
+impl<L: Ledger> Operation<'_, L> {
+    /// Gathers what a complete job asks of its queue.
+    pub(crate) fn demand_of(
+        &mut self,
+        job: &JobRecord,
+        needs: &[InputNeed],
+    ) -> Result<Demand, LedgerError> {
+        let usable = self.usable_needs(job, needs)?;
+        let files = self.files_of(&usable)?;
+        let spec = self.spec(job.task_id)?;
+        let (inputs, input) = by_endpoint(&files);
+        Ok(Demand {
+            task: job.task_id,
+            source_label: job.source_label.clone(),
+            share: self.share_of(job, &spec),
+            resource_type: job.resource_type.clone(),
+            priority: job.priority,
+            cores: job.cores,
+            memory: job.memory,
+            disk: job.disk,
+            walltime_secs: job.walltime_secs,
+            inputs,
+            input,
+            mixture: common_sample(&usable, &files),
+            chain: self.queues_of_producers(&files)?,
+            banned: self.queue_to_avoid(job)?.into_iter().collect(),
+        })
+    }
+
+    /// Returns the leaf of global shares for which a job counts.
+    pub(crate) fn share_of(&self, job: &JobRecord, spec: &TaskSpec) -> String {
+        let traits = ShareTraits {
+            source_label: job.source_label.as_str(),
+            processing_type: &spec.processing_type,
+            transformation: &spec.transformation,
+            resource_type: &job.resource_type,
+            ..ShareTraits::default()
+        };
+        self.ctx.scheduling.shares.leaf_of(&traits).to_owned()
+    }
+
+    /// The queue of the attempt before, if its error says that another place is better.
+    fn queue_to_avoid(&self, job: &JobRecord) -> Result<Option<QueueName>, LedgerError> {
+        let before = job.attempt_nr.value().saturating_sub(1);
+        if before == 0 {
+            return Ok(None);
+        }
+        let before = AttemptNr::new(before);
+        let Some(attempt) = self.ledger.attempt(job.panda_id, before)? else {
+            return Ok(None);
+        };
+        let entry = self.ctx.catalogue.entry(&attempt.diagnosis);
+        let is_to_avoid = entry.is_some_and(|entry| match entry.action {
+            Action::RetryElsewhere | Action::OtherReplica | Action::ExcludeNode => true,
+            Action::RetryHere | Action::MoreMemory | Action::DoNotRetry => false,
+        });
+        Ok(is_to_avoid.then_some(attempt.queue))
+    }
+
+    fn queues_of_producers(&self, files: &[FileRecord]) -> Result<Vec<QueueName>, LedgerError> {
+        let mut queues = Vec::new();
+        let producers = files.iter().filter_map(|file| file.producer);
+        for producer in producers.take(PRODUCERS_ASKED) {
+            let queue = self.ledger.job(producer)?.and_then(|job| job.queue);
+            queues.extend(queue.filter(|queue| !queues.contains(queue)));
+        }
+        Ok(queues)
+    }
+}
+
+fn by_endpoint(files: &[FileRecord]) -> (BTreeMap<EndpointName, StoredInputs>, StoredInputs) {
+    let mut endpoints: BTreeMap<EndpointName, StoredInputs> = BTreeMap::new();
+    let mut all = StoredInputs::default();
+    for file in files {
+        endpoints
+            .entry(file.endpoint.clone())
+            .or_default()
+            .add(file.size);
+        all.add(file.size);
+    }
+    (endpoints, all)
+}
+
+/// The first dataset that goes along with a job's own input without being cut like it: every job
+/// of the task reads it.
+fn common_sample(needs: &[&InputNeed], files: &[FileRecord]) -> Option<(String, ByteCount)> {
+    let parts_of = |input: u32| -> BTreeSet<u32> {
+        let of_input = needs.iter().filter(|need| need.input == input);
+        of_input.map(|need| need.part).collect()
+    };
+    let own = parts_of(0);
+    let sample = needs
+        .iter()
+        .find(|need| need.input > 0 && parts_of(need.input) != own)?;
+    let size = needs
+        .iter()
+        .zip(files)
+        .filter(|(need, _)| need.input == sample.input)
+        .filter_map(|(_, file)| file.size)
+        .fold(ByteCount::ZERO, ByteCount::plus);
+    Some((sample.dataset.to_string(), size))
+}
