@@ -17,6 +17,7 @@ pub mod params;
 pub mod refine;
 pub mod refined;
 pub mod resources;
+pub mod retry_rules;
 pub mod rules;
 pub mod scouts;
 pub mod sites;
