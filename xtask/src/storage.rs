@@ -25,6 +25,12 @@ const MONITORING: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
 ];
 
+/// The other database of the server; Debian puts its programs beside the path.
+const POSTGRESQL: &[(&str, &str)] = &[
+    ("/usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
+    ("setpriv", "util-linux"),
+];
+
 /// Provides what is missing.
 ///
 /// # Errors
@@ -34,6 +40,7 @@ pub(crate) fn provide() -> anyhow::Result<()> {
     provide_xrootd()?;
     trees::provide_packages(OTHERS)?;
     trees::provide_packages(MONITORING)?;
+    trees::provide_packages(POSTGRESQL)?;
     if has_s3() {
         return Ok(());
     }
@@ -52,7 +59,7 @@ pub(crate) fn provide() -> anyhow::Result<()> {
 
 /// Says whether everything is there, so that no test may go without.
 pub(crate) fn is_complete() -> bool {
-    let mut programs = XROOTD.iter().chain(OTHERS).chain(MONITORING);
+    let mut programs = XROOTD.iter().chain(OTHERS).chain(MONITORING).chain(POSTGRESQL);
     has_s3() && programs.all(|(name, _)| storage::is_there(name))
 }
 

@@ -14,6 +14,7 @@
 mod attempts;
 mod brokerage;
 mod cache_files;
+mod claims;
 mod commands;
 mod cursors;
 mod datasets;
@@ -24,18 +25,15 @@ mod jobs;
 mod needs;
 mod nodes;
 mod panda_tasks;
+mod pulse;
 mod secrets;
 mod tasks;
 mod worker_pilots;
 mod worker_rows;
 mod worker_statistics;
 
-use std::{cell::RefCell, collections::BTreeMap, path::Path, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
-use crate::{
-    schema::{self, OpenError},
-    sql::{Sql, SqlError, sqlite::Sqlite},
-};
 use ailurus_model::{
     AttemptNr, DatasetName, FileId, FileStatus, HarvesterId, JobStatus, PandaId, QueueName,
     SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId,
@@ -45,6 +43,14 @@ use ailurus_server_core::ledger::{
     LedgerError, PandaTaskRecord, TaskRecord,
 };
 
+use self::claims::Claims;
+use crate::{
+    database::Database,
+    schema::OpenError,
+    session::Session,
+    sql::{Sql, SqlError},
+};
+
 pub(crate) use attempts::{ATTEMPT_COLUMNS, read_attempt};
 pub(crate) use datasets::{FILE_COLUMNS, read_file};
 pub(crate) use jobs::{JOB_COLUMNS, read_job};
@@ -52,62 +58,138 @@ pub(crate) use jobs::{JOB_COLUMNS, read_job};
 /// Task specifications that are kept in memory; the oldest tasks are forgotten first.
 const SPECS_KEPT: usize = 1024;
 
+/// What an operation will read, so that it can be read for many operations at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// Nothing that is known before.
+    Nothing,
+    /// This job and its current attempt.
+    Job(PandaId),
+    /// Activated jobs of a queue.
+    Claim,
+}
+
 /// The rows of one server in one database.
 #[derive(Debug)]
 pub struct DatabaseLedger {
-    sql: Box<dyn Sql>,
+    /// Where to connect to anew; none for readers, which are thrown away.
+    database: Option<Database>,
+    session: Session,
     /// The specification of a revision never changes, so they are read and decoded once.
     specs: RefCell<BTreeMap<TaskId, (u32, Arc<TaskSpec>)>>,
     /// So do revisions of PanDA's tasks.
     panda_tasks: RefCell<BTreeMap<(TaskId, u32), Arc<PandaTaskRecord>>>,
+    /// Tasks that the operation under way has written.
+    written_tasks: RefCell<Vec<TaskId>>,
+    claims: Claims,
+    readers: needs::Readers,
 }
 
 impl DatabaseLedger {
-    /// Opens an `SQLite` file for reading and writing, makes it if it is not there, and migrates
-    /// it.
+    /// Opens a database for reading and writing, and migrates it. A file is made if it is not
+    /// there.
     ///
     /// # Errors
     ///
-    /// [`OpenError`] if the file cannot be used, was written by a newer program, or holds
-    /// something else.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let connection = schema::open(path, schema::SERVER)?;
-        Ok(Self::over(Box::new(Sqlite::over(connection))))
+    /// [`OpenError`] if it cannot be used, was written by a newer program, or holds something
+    /// else.
+    pub fn open(database: impl Into<Database>) -> Result<Self, OpenError> {
+        let database = database.into();
+        Ok(Self::over(database.connect()?, Some(database)))
     }
 
-    /// Opens an `SQLite` file that is in use by a writer, for reading only: every write fails.
+    /// Opens a database that is in use by a writer, for reading only: every write fails.
     ///
     /// # Errors
     ///
-    /// [`OpenError`] if the file cannot be read.
-    pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
-        let connection = schema::open_read_only(path)?;
-        Ok(Self::over(Box::new(Sqlite::over(connection))))
+    /// [`OpenError`] if it cannot be read.
+    pub fn open_read_only(database: impl Into<Database>) -> Result<Self, OpenError> {
+        let database = database.into();
+        Ok(Self::over(database.connect_read_only()?, None))
     }
 
-    fn over(sql: Box<dyn Sql>) -> Self {
+    fn over(sql: Box<dyn Sql>, database: Option<Database>) -> Self {
         Self {
-            sql,
-            specs: RefCell::new(BTreeMap::new()),
-            panda_tasks: RefCell::new(BTreeMap::new()),
+            database,
+            session: Session::over(sql),
+            specs: RefCell::default(),
+            panda_tasks: RefCell::default(),
+            written_tasks: RefCell::default(),
+            claims: Claims::default(),
+            readers: needs::Readers::default(),
         }
     }
 
-    /// The database, for the statements of this crate.
-    pub(crate) fn sql(&self) -> &dyn Sql {
-        &*self.sql
+    /// Says whether the connection is gone.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.session.is_lost()
     }
 
-    /// Forgets what was cached, because rows may have been taken back.
-    pub(crate) fn forget(&self) {
+    /// Makes a connection that was lost anew.
+    pub(crate) fn reconnect(&mut self) -> Result<(), OpenError> {
+        self.give_up();
+        if let Some(database) = &self.database {
+            self.session.replace(database.connect()?);
+        }
+        Ok(())
+    }
+
+    /// The database, for statements as text. They see what the batch has changed.
+    pub(crate) fn sql(&self) -> &dyn Sql {
+        &self.session
+    }
+
+    /// The unit of work, for rows by key.
+    pub(crate) const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Begins a batch of operations, and reads what they say they will need.
+    pub(crate) fn begin_batch(&self, hints: &[Hint]) -> Result<(), SqlError> {
+        self.readers.forget();
+        self.session.begin_batch()?;
+        let claims = hints.iter().filter(|hint| **hint == Hint::Claim).count();
+        self.claims.expect(claims);
+        let mut jobs: Vec<PandaId> = hints
+            .iter()
+            .filter_map(|hint| match hint {
+                Hint::Job(id) => Some(*id),
+                Hint::Claim | Hint::Nothing => None,
+            })
+            .collect();
+        jobs.sort_unstable();
+        jobs.dedup();
+        jobs::prefetch(&self.session, &jobs)
+    }
+
+    /// Begins an operation of the batch.
+    pub(crate) fn begin_operation(&self) {
+        self.written_tasks.borrow_mut().clear();
+        self.session.begin_operation();
+    }
+
+    /// Takes back what the operation under way has changed.
+    pub(crate) fn take_back_operation(&self) -> Result<(), SqlError> {
+        self.forget_written_tasks();
+        self.readers.forget();
+        self.session.take_back_operation()
+    }
+
+    /// Leaves a batch that failed, if there still is one.
+    pub(crate) fn give_up(&self) {
         self.specs.borrow_mut().clear();
         self.panda_tasks.borrow_mut().clear();
+        self.readers.forget();
+        self.session.give_up();
     }
 
-    /// Leaves a transaction that failed, if there still is one.
-    pub(crate) fn give_up(&self) {
-        self.forget();
-        self.sql.roll_back();
+    fn forget_written_tasks(&self) {
+        let mut specs = self.specs.borrow_mut();
+        let mut panda_tasks = self.panda_tasks.borrow_mut();
+        for id in self.written_tasks.take() {
+            specs.remove(&id);
+            panda_tasks.retain(|(of, _), _| *of != id);
+        }
     }
 
     fn spec(&self, id: TaskId, revision: u32) -> Result<Arc<TaskSpec>, SqlError> {
@@ -140,7 +222,7 @@ impl DatabaseLedger {
     }
 
     fn read_task(&self, id: TaskId) -> Result<Option<TaskRecord>, SqlError> {
-        match tasks::read(self.sql(), id)? {
+        match tasks::read(&self.session, id)? {
             Some(row) => {
                 let spec = self.spec(id, row.revision)?;
                 Ok(Some(row.with_spec(spec)))
@@ -150,7 +232,7 @@ impl DatabaseLedger {
     }
 
     fn number(&self, counter: &'static str) -> Result<u64, LedgerError> {
-        tasks::next_number(self.sql(), counter)
+        tasks::next_number(&self.session, counter)
             .map_err(failed(|| format!("take a new {counter} number")))
     }
 }
@@ -182,7 +264,8 @@ impl Ledger for DatabaseLedger {
     }
 
     fn put_task(&mut self, task: &TaskRecord) -> Result<(), LedgerError> {
-        tasks::put(self.sql(), task).map_err(failed(|| format!("write task {}", task.id)))?;
+        tasks::put(&self.session, task).map_err(failed(|| format!("write task {}", task.id)))?;
+        self.written_tasks.borrow_mut().push(task.id);
         self.keep_spec(task.id, task.revision, &task.spec);
         Ok(())
     }
@@ -203,16 +286,16 @@ impl Ledger for DatabaseLedger {
     }
 
     fn dataset(&self, name: &DatasetName) -> Result<Option<DatasetRecord>, LedgerError> {
-        datasets::read(self.sql(), name).map_err(failed(|| format!("read dataset `{name}`")))
+        datasets::read(&self.session, name).map_err(failed(|| format!("read dataset `{name}`")))
     }
 
     fn put_dataset(&mut self, dataset: &DatasetRecord) -> Result<(), LedgerError> {
-        datasets::put(self.sql(), dataset)
+        datasets::put(&self.session, dataset)
             .map_err(failed(|| format!("write dataset `{}`", dataset.name)))
     }
 
     fn insert_file(&mut self, file: &FileRecord) -> Result<(), LedgerError> {
-        datasets::insert_file(self.sql(), file)
+        datasets::insert_file(&self.session, file)
             .map_err(failed(|| format!("register file `{}`", file.lfn)))
     }
 
@@ -221,22 +304,22 @@ impl Ledger for DatabaseLedger {
         dataset: &DatasetName,
         part: u32,
     ) -> Result<Option<FileRecord>, LedgerError> {
-        datasets::file_of_part(self.sql(), dataset, part)
+        datasets::file_of_part(&self.session, dataset, part)
             .map_err(failed(|| format!("read part {part} of `{dataset}`")))
     }
 
     fn insert_job(&mut self, job: &JobRecord, needs: &[InputNeed]) -> Result<(), LedgerError> {
-        jobs::insert(self.sql(), job)
-            .and_then(|()| needs::insert(self.sql(), needs))
+        jobs::insert(&self.session, job)
+            .and_then(|()| needs::insert(&self.session, &self.readers, needs))
             .map_err(failed(|| format!("write the new job {}", job.panda_id)))
     }
 
     fn job(&self, id: PandaId) -> Result<Option<JobRecord>, LedgerError> {
-        jobs::read(self.sql(), id).map_err(failed(|| format!("read job {id}")))
+        jobs::read(&self.session, id).map_err(failed(|| format!("read job {id}")))
     }
 
     fn put_job(&mut self, job: &JobRecord) -> Result<(), LedgerError> {
-        jobs::put(self.sql(), job).map_err(failed(|| format!("write job {}", job.panda_id)))
+        jobs::put(&self.session, job).map_err(failed(|| format!("write job {}", job.panda_id)))
     }
 
     fn jobs_of_task(
@@ -249,7 +332,7 @@ impl Ledger for DatabaseLedger {
     }
 
     fn task_counts(&self, task: TaskId) -> Result<JobCounts, LedgerError> {
-        jobs::task_counts(self.sql(), task)
+        jobs::task_counts(&self.session, task)
             .map_err(failed(|| format!("count the jobs of task {task}")))
     }
 
@@ -266,7 +349,7 @@ impl Ledger for DatabaseLedger {
             Some(user) => self.is_of_user(task, user),
             None => Ok(true),
         };
-        jobs::claimable(self.sql(), filter, limit, is_of_user)
+        claims::claimable(&self.session, &self.claims, filter, limit, is_of_user)
             .map_err(failed(|| format!("find jobs for queue `{}`", filter.queue)))
     }
 
@@ -286,7 +369,7 @@ impl Ledger for DatabaseLedger {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<PandaId>, LedgerError> {
-        jobs::unheard_since(self.sql(), statuses, before, limit)
+        jobs::unheard_since(&self.session, statuses, before, limit)
             .map_err(failed(|| format!("list jobs unheard of since {before}")))
     }
 
@@ -301,17 +384,17 @@ impl Ledger for DatabaseLedger {
     }
 
     fn needs_of(&self, job: PandaId) -> Result<Vec<InputNeed>, LedgerError> {
-        needs::of_job(self.sql(), job).map_err(failed(|| format!("list what job {job} reads")))
+        needs::of_job(&self.session, job).map_err(failed(|| format!("list what job {job} reads")))
     }
 
     fn has_expected_needs(&self, job: PandaId) -> Result<bool, LedgerError> {
-        needs::has_expected(self.sql(), job).map_err(failed(|| {
+        needs::has_expected(&self.session, job).map_err(failed(|| {
             format!("see whether job {job} waits for an input")
         }))
     }
 
     fn waiting_for(&self, dataset: &DatasetName, part: u32) -> Result<Vec<PandaId>, LedgerError> {
-        needs::waiting_for(self.sql(), dataset, part).map_err(failed(|| {
+        needs::waiting_for(&self.session, &self.readers, dataset, part).map_err(failed(|| {
             format!("list who waits for part {part} of `{dataset}`")
         }))
     }
@@ -322,7 +405,7 @@ impl Ledger for DatabaseLedger {
         part: u32,
         status: FileStatus,
     ) -> Result<(), LedgerError> {
-        needs::settle(self.sql(), dataset, part, status).map_err(failed(|| {
+        needs::settle(&self.session, &self.readers, dataset, part, status).map_err(failed(|| {
             format!("settle part {part} of `{dataset}` as {status}")
         }))
     }
@@ -332,12 +415,12 @@ impl Ledger for DatabaseLedger {
         job: PandaId,
         attempt_nr: AttemptNr,
     ) -> Result<Option<AttemptRecord>, LedgerError> {
-        attempts::read(self.sql(), job, attempt_nr)
+        attempts::read(&self.session, job, attempt_nr)
             .map_err(failed(|| format!("read attempt {attempt_nr} of job {job}")))
     }
 
     fn put_attempt(&mut self, attempt: &AttemptRecord) -> Result<(), LedgerError> {
-        attempts::put(self.sql(), attempt).map_err(failed(|| {
+        attempts::put(&self.session, attempt).map_err(failed(|| {
             format!(
                 "write attempt {} of job {}",
                 attempt.attempt_nr, attempt.panda_id
@@ -350,12 +433,12 @@ impl Ledger for DatabaseLedger {
         harvester: &HarvesterId,
         worker: WorkerId,
     ) -> Result<Option<Worker>, LedgerError> {
-        worker_rows::read(self.sql(), harvester, worker)
+        worker_rows::read(&self.session, harvester, worker)
             .map_err(failed(|| format!("read worker {worker} of `{harvester}`")))
     }
 
     fn put_worker(&mut self, worker: &Worker, now: Timestamp) -> Result<(), LedgerError> {
-        worker_rows::put(self.sql(), worker, now).map_err(failed(|| {
+        worker_rows::put(&self.session, worker, now).map_err(failed(|| {
             format!(
                 "write worker {} of `{}`",
                 worker.worker_id, worker.harvester_id

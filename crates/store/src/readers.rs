@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -15,6 +14,7 @@ use ailurus_server_core::ledger::{
 };
 
 use crate::{
+    database::Database,
     ledger::{ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, read_attempt, read_file, read_job},
     ledger::{DatabaseLedger, failed},
     schema::OpenError,
@@ -40,16 +40,16 @@ pub enum ReadError {
 /// Connections for reading, each used by one thread at a time.
 #[derive(Debug)]
 pub struct Readers {
-    path: PathBuf,
+    database: Database,
     idle: Mutex<Vec<Reader>>,
 }
 
 impl Readers {
-    /// Reads from a file that a [`DatabaseLedger`] has opened before.
+    /// Reads from a database that a [`DatabaseLedger`] has opened before.
     #[must_use]
-    pub fn new(path: &Path) -> Self {
+    pub fn new(database: impl Into<Database>) -> Self {
         Self {
-            path: path.to_owned(),
+            database: database.into(),
             idle: Mutex::new(Vec::new()),
         }
     }
@@ -68,12 +68,15 @@ impl Readers {
         let reader = match kept {
             Some(reader) => reader,
             None => Reader {
-                ledger: DatabaseLedger::open_read_only(&self.path)?,
+                ledger: DatabaseLedger::open_read_only(self.database.clone())?,
             },
         };
         let answer = question(&reader);
         let mut idle = self.lock();
-        if idle.len() < CONNECTIONS_KEPT {
+        // One that was lost is of no use, and neither are those that lost it at the same time.
+        if reader.ledger.is_lost() {
+            idle.clear();
+        } else if idle.len() < CONNECTIONS_KEPT {
             idle.push(reader);
         }
         Ok(answer?)

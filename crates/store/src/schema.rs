@@ -3,7 +3,9 @@
 //! Each step runs once, in one transaction with the note that it ran. A file that a newer program
 //! wrote, or that belongs to something else, is refused and left as it is.
 
-use std::{path::Path, time::Duration};
+pub(crate) mod postgres;
+
+use std::{error::Error, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
@@ -13,6 +15,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 const STATEMENTS_KEPT: usize = 128;
 /// Size to which the write-ahead log is cut after a checkpoint, in bytes.
 const LOG_BYTES_KEPT: i64 = 64 << 20;
+
+/// Asks for the number of the last step that was done.
+const LAST_STEP: &str = "SELECT coalesce(max(number), 0) FROM migration";
 
 /// One step from a schema to the next.
 #[derive(Debug, Clone, Copy)]
@@ -99,22 +104,27 @@ pub(crate) const SERVER: Schema = Schema {
             name: "brokerage",
             sql: include_str!("../migrations/0012-brokerage.sql"),
         },
+        Migration {
+            number: 13,
+            name: "pulse of jobs",
+            sql: include_str!("../migrations/0013-pulse.sql"),
+        },
     ],
 };
 
-/// A database file could not be opened for use.
+/// A database could not be opened for use.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// `SQLite` could not open, read or write it.
+    /// It could not be reached, opened, read or written.
     #[error("database `{path}` cannot be opened while it was to {action}")]
     Failed {
-        /// The file.
+        /// The file, or the server.
         path: String,
         /// What was being done.
         action: &'static str,
         /// Why it failed.
         #[source]
-        source: rusqlite::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// A newer program wrote it.
     #[error(
@@ -122,7 +132,7 @@ pub enum OpenError {
          start the program that wrote it, or a newer one"
     )]
     Newer {
-        /// The file.
+        /// The file, or the server.
         path: String,
         /// The number of its last step.
         found: u32,
@@ -132,7 +142,7 @@ pub enum OpenError {
     /// It is a database of something else.
     #[error("`{path}` is a database of another program: name another file")]
     Foreign {
-        /// The file.
+        /// The file, or the server.
         path: String,
     },
 }
@@ -160,6 +170,24 @@ pub(crate) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// Says whether a file is ours, and not of a newer program.
+pub(crate) fn check(path: &Path, schema: Schema) -> Result<(), OpenError> {
+    let failed = |action| move |source| failure(path, action, source);
+    let connection = open_read_only(path)?;
+    let id: i32 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(failed("read its header"))?;
+    if id != schema.application_id {
+        return Err(OpenError::Foreign {
+            path: path.display().to_string(),
+        });
+    }
+    let found: u32 = connection
+        .query_row(LAST_STEP, [], |row| row.get(0))
+        .map_err(failed("read its schema"))?;
+    refuse_newer(path, found, schema)
+}
+
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(LOCK_WAIT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
@@ -179,20 +207,9 @@ fn migrate(connection: &mut Connection, path: &Path, schema: Schema) -> Result<(
         )
         .map_err(failed("read its schema"))?;
     let found: u32 = transaction
-        .query_row(
-            "SELECT coalesce(max(number), 0) FROM migration",
-            [],
-            |row| row.get(0),
-        )
+        .query_row(LAST_STEP, [], |row| row.get(0))
         .map_err(failed("read its schema"))?;
-    let known = schema.migrations.last().map_or(0, |last| last.number);
-    if found > known {
-        return Err(OpenError::Newer {
-            path: path.display().to_string(),
-            found,
-            known,
-        });
-    }
+    refuse_newer(path, found, schema)?;
     for step in schema.migrations.iter().filter(|step| step.number > found) {
         tracing::info!(number = step.number, name = step.name, "database migrated");
         transaction
@@ -206,6 +223,18 @@ fn migrate(connection: &mut Connection, path: &Path, schema: Schema) -> Result<(
             .map_err(failed("migrate it"))?;
     }
     transaction.commit().map_err(failed("migrate it"))
+}
+
+fn refuse_newer(path: &Path, found: u32, schema: Schema) -> Result<(), OpenError> {
+    let known = schema.migrations.last().map_or(0, |last| last.number);
+    if found > known {
+        return Err(OpenError::Newer {
+            path: path.display().to_string(),
+            found,
+            known,
+        });
+    }
+    Ok(())
 }
 
 /// Checks that the file is empty or ours, and marks it as ours.
@@ -237,7 +266,7 @@ fn failure(path: &Path, action: &'static str, source: rusqlite::Error) -> OpenEr
     OpenError::Failed {
         path: path.display().to_string(),
         action,
-        source,
+        source: Box::new(source),
     }
 }
 

@@ -12,17 +12,21 @@
 //!
 //! What differs between databases and is therefore not used: `rowid`, `INSERT OR …` (write
 //! `ON CONFLICT`), triggers, `INDEXED BY`, booleans and dates (write numbers), `sum` without
-//! `CAST(… AS BIGINT)`, a parameter that is only compared with NULL, and columns named `user`.
+//! `CAST(… AS BIGINT)`, a parameter that is compared with NULL before it is with a column, and
+//! columns named `user`.
 //!
 //! A type that is no value yet becomes one in `sql/value.rs`, mostly by one word in a list there.
 
 mod columns;
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
+pub(crate) mod table;
 mod value;
 
 use std::{error::Error, fmt::Debug, ops::ControlFlow};
 
 pub(crate) use columns::{Columns, Row, only};
+pub(crate) use table::{Change, Column, Key, OwnedRow, Table};
 pub(crate) use value::{FromValue, Json, ToValue, Value};
 
 /// The parameters of a statement: any number of values that are [`ToValue`].
@@ -32,6 +36,14 @@ macro_rules! params {
     };
 }
 pub(crate) use params;
+
+/// A row, or a key: values that borrow nothing.
+macro_rules! row {
+    ($($value:expr),* $(,)?) => {
+        vec![$($crate::sql::ToValue::to_value(&$value).into_owned()),*]
+    };
+}
+pub(crate) use row;
 
 /// A statement failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +67,12 @@ pub(crate) enum SqlError {
     /// A value cannot be written as JSON.
     #[error("a value cannot be written as JSON")]
     Unwritable(#[source] serde_json::Error),
+    /// There is no connection to the database.
+    #[error("the database is out of reach: {reason}")]
+    Lost {
+        /// Why it could not be reached when it was tried last.
+        reason: String,
+    },
     /// A row that must be there is not.
     #[error("there is no such row")]
     NoRow,
@@ -76,6 +94,23 @@ pub(crate) trait Sql: Debug + Send {
     fn commit(&self) -> Result<(), SqlError>;
     /// Takes the transaction back, if there is one. What fails here is logged.
     fn roll_back(&self);
+    /// Says whether the connection is gone, so that a new one is needed.
+    fn is_lost(&self) -> bool;
+    /// Changes rows of a table, each with all of its columns.
+    fn change(
+        &self,
+        table: &'static Table,
+        change: Change,
+        rows: &[&OwnedRow],
+    ) -> Result<(), SqlError>;
+    /// Reads the rows whose first `n` columns are one of these, in any order.
+    fn read_keys(
+        &self,
+        table: &'static Table,
+        n: usize,
+        keys: &[&Key],
+        on_row: OnRow<'_>,
+    ) -> Result<(), SqlError>;
 }
 
 impl dyn Sql + '_ {

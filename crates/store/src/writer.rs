@@ -1,23 +1,40 @@
 //! Group commit: one thread owns the connection that writes, and commits many operations at once.
 //!
 //! An operation is a closure over the ledger. The thread takes all that wait, up to
-//! [`OPERATIONS_PER_COMMIT`], runs each within a savepoint, commits, and only then gives the
-//! answers: an answered change is on disk. An operation that errs or panics is taken back alone;
-//! a commit that fails takes everything back and says so to all.
+//! [`OPERATIONS_PER_COMMIT`], runs one after the other, commits, and only then gives the answers:
+//! an answered change is on disk. An operation that errs or panics is taken back alone; a commit
+//! that fails takes everything back and says so to all. After that, a few groups go with care:
+//! the changes of each operation are written behind a savepoint at once, so that one that the
+//! database does not take fails alone.
+//!
+//! A connection that is lost is made anew. Until that succeeds, operations are answered at once
+//! with [`WriteError::NotSaved`]. So is a group whose connection broke during the commit: whether
+//! it was kept is not known then, and asking again does no harm.
 
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
-use crate::{ledger::DatabaseLedger, sql::SqlError};
+use crate::{
+    ledger::{DatabaseLedger, Hint},
+    sql::SqlError,
+};
 
 /// Operations that share one commit at most.
 pub const OPERATIONS_PER_COMMIT: usize = 256;
 /// Operations that may wait. When there are more, the next is refused, not kept.
 pub const OPERATIONS_WAITING: usize = 4096;
+
+/// Groups that go with care after one that failed.
+const CAREFUL_GROUPS: u32 = 4;
+/// The first pause before a connection is tried again; each next one is twice as long.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Why an operation has changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +99,21 @@ impl Writer {
         T: Send + 'static,
         E: Send + 'static,
     {
+        self.submit_with(Hint::Nothing, operation, answer);
+    }
+
+    /// As [`Writer::submit`], and says what the operation will read.
+    pub fn submit_with<T, E>(
+        &self,
+        hint: Hint,
+        operation: impl FnOnce(&mut DatabaseLedger) -> Result<T, E> + Send + 'static,
+        answer: impl FnOnce(Result<T, WriteError<E>>) + Send + 'static,
+    ) where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
         let queued = Box::new(Operation {
+            hint,
             operation: Some(operation),
             result: None,
             answer,
@@ -149,6 +180,10 @@ enum Verdict {
 
 /// An operation on its way, whatever its types.
 trait Queued: Send {
+    /// Returns what it will read.
+    fn hint(&self) -> Hint;
+    /// Says that its changes cannot be kept.
+    fn refuse(&mut self, reason: String);
     /// Runs it and keeps its result.
     fn run(&mut self, ledger: &mut DatabaseLedger) -> Verdict;
     /// Gives the answer.
@@ -156,6 +191,7 @@ trait Queued: Send {
 }
 
 struct Operation<O, A, T, E> {
+    hint: Hint,
     /// None once it ran.
     operation: Option<O>,
     /// None until it ran.
@@ -170,6 +206,14 @@ where
     O: FnOnce(&mut DatabaseLedger) -> Result<T, E> + Send,
     A: FnOnce(Result<T, WriteError<E>>) + Send,
 {
+    fn hint(&self) -> Hint {
+        self.hint
+    }
+
+    fn refuse(&mut self, reason: String) {
+        self.result = Some(Err(WriteError::NotSaved { reason }));
+    }
+
     fn run(&mut self, ledger: &mut DatabaseLedger) -> Verdict {
         let operation = self.operation.take().expect("an operation runs once");
         let (verdict, result) = match catch_unwind(AssertUnwindSafe(|| operation(ledger))) {
@@ -202,14 +246,27 @@ where
 /// Works until the writer is dropped and nothing waits.
 fn work(mut ledger: DatabaseLedger, backlog: &Receiver<Box<dyn Queued>>) {
     let mut group = Vec::with_capacity(OPERATIONS_PER_COMMIT);
+    let mut careful_groups: u32 = 0;
+    let mut connection = Connection::default();
     while let Ok(first) = backlog.recv() {
         group.push(first);
         group.extend(backlog.try_iter().take(OPERATIONS_PER_COMMIT - 1));
-        let fate = match commit_group(&mut ledger, &mut group) {
-            Ok(()) => Fate::Committed,
+        let care = match careful_groups {
+            0 => Care::Usual,
+            _ => Care::Each,
+        };
+        let done = connection
+            .provide(&mut ledger)
+            .and_then(|()| commit_group(&mut ledger, &mut group, care));
+        let fate = match done {
+            Ok(()) => {
+                careful_groups = careful_groups.saturating_sub(1);
+                Fate::Committed
+            }
             Err(error) => {
                 ledger.give_up();
-                let reason = error.to_string();
+                careful_groups = CAREFUL_GROUPS;
+                let reason = reason_of(&error);
                 tracing::error!(operations = group.len(), reason, "a commit failed");
                 Fate::Lost { reason }
             }
@@ -220,22 +277,106 @@ fn work(mut ledger: DatabaseLedger, backlog: &Receiver<Box<dyn Queued>>) {
     }
 }
 
+/// The error and what lies behind it.
+fn reason_of(error: &SqlError) -> String {
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !reason.contains(&text) {
+            reason = format!("{reason}: {text}");
+        }
+        source = error.source();
+    }
+    reason
+}
+
+/// Makes the connection anew when it is lost, with growing pauses.
+#[derive(Debug, Default)]
+struct Connection {
+    pause: Duration,
+    next_try: Option<Instant>,
+    /// Why the last try failed.
+    reason: String,
+}
+
+impl Connection {
+    /// Sees to it that there is a connection.
+    fn provide(&mut self, ledger: &mut DatabaseLedger) -> Result<(), SqlError> {
+        if !ledger.is_lost() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if self.next_try.is_some_and(|next| now < next) {
+            return Err(SqlError::Lost {
+                reason: self.reason.clone(),
+            });
+        }
+        match ledger.reconnect() {
+            Ok(()) => {
+                tracing::info!("the database is there again");
+                *self = Self::default();
+                Ok(())
+            }
+            Err(error) => {
+                self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+                self.next_try = Some(Instant::now() + self.pause);
+                self.reason = error.to_string();
+                Err(SqlError::Lost {
+                    reason: self.reason.clone(),
+                })
+            }
+        }
+    }
+}
+
+/// How soon an operation's changes go to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// With those of the others.
+    Usual,
+    /// After each operation.
+    Each,
+}
+
 /// Runs the operations of a group in one transaction and commits it.
 fn commit_group(
     ledger: &mut DatabaseLedger,
     group: &mut [Box<dyn Queued>],
+    care: Care,
 ) -> Result<(), SqlError> {
-    ledger.sql().begin()?;
+    let hints: Vec<Hint> = group.iter().map(|operation| operation.hint()).collect();
+    begin(ledger, &hints)?;
     for operation in group {
-        ledger.sql().execute("SAVEPOINT operation", &[])?;
-        if operation.run(ledger) == Verdict::TakeBack {
-            // Fails if the error was one by which the database gave the whole transaction up.
-            ledger.sql().execute("ROLLBACK TO operation", &[])?;
-            ledger.forget();
+        ledger.begin_operation();
+        if care == Care::Each {
+            ledger.session().make_savepoint()?;
         }
-        ledger.sql().execute("RELEASE operation", &[])?;
+        if operation.run(ledger) == Verdict::TakeBack {
+            ledger.take_back_operation()?;
+            continue;
+        }
+        if care == Care::Each
+            && let Err(error) = ledger.session().check_operation()
+        {
+            operation.refuse(reason_of(&error));
+            ledger.take_back_operation()?;
+            continue;
+        }
+        ledger.session().keep_operation()?;
     }
-    ledger.sql().commit()
+    ledger.session().commit()
+}
+
+/// Begins the batch. A connection that was lost while nothing was done is made anew.
+fn begin(ledger: &mut DatabaseLedger, hints: &[Hint]) -> Result<(), SqlError> {
+    let Err(error) = ledger.begin_batch(hints) else {
+        return Ok(());
+    };
+    if !ledger.is_lost() || ledger.reconnect().is_err() {
+        return Err(error);
+    }
+    ledger.begin_batch(hints)
 }
 
 fn text_of_panic(panic: &(dyn Any + Send)) -> String {
@@ -248,6 +389,8 @@ fn text_of_panic(panic: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use ailurus_model::{DatasetName, TaskId};
     use ailurus_server_core::ledger::{DatasetRecord, Ledger, LedgerError};
 
@@ -302,21 +445,26 @@ mod tests {
         let second = sender.clone();
         let mut group: Vec<Box<dyn Queued>> = vec![
             Box::new(Operation {
+                hint: Hint::Nothing,
                 operation: Some(put(0)),
                 result: None,
                 answer: move |result| sender.send(result).unwrap(),
             }),
             Box::new(Operation {
                 // What SQLite does by itself after some errors of the disk.
+                hint: Hint::Nothing,
                 operation: Some(|ledger: &mut DatabaseLedger| {
-                    ledger.sql().execute("ROLLBACK", &[]).unwrap();
+                    ledger
+                        .session()
+                        .peek("ROLLBACK", &[], &mut |_| Ok(ControlFlow::Break(())))
+                        .unwrap();
                     Ok(())
                 }),
                 result: None,
                 answer: move |result| second.send(result).unwrap(),
             }),
         ];
-        let error = commit_group(&mut ledger, &mut group).expect_err("no transaction");
+        let error = commit_group(&mut ledger, &mut group, Care::Usual).expect_err("no transaction");
         ledger.give_up();
         for operation in group {
             let reason = error.to_string();

@@ -20,6 +20,8 @@ pub mod listener;
 #[cfg(feature = "panda")]
 pub mod panda;
 pub mod place;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod python;
 #[cfg(feature = "rucio")]
 pub mod rucio;

@@ -250,7 +250,7 @@ impl OwnFiles {
 /// Makes a command that ends with the thread that starts it and, when we are root, runs as
 /// nobody, for servers that refuse root. It may still look into folders that only root may enter:
 /// the checkout and temporary folders often lie below such.
-fn as_nobody(
+pub(crate) fn as_nobody(
     words: &[String],
     folder: &Path,
     own_files: Option<&OwnFiles>,
@@ -279,7 +279,7 @@ fn as_nobody(
 }
 
 /// Gives a folder with all that is in it to nobody, where we are root.
-fn hand_over(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn hand_over(path: &Path) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }

@@ -1,9 +1,16 @@
 //! Statements over attempts.
 
-use ailurus_model::{AttemptNr, PandaId, update::ReportedError};
+use ailurus_model::{AttemptNr, PandaId, TaskId, update::ReportedError};
 use ailurus_server_core::ledger::AttemptRecord;
 
-use crate::sql::{Columns, Sql, SqlError, params};
+use super::pulse;
+use crate::{
+    session::Session,
+    sql::{
+        Column::{Int, Text},
+        Columns, OwnedRow, SqlError, Table, row,
+    },
+};
 
 macro_rules! columns {
     () => {
@@ -17,20 +24,60 @@ macro_rules! columns {
 /// The columns of an attempt, in the order in which [`read_attempt`] takes them.
 pub(crate) const ATTEMPT_COLUMNS: &str = columns!();
 
+/// Attempts, with their task at the end.
+static ATTEMPT: Table = Table {
+    name: "attempt",
+    columns: &[
+        Int("panda_id"),
+        Int("attempt_nr"),
+        Int("seed"),
+        Text("queue"),
+        Text("node"),
+        Text("pilot_id"),
+        Text("status"),
+        Int("sent"),
+        Int("started"),
+        Int("ended"),
+        Int("payload_exit_code"),
+        Int("pilot_error_code"),
+        Text("pilot_error_diag"),
+        Int("payload_error_code"),
+        Text("payload_error_diag"),
+        Int("server_error_code"),
+        Text("server_error_diag"),
+        Text("diagnosis"),
+        Int("cpu_secs"),
+        Int("rss_max"),
+        Text("timing"),
+        Text("log_surl"),
+        Text("pilot_log"),
+        Text("report"),
+        Int("task_id"),
+    ],
+    key: 2,
+};
+
 pub(super) fn read(
-    sql: &dyn Sql,
+    session: &Session,
     job: PandaId,
     attempt_nr: AttemptNr,
 ) -> Result<Option<AttemptRecord>, SqlError> {
-    sql.first(
-        concat!(
-            "SELECT ",
-            columns!(),
-            " FROM attempt WHERE panda_id = ?1 AND attempt_nr = ?2"
-        ),
-        params![job, attempt_nr],
-        read_attempt,
-    )
+    let row = session.read(&ATTEMPT, &row![job, attempt_nr])?;
+    row.map(|row| {
+        let mut attempt = read_attempt(&mut Columns::of(&row))?;
+        pulse::refresh_attempt(session, &mut attempt)?;
+        Ok(attempt)
+    })
+    .transpose()
+}
+
+/// Reads the current attempts of jobs at once.
+pub(super) fn prefetch(
+    session: &Session,
+    attempts: impl Iterator<Item = (PandaId, AttemptNr)>,
+) -> Result<(), SqlError> {
+    let keys = attempts.map(|(job, attempt_nr)| row![job, attempt_nr]);
+    session.prefetch(&ATTEMPT, keys.collect())
 }
 
 /// Reads an attempt from a row of [`ATTEMPT_COLUMNS`].
@@ -68,52 +115,49 @@ fn reported_error(columns: &mut Columns<'_>) -> Result<Option<ReportedError>, Sq
         .map(|(code, diag)| ReportedError { code, diag }))
 }
 
-pub(super) fn put(sql: &dyn Sql, attempt: &AttemptRecord) -> Result<(), SqlError> {
+/// Writes an attempt. What a heartbeat changes is written beside it.
+pub(super) fn put(session: &Session, attempt: &AttemptRecord) -> Result<(), SqlError> {
+    let key = row![attempt.panda_id, attempt.attempt_nr];
+    if let Some(Some(stored)) = session.kept(&ATTEMPT, &key) {
+        let mut heard = read_attempt(&mut Columns::of(&stored))?;
+        pulse::copy(attempt, &mut heard);
+        if heard == *attempt && attempt.ended.is_none() {
+            return pulse::put_attempt(session, attempt);
+        }
+    }
+    pulse::forget_attempt(session, attempt)?;
+    let task = super::jobs::task_of(session, attempt.panda_id)?;
+    session.put(&ATTEMPT, row_of(attempt, task))
+}
+
+fn row_of(attempt: &AttemptRecord, task: Option<TaskId>) -> OwnedRow {
     let code = |error: &Option<ReportedError>| error.as_ref().map(|error| error.code);
     let diag = |error: &Option<ReportedError>| error.as_ref().map(|error| error.diag.clone());
-    sql.execute(
-        concat!(
-            "INSERT INTO attempt (",
-            columns!(),
-            ", task_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                     ?18, ?19, ?20, ?21, ?22, ?23, ?24,
-                     (SELECT task_id FROM job WHERE panda_id = ?1))
-             ON CONFLICT (panda_id, attempt_nr) DO UPDATE SET
-                 seed = ?3, queue = ?4, node = ?5, pilot_id = ?6, status = ?7, sent = ?8,
-                 started = ?9, ended = ?10, payload_exit_code = ?11,
-                 pilot_error_code = ?12, pilot_error_diag = ?13,
-                 payload_error_code = ?14, payload_error_diag = ?15,
-                 server_error_code = ?16, server_error_diag = ?17,
-                 diagnosis = ?18, cpu_secs = ?19, rss_max = ?20, timing = ?21, log_surl = ?22,
-                 pilot_log = ?23, report = ?24"
-        ),
-        params![
-            attempt.panda_id,
-            attempt.attempt_nr,
-            attempt.seed,
-            attempt.queue,
-            attempt.node,
-            attempt.pilot_id,
-            attempt.status,
-            attempt.sent,
-            attempt.started,
-            attempt.ended,
-            attempt.payload_exit_code,
-            code(&attempt.pilot_error),
-            diag(&attempt.pilot_error),
-            code(&attempt.payload_error),
-            diag(&attempt.payload_error),
-            code(&attempt.server_error),
-            diag(&attempt.server_error),
-            attempt.diagnosis,
-            attempt.cpu_secs,
-            attempt.rss_max,
-            attempt.timing,
-            attempt.log_surl,
-            attempt.pilot_log,
-            attempt.report,
-        ],
-    )
-    .map(drop)
+    row![
+        attempt.panda_id,
+        attempt.attempt_nr,
+        attempt.seed,
+        attempt.queue,
+        attempt.node,
+        attempt.pilot_id,
+        attempt.status,
+        attempt.sent,
+        attempt.started,
+        attempt.ended,
+        attempt.payload_exit_code,
+        code(&attempt.pilot_error),
+        diag(&attempt.pilot_error),
+        code(&attempt.payload_error),
+        diag(&attempt.payload_error),
+        code(&attempt.server_error),
+        diag(&attempt.server_error),
+        attempt.diagnosis,
+        attempt.cpu_secs,
+        attempt.rss_max,
+        attempt.timing,
+        attempt.log_surl,
+        attempt.pilot_log,
+        attempt.report,
+        task,
+    ]
 }

@@ -10,82 +10,84 @@ use ailurus_server_core::ledger::{
 use crate::{
     DatabaseLedger,
     ledger::failed,
-    sql::{Columns, Sql, SqlError, only, params},
+    session::Session,
+    sql::{
+        Column::{Int, Text},
+        Columns, Key, OwnedRow, SqlError, Table, only, params, row,
+    },
 };
 
-/// What a job adds to the load of its queue; nothing if it has none or has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Counted {
-    queue: QueueName,
-    share: String,
-    resource_type: String,
-    status: JobStatus,
-    cores: i64,
-}
+/// How many jobs that have not ended a queue has.
+static LOAD: Table = Table {
+    name: "queue_load",
+    columns: &[
+        Text("queue"),
+        Text("share"),
+        Text("resource_type"),
+        Text("status"),
+        Int("jobs"),
+        Int("cores"),
+    ],
+    key: 4,
+};
 
-impl Counted {
-    pub(super) fn of(job: &JobRecord) -> Option<Self> {
-        let queue = job.queue.as_ref()?;
-        (!job.status.is_terminal()).then(|| Self {
-            queue: queue.clone(),
-            share: job.global_share.clone(),
-            resource_type: job.resource_type.clone(),
-            status: job.status,
-            cores: i64::from(job.cores),
-        })
-    }
+static PULSE: Table = Table {
+    name: "queue_pulse",
+    columns: &[Text("queue"), Int("pilot_seen"), Int("job_started")],
+    key: 1,
+};
 
-    /// Reads the columns `queue, global_share, resource_type, status, cores`.
-    pub(super) fn read(columns: &mut Columns<'_>) -> Result<(JobStatus, Option<Self>), SqlError> {
-        let queue: Option<QueueName> = columns.take()?;
-        let share = columns.take()?;
-        let resource_type = columns.take()?;
-        let status: JobStatus = columns.take()?;
-        let cores = columns.take()?;
-        let counted = queue.filter(|_| !status.is_terminal()).map(|queue| Self {
-            queue,
-            share,
-            resource_type,
-            status,
-            cores,
-        });
-        Ok((status, counted))
-    }
+static PLACE: Table = Table {
+    name: "task_place",
+    columns: &[
+        Int("task_id"),
+        Text("queue"),
+        Int("jobs"),
+        Int("failed"),
+        Int("finished"),
+        Int("closed"),
+    ],
+    key: 2,
+};
+
+/// Where a job is counted; nowhere if it has no queue or has ended.
+fn load_key(job: &JobRecord) -> Option<(Key, i64)> {
+    let queue = job.queue.as_ref().filter(|_| !job.status.is_terminal())?;
+    let key = row![queue, job.global_share, job.resource_type, job.status];
+    Some((key.to_vec(), i64::from(job.cores)))
 }
 
 /// Keeps the loads of queues equal to the rows they count.
 pub(super) fn count_load(
-    sql: &dyn Sql,
-    old: Option<&Counted>,
-    new: Option<&Counted>,
+    session: &Session,
+    old: Option<&JobRecord>,
+    new: Option<&JobRecord>,
 ) -> Result<(), SqlError> {
+    let (old, new) = (old.and_then(load_key), new.and_then(load_key));
     if old == new {
         return Ok(());
     }
     for (counted, sign) in [(old, -1), (new, 1)] {
-        if let Some(counted) = counted {
-            add_load(sql, counted, sign)?;
+        if let Some((key, cores)) = counted {
+            add_load(session, key, sign, cores)?;
         }
     }
     Ok(())
 }
 
-fn add_load(sql: &dyn Sql, counted: &Counted, sign: i64) -> Result<(), SqlError> {
-    sql.execute(
-        "INSERT INTO queue_load (queue, share, resource_type, status, jobs, cores)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (queue, share, resource_type, status) DO UPDATE SET
-             jobs = queue_load.jobs + excluded.jobs, cores = queue_load.cores + excluded.cores",
-        params![
-            counted.queue,
-            counted.share,
-            counted.resource_type,
-            counted.status,
-            sign,
-            sign * counted.cores
-        ],
-    )
-    .map(drop)
+fn add_load(session: &Session, key: Key, sign: i64, cores: i64) -> Result<(), SqlError> {
+    let stored = session.read(&LOAD, &key)?;
+    let stored = stored.map(|row| read_load(&mut Columns::of(&row)));
+    let (jobs, all_cores) = match stored.transpose()? {
+        Some(load) => (load.jobs, load.cores),
+        None => (0, 0),
+    };
+    let mut row = key;
+    row.extend(row![
+        jobs.saturating_add_signed(sign),
+        all_cores.saturating_add_signed(sign * cores)
+    ]);
+    session.put(&LOAD, row)
 }
 
 fn read_load(columns: &mut Columns<'_>) -> Result<LoadRow, SqlError> {
@@ -119,13 +121,7 @@ impl BrokerageRows for DatabaseLedger {
     }
 
     fn waiting_shares(&self, queue: &QueueName) -> Result<Vec<String>, LedgerError> {
-        self.sql()
-            .rows(
-                "SELECT DISTINCT share FROM queue_load
-                 WHERE queue = ?1 AND status = 'activated' AND jobs > 0 ORDER BY share",
-                params![queue],
-                only,
-            )
+        self.read_waiting_shares(queue)
             .map_err(failed(|| format!("list the shares that wait at `{queue}`")))
     }
 
@@ -142,48 +138,20 @@ impl BrokerageRows for DatabaseLedger {
     }
 
     fn pulse(&self, queue: &QueueName) -> Result<QueuePulse, LedgerError> {
-        let row = self
-            .sql()
-            .first(
-                "SELECT pilot_seen, job_started FROM queue_pulse WHERE queue = ?1",
-                params![queue],
-                read_pulse,
-            )
-            .map_err(failed(|| format!("read when `{queue}` was heard of")))?;
-        Ok(row.unwrap_or_default())
+        self.read_queue_pulse(queue)
+            .map_err(failed(|| format!("read when `{queue}` was heard of")))
     }
 
     fn put_pulse(&mut self, queue: &QueueName, pulse: QueuePulse) -> Result<(), LedgerError> {
-        self.sql()
-            .execute(
-                "INSERT INTO queue_pulse (queue, pilot_seen, job_started) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (queue) DO UPDATE SET
-                     pilot_seen = excluded.pilot_seen, job_started = excluded.job_started",
-                params![queue, pulse.pilot_seen, pulse.job_started],
-            )
-            .map(drop)
+        self.session()
+            .put(&PULSE, row![queue, pulse.pilot_seen, pulse.job_started])
             .map_err(failed(|| format!("note that `{queue}` was heard of")))
     }
 
     fn task_places(&self, task: TaskId) -> Result<BTreeMap<QueueName, TaskPlace>, LedgerError> {
-        let rows = self
-            .sql()
-            .rows(
-                "SELECT queue, jobs, failed, finished, closed FROM task_place WHERE task_id = ?1",
-                params![task],
-                |columns| {
-                    let queue = columns.take()?;
-                    let place = TaskPlace {
-                        jobs: columns.take()?,
-                        failed: columns.take()?,
-                        finished: columns.take()?,
-                        closed: columns.take()?,
-                    };
-                    Ok((queue, place))
-                },
-            )
-            .map_err(failed(|| format!("read where task {task} ran")))?;
-        Ok(rows.into_iter().collect())
+        let rows = self.session().read_all(&PLACE, &row![task]);
+        rows.and_then(|rows| rows.iter().map(read_place).collect())
+            .map_err(failed(|| format!("read where task {task} ran")))
     }
 
     fn add_task_place(
@@ -192,28 +160,9 @@ impl BrokerageRows for DatabaseLedger {
         queue: &QueueName,
         more: &TaskPlace,
     ) -> Result<(), LedgerError> {
-        self.sql()
-            .execute(
-                "INSERT INTO task_place (task_id, queue, jobs, failed, finished, closed)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT (task_id, queue) DO UPDATE SET
-                     jobs = task_place.jobs + excluded.jobs,
-                     failed = task_place.failed + excluded.failed,
-                     finished = task_place.finished + excluded.finished,
-                     closed = task_place.closed + excluded.closed",
-                params![
-                    task,
-                    queue,
-                    more.jobs,
-                    more.failed,
-                    more.finished,
-                    more.closed
-                ],
-            )
-            .map(drop)
-            .map_err(failed(|| {
-                format!("note how task {task} fares at `{queue}`")
-            }))
+        self.write_task_place(task, queue, more).map_err(failed(|| {
+            format!("note how task {task} fares at `{queue}`")
+        }))
     }
 
     fn mixture(&self, sample: &str) -> Result<Option<MixtureRecord>, LedgerError> {
@@ -286,5 +235,63 @@ impl BrokerageRows for DatabaseLedger {
             .map_err(failed())?;
         }
         Ok(())
+    }
+}
+
+fn read_place(row: &OwnedRow) -> Result<(QueueName, TaskPlace), SqlError> {
+    let mut columns = Columns::of(row);
+    columns.take::<TaskId>()?;
+    let queue = columns.take()?;
+    let place = TaskPlace {
+        jobs: columns.take()?,
+        failed: columns.take()?,
+        finished: columns.take()?,
+        closed: columns.take()?,
+    };
+    Ok((queue, place))
+}
+
+impl DatabaseLedger {
+    fn read_waiting_shares(&self, queue: &QueueName) -> Result<Vec<String>, SqlError> {
+        let mut shares = Vec::new();
+        for row in self.session().read_all(&LOAD, &row![queue])? {
+            let load = read_load(&mut Columns::of(&row))?;
+            if load.status == JobStatus::Activated && load.jobs > 0 {
+                shares.push(load.share);
+            }
+        }
+        shares.dedup();
+        Ok(shares)
+    }
+
+    fn read_queue_pulse(&self, queue: &QueueName) -> Result<QueuePulse, SqlError> {
+        let Some(row) = self.session().read(&PULSE, &row![queue])? else {
+            return Ok(QueuePulse::default());
+        };
+        let mut columns = Columns::of(&row);
+        columns.take::<QueueName>()?;
+        read_pulse(&mut columns)
+    }
+
+    fn write_task_place(
+        &self,
+        task: TaskId,
+        queue: &QueueName,
+        more: &TaskPlace,
+    ) -> Result<(), SqlError> {
+        let stored = self.session().read(&PLACE, &row![task, queue])?;
+        let stored = stored.map(|row| read_place(&row)).transpose()?;
+        let place = stored.map_or_else(TaskPlace::default, |(_, place)| place);
+        self.session().put(
+            &PLACE,
+            row![
+                task,
+                queue,
+                place.jobs.saturating_add(more.jobs),
+                place.failed.saturating_add(more.failed),
+                place.finished.saturating_add(more.finished),
+                place.closed.saturating_add(more.closed),
+            ],
+        )
     }
 }

@@ -3,53 +3,74 @@
 use ailurus_model::DatasetName;
 use ailurus_server_core::ledger::{DatasetRecord, FileRecord};
 
-use crate::sql::{Columns, Sql, SqlError, params};
-
-macro_rules! file_columns {
-    () => {
-        "id, dataset, part, lfn, scope, guid, size, checksum, surl, endpoint, producer,
-         n_events"
-    };
-}
+use crate::{
+    session::Session,
+    sql::{
+        Column::{Int, Text},
+        Columns, SqlError, Table, row,
+    },
+};
 
 /// The columns of a file, in the order in which [`read_file`] takes them.
-pub(crate) const FILE_COLUMNS: &str = file_columns!();
+pub(crate) const FILE_COLUMNS: &str =
+    "dataset, part, id, lfn, scope, guid, size, checksum, surl, endpoint, producer, n_events";
 
-pub(super) fn read(sql: &dyn Sql, name: &DatasetName) -> Result<Option<DatasetRecord>, SqlError> {
-    sql.first(
-        "SELECT name, producer, n_parts FROM dataset WHERE name = ?1",
-        params![name],
-        |columns| {
-            Ok(DatasetRecord {
-                name: columns.take()?,
-                producer: columns.take()?,
-                n_parts: columns.take()?,
-            })
-        },
+static DATASET: Table = Table {
+    name: "dataset",
+    columns: &[Text("name"), Int("producer"), Int("n_parts")],
+    key: 1,
+};
+
+/// Files by dataset and part, which are as good a key as their numbers.
+static FILE: Table = Table {
+    name: "file",
+    columns: &[
+        Text("dataset"),
+        Int("part"),
+        Int("id"),
+        Text("lfn"),
+        Text("scope"),
+        Text("guid"),
+        Int("size"),
+        Text("checksum"),
+        Text("surl"),
+        Text("endpoint"),
+        Int("producer"),
+        Int("n_events"),
+    ],
+    key: 2,
+};
+
+pub(super) fn read(
+    session: &Session,
+    name: &DatasetName,
+) -> Result<Option<DatasetRecord>, SqlError> {
+    let row = session.read(&DATASET, &row![name])?;
+    row.map(|row| {
+        let mut columns = Columns::of(&row);
+        Ok(DatasetRecord {
+            name: columns.take()?,
+            producer: columns.take()?,
+            n_parts: columns.take()?,
+        })
+    })
+    .transpose()
+}
+
+pub(super) fn put(session: &Session, dataset: &DatasetRecord) -> Result<(), SqlError> {
+    session.put(
+        &DATASET,
+        row![dataset.name, dataset.producer, dataset.n_parts],
     )
 }
 
-pub(super) fn put(sql: &dyn Sql, dataset: &DatasetRecord) -> Result<(), SqlError> {
-    sql.execute(
-        "INSERT INTO dataset (name, producer, n_parts) VALUES (?1, ?2, ?3)
-         ON CONFLICT (name) DO UPDATE
-         SET producer = excluded.producer, n_parts = excluded.n_parts",
-        params![dataset.name, dataset.producer, dataset.n_parts],
-    )
-    .map(drop)
-}
-
-pub(super) fn insert_file(sql: &dyn Sql, file: &FileRecord) -> Result<(), SqlError> {
-    sql.execute(
-        concat!(
-            "INSERT INTO file (",
-            file_columns!(),
-            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
-        ),
-        params![
-            file.id,
+pub(super) fn insert_file(session: &Session, file: &FileRecord) -> Result<(), SqlError> {
+    session.insert(
+        &FILE,
+        row![
             file.dataset,
             file.part,
+            file.id,
             file.lfn,
             file.scope,
             file.guid,
@@ -61,31 +82,23 @@ pub(super) fn insert_file(sql: &dyn Sql, file: &FileRecord) -> Result<(), SqlErr
             file.n_events,
         ],
     )
-    .map(drop)
 }
 
 pub(super) fn file_of_part(
-    sql: &dyn Sql,
+    session: &Session,
     dataset: &DatasetName,
     part: u32,
 ) -> Result<Option<FileRecord>, SqlError> {
-    sql.first(
-        concat!(
-            "SELECT ",
-            file_columns!(),
-            " FROM file WHERE dataset = ?1 AND part = ?2"
-        ),
-        params![dataset, part],
-        read_file,
-    )
+    let row = session.read(&FILE, &row![dataset, part])?;
+    row.map(|row| read_file(&mut Columns::of(&row))).transpose()
 }
 
 /// Reads a file from a row of [`FILE_COLUMNS`].
 pub(crate) fn read_file(columns: &mut Columns<'_>) -> Result<FileRecord, SqlError> {
     Ok(FileRecord {
-        id: columns.take()?,
         dataset: columns.take()?,
         part: columns.take()?,
+        id: columns.take()?,
         lfn: columns.take()?,
         scope: columns.take()?,
         guid: columns.take()?,

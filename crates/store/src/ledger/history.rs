@@ -5,8 +5,11 @@ use ailurus_server_core::ledger::{Changed, HistoryRow, HistoryRows, LedgerError,
 
 use crate::{
     DatabaseLedger,
-    ledger::failed,
-    sql::{Columns, SqlError, only, params},
+    ledger::{failed, tasks},
+    sql::{
+        Column::{Int, Text},
+        Columns, SqlError, Table, params, row,
+    },
 };
 
 macro_rules! select {
@@ -19,6 +22,23 @@ macro_rules! select {
     };
 }
 
+static HISTORY: Table = Table {
+    name: "history",
+    columns: &[
+        Int("id"),
+        Int("time"),
+        Int("panda_id"),
+        Int("task_id"),
+        Int("attempt_nr"),
+        Text("old"),
+        Text("new"),
+        Text("queue"),
+        Text("reason"),
+        Text("source_label"),
+    ],
+    key: 1,
+};
+
 impl HistoryRows for DatabaseLedger {
     fn add_change(&mut self, change: &StatusChange) -> Result<(), LedgerError> {
         self.insert_change(change).map_err(failed(|| {
@@ -27,8 +47,8 @@ impl HistoryRows for DatabaseLedger {
     }
 
     fn last_change(&self) -> Result<ChangeId, LedgerError> {
-        self.sql()
-            .one("SELECT coalesce(max(id), 0) FROM history", params![], only)
+        tasks::last_number(self.session(), "change")
+            .map(ChangeId::new)
             .map_err(failed(|| "find the last change of a status".to_owned()))
     }
 
@@ -56,7 +76,7 @@ impl HistoryRows for DatabaseLedger {
 }
 
 impl DatabaseLedger {
-    /// Whoever writes does so alone, so the largest number plus one is the next one.
+    /// Whoever writes does so alone, so the numbers rise in the order of commits.
     fn insert_change(&self, change: &StatusChange) -> Result<(), SqlError> {
         let (panda_id, attempt_nr, old, new) = match change.changed {
             Changed::Job {
@@ -74,26 +94,23 @@ impl DatabaseLedger {
                 (None, None, old.map(|status| status.as_str()), new.as_str())
             }
         };
-        self.sql()
-            .execute(
-                "INSERT INTO history
-                     (id, time, panda_id, task_id, attempt_nr, old, new, queue, reason,
-                      source_label)
-                 VALUES ((SELECT coalesce(max(id), 0) + 1 FROM history),
-                         ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                params![
-                    change.time,
-                    panda_id,
-                    change.task_id,
-                    attempt_nr,
-                    old,
-                    new,
-                    change.queue,
-                    change.reason,
-                    change.source_label,
-                ],
-            )
-            .map(drop)
+        let session = self.session();
+        let id = tasks::next_number(session, "change")?;
+        session.insert(
+            &HISTORY,
+            row![
+                id,
+                change.time,
+                panda_id,
+                change.task_id,
+                attempt_nr,
+                old,
+                new,
+                change.queue,
+                change.reason,
+                change.source_label,
+            ],
+        )
     }
 }
 

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 
 use ailurus_model::{
-    ByteCount, HarvesterId, JobStatus, PandaId, QueueName, SourceLabel, TaskId, Timestamp, WorkerId,
+    HarvesterId, JobStatus, PandaId, QueueName, SourceLabel, TaskId, Timestamp, WorkerId,
 };
-use ailurus_server_core::ledger::{ClaimFilter, ClaimOrder, JobCounts, JobRecord};
+use ailurus_server_core::ledger::{JobCounts, JobRecord};
 
+use super::{brokerage, pulse};
 use crate::{
-    ledger::brokerage::{Counted, count_load},
-    sql::{Columns, Json, Sql, SqlError, only, params},
+    session::Session,
+    sql::{
+        Column::{Int, Text},
+        Columns, FromValue, Json, OwnedRow, Sql, SqlError, Table, ToValue, Value, only, params,
+        row,
+    },
 };
 
 macro_rules! columns {
@@ -22,8 +27,8 @@ macro_rules! columns {
     };
 }
 
-/// Activated jobs that are read at least when a pilot asks, whatever it asks for.
-const PAGE_MIN: usize = 8;
+/// Jobs that have not changed for long, and may have been heard of, that one search looks at.
+const LOOKED_AT: usize = 2000;
 
 /// The condition of the partial indices over jobs that have not ended: a query must repeat it
 /// word for word to use one.
@@ -75,100 +80,173 @@ pub(crate) fn read_job(columns: &mut Columns<'_>) -> Result<JobRecord, SqlError>
     })
 }
 
-pub(super) fn read(sql: &dyn Sql, id: PandaId) -> Result<Option<JobRecord>, SqlError> {
-    sql.first(
-        concat!("SELECT ", columns!(), " FROM job WHERE panda_id = ?1"),
-        params![id],
-        read_job,
-    )
+/// Jobs.
+pub(super) static JOB: Table = Table {
+    name: "job",
+    columns: &[
+        Int("panda_id"),
+        Int("task_id"),
+        Int("part"),
+        Text("status"),
+        Int("attempt_nr"),
+        Int("max_attempts"),
+        Int("first_event"),
+        Int("n_events"),
+        Text("queue"),
+        Int("priority"),
+        Text("source_label"),
+        Text("resource_type"),
+        Int("cores"),
+        Int("memory"),
+        Int("disk"),
+        Int("walltime_secs"),
+        Text("command"),
+        Int("created"),
+        Int("modified"),
+        Int("state_changed"),
+        Text("harvester_id"),
+        Int("worker_id"),
+        Text("reason"),
+        Text("sub_status"),
+        Text("tags"),
+        Text("global_share"),
+        Int("parent"),
+        Text("kind"),
+        Int("serial"),
+        Int("server_code"),
+        Int("turn"),
+    ],
+    key: 1,
+};
+/// Where in a row the task, the status and the time of the last change stand.
+const TASK: usize = 1;
+const STATUS: usize = 3;
+const MODIFIED: usize = 18;
+
+/// How many jobs of a task are in which status.
+static COUNT: Table = Table {
+    name: "task_job_count",
+    columns: &[Int("task_id"), Text("status"), Int("n")],
+    key: 2,
+};
+
+pub(super) fn read(session: &Session, id: PandaId) -> Result<Option<JobRecord>, SqlError> {
+    let row = session.read(&JOB, &row![id])?;
+    row.map(|row| {
+        let mut job = read_job(&mut Columns::of(&row))?;
+        pulse::refresh_job(session, &mut job)?;
+        Ok(job)
+    })
+    .transpose()
 }
 
-pub(super) fn insert(sql: &dyn Sql, job: &JobRecord) -> Result<(), SqlError> {
-    const SQL: &str = concat!(
-        "INSERT INTO job (",
-        columns!(),
-        ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                   ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)"
-    );
-    write(sql, SQL, job)?;
-    count_load(sql, None, Counted::of(job).as_ref())?;
-    count(sql, job.task_id, job.status, 1)
+/// Reads jobs at once, with what is known of their current attempts.
+pub(super) fn prefetch(session: &Session, ids: &[PandaId]) -> Result<(), SqlError> {
+    session.prefetch(&JOB, ids.iter().map(|id| row![id]).collect())?;
+    let mut out = Vec::new();
+    for id in ids {
+        if let Some(Some(row)) = session.kept(&JOB, &row![id]) {
+            let job = read_job(&mut Columns::of(&row))?;
+            if pulse::is_out(job.status) {
+                out.push((job.panda_id, job.attempt_nr));
+            }
+        }
+    }
+    pulse::prefetch(session, out.iter().map(|(job, _)| *job))?;
+    super::attempts::prefetch(session, out.into_iter())
 }
 
-pub(super) fn put(sql: &dyn Sql, job: &JobRecord) -> Result<(), SqlError> {
-    const SQL: &str = "UPDATE job SET
-             task_id = ?2, part = ?3, status = ?4, attempt_nr = ?5, max_attempts = ?6,
-             first_event = ?7, n_events = ?8, queue = ?9, priority = ?10, source_label = ?11,
-             resource_type = ?12, cores = ?13, memory = ?14, disk = ?15, walltime_secs = ?16,
-             command = ?17, created = ?18, modified = ?19, state_changed = ?20,
-             harvester_id = ?21, worker_id = ?22, reason = ?23,
-             sub_status = ?24, tags = ?25, global_share = ?26, parent = ?27,
-             kind = ?28, serial = ?29, server_code = ?30, turn = ?31
-         WHERE panda_id = ?1";
-    let (old, counted) = sql.one(
-        "SELECT queue, global_share, resource_type, status, cores FROM job WHERE panda_id = ?1",
-        params![job.panda_id],
-        Counted::read,
-    )?;
-    write(sql, SQL, job)?;
-    count_load(sql, counted.as_ref(), Counted::of(job).as_ref())?;
+/// Returns the task of a job, if it is there.
+pub(super) fn task_of(session: &Session, id: PandaId) -> Result<Option<TaskId>, SqlError> {
+    let row = session.read(&JOB, &row![id])?;
+    row.map(|row| column(&row, TASK)).transpose()
+}
+
+fn column<T: FromValue>(row: &OwnedRow, column: usize) -> Result<T, SqlError> {
+    T::from_value(row[column].as_borrowed())
+        .map_err(|source| SqlError::Unreadable { column, source })
+}
+
+/// Says whether a row is of a job that waits for a pilot, without reading all of it.
+pub(super) fn is_activated(row: &OwnedRow) -> bool {
+    matches!(&row[STATUS], Value::Text(status) if status == JobStatus::Activated.as_str())
+}
+
+pub(super) fn insert(session: &Session, job: &JobRecord) -> Result<(), SqlError> {
+    session.insert(&JOB, row_of(job)?)?;
+    brokerage::count_load(session, None, Some(job))?;
+    count(session, job.task_id, job.status, 1)
+}
+
+/// Writes a changed job. When it was heard of is written beside it.
+pub(super) fn put(session: &Session, job: &JobRecord) -> Result<(), SqlError> {
+    let key = row![job.panda_id];
+    let stored = session.read(&JOB, &key)?.ok_or(SqlError::NoRow)?;
+    let mut row = row_of(job)?;
+    let modified = std::mem::replace(&mut row[MODIFIED], stored[MODIFIED].clone());
+    let is_out = pulse::is_out(job.status);
+    if row == stored && is_out {
+        return pulse::put_heard(session, job.panda_id, job.modified);
+    }
+    row[MODIFIED] = modified;
+    if !is_out {
+        pulse::forget_job(session, job.panda_id)?;
+    }
+    session.put(&JOB, row)?;
+    let old = read_job(&mut Columns::of(&stored))?;
+    brokerage::count_load(session, Some(&old), Some(job))?;
+    let old = old.status;
     if old != job.status {
-        count(sql, job.task_id, old, -1)?;
-        count(sql, job.task_id, job.status, 1)?;
+        count(session, job.task_id, old, -1)?;
+        count(session, job.task_id, job.status, 1)?;
     }
     Ok(())
 }
 
 /// Keeps the counts of a task's jobs equal to the rows they count.
-fn count(sql: &dyn Sql, task: TaskId, status: JobStatus, change: i64) -> Result<(), SqlError> {
-    sql.execute(
-        "INSERT INTO task_job_count (task_id, status, n) VALUES (?1, ?2, ?3)
-         ON CONFLICT (task_id, status) DO UPDATE SET n = task_job_count.n + excluded.n",
-        params![task, status, change],
-    )
-    .map(drop)
+fn count(session: &Session, task: TaskId, status: JobStatus, change: i64) -> Result<(), SqlError> {
+    session.read_all(&COUNT, &row![task])?;
+    let stored = session.read(&COUNT, &row![task, status])?;
+    let n: i64 = stored.map_or(Ok(0), |row| column(&row, 2))?;
+    session.put(&COUNT, row![task, status, n + change])
 }
 
-/// Runs a statement whose parameters are the job's columns in their order.
-fn write(sql: &dyn Sql, statement: &str, job: &JobRecord) -> Result<u64, SqlError> {
+fn row_of(job: &JobRecord) -> Result<OwnedRow, SqlError> {
     let harvester = job.worker.as_ref().map(|(harvester, _)| harvester);
     let worker = job.worker.as_ref().map(|(_, worker)| worker);
-    sql.execute(
-        statement,
-        params![
-            job.panda_id,
-            job.task_id,
-            job.part,
-            job.status,
-            job.attempt_nr,
-            job.max_attempts,
-            job.first_event,
-            job.n_events,
-            job.queue,
-            job.priority,
-            job.source_label,
-            job.resource_type,
-            job.cores,
-            job.memory,
-            job.disk,
-            job.walltime_secs,
-            job.command.as_ref().map(Json::of).transpose()?,
-            job.created,
-            job.modified,
-            job.state_changed,
-            harvester,
-            worker,
-            job.reason,
-            job.sub_status,
-            job.tags,
-            job.global_share,
-            job.parent,
-            job.kind,
-            job.serial,
-            job.server_code,
-            job.turn,
-        ],
-    )
+    Ok(row![
+        job.panda_id,
+        job.task_id,
+        job.part,
+        job.status,
+        job.attempt_nr,
+        job.max_attempts,
+        job.first_event,
+        job.n_events,
+        job.queue,
+        job.priority,
+        job.source_label,
+        job.resource_type,
+        job.cores,
+        job.memory,
+        job.disk,
+        job.walltime_secs,
+        job.command.as_ref().map(Json::of).transpose()?,
+        job.created,
+        job.modified,
+        job.state_changed,
+        harvester,
+        worker,
+        job.reason,
+        job.sub_status,
+        job.tags,
+        job.global_share,
+        job.parent,
+        job.kind,
+        job.serial,
+        job.server_code,
+        job.turn,
+    ])
 }
 
 pub(super) fn of_task(
@@ -189,13 +267,15 @@ pub(super) fn of_task(
     Ok(ids)
 }
 
-pub(super) fn task_counts(sql: &dyn Sql, task: TaskId) -> Result<JobCounts, SqlError> {
-    let counts = sql.rows(
-        "SELECT status, n FROM task_job_count WHERE task_id = ?1 AND n > 0",
-        params![task],
-        |columns| Ok((columns.take()?, columns.take()?)),
-    )?;
-    Ok(counts.into_iter().collect())
+pub(super) fn task_counts(session: &Session, task: TaskId) -> Result<JobCounts, SqlError> {
+    let mut counts = JobCounts::new();
+    for row in session.read_all(&COUNT, &row![task])? {
+        let n: u64 = column(&row, 2)?;
+        if n > 0 {
+            counts.insert(column(&row, 1)?, n);
+        }
+    }
+    Ok(counts)
 }
 
 pub(super) fn queue_counts(sql: &dyn Sql) -> Result<BTreeMap<QueueName, JobCounts>, SqlError> {
@@ -210,74 +290,6 @@ pub(super) fn queue_counts(sql: &dyn Sql) -> Result<BTreeMap<QueueName, JobCount
         counts.entry(queue).or_default().insert(status, n);
     }
     Ok(counts)
-}
-
-/// A name that no share has.
-const NO_SHARE: &str = "\u{1}";
-
-/// The statement over activated jobs that fit, of some shares and in some order.
-macro_rules! claim {
-    ($shares:literal, $order:literal) => {
-        concat!(
-            "SELECT panda_id, task_id, source_label FROM job
-             WHERE status = 'activated' AND queue = ?1 AND global_share ",
-            $shares,
-            " AND memory <= ?2 AND disk <= ?3 AND walltime_secs <= ?4
-               AND (?5 IS NULL OR resource_type = ?5) AND (?6 IS NULL OR task_id = ?6)
-             ORDER BY ",
-            $order,
-            " LIMIT ?7"
-        )
-    };
-}
-
-/// Lists the queue's activated jobs that fit, in their order, until there are `limit` of them.
-///
-/// What the index cannot tell, label and user, is looked at row by row. So more than `limit` are
-/// read where some do not fit, each time four times as many.
-pub(super) fn claimable(
-    sql: &dyn Sql,
-    filter: &ClaimFilter<'_>,
-    limit: usize,
-    is_of_user: impl Fn(TaskId) -> Result<bool, SqlError>,
-) -> Result<Vec<PandaId>, SqlError> {
-    let or_no_limit = |size: ByteCount| match size {
-        ByteCount::ZERO => ByteCount::from_bytes(u64::MAX),
-        size => size,
-    };
-    let (statement, share) = match filter.order {
-        ClaimOrder::ByNeed { share } => (claim!("= ?8", "priority DESC, turn, panda_id"), share),
-        // The condition is always true: both statements have the same parameters.
-        ClaimOrder::Oldest => (claim!("<> ?8", "panda_id"), NO_SHARE),
-    };
-    let mut page = limit.max(PAGE_MIN);
-    loop {
-        let rows: Vec<(PandaId, TaskId, SourceLabel)> = sql.rows(
-            statement,
-            params![
-                filter.queue,
-                or_no_limit(filter.memory),
-                or_no_limit(filter.disk),
-                filter.remaining_secs.unwrap_or(u64::MAX),
-                filter.resource_type,
-                filter.task_id,
-                page,
-                share,
-            ],
-            |columns| Ok((columns.take()?, columns.take()?, columns.take()?)),
-        )?;
-        let was_last = rows.len() < page;
-        let mut ids = Vec::new();
-        for (id, task, label) in rows {
-            if ids.len() < limit && filter.source_label.accepts(&label) && is_of_user(task)? {
-                ids.push(id);
-            }
-        }
-        if was_last || ids.len() >= limit {
-            return Ok(ids);
-        }
-        page = page.saturating_mul(4);
-    }
 }
 
 pub(super) fn activated_at(
@@ -298,28 +310,57 @@ pub(super) fn activated_at(
     )
 }
 
+/// Lists silent jobs. The rows of jobs do not say when they were heard of last, so this looks
+/// there, and notes it where a job was heard of, so that it is not looked at again soon.
 pub(super) fn unheard_since(
-    sql: &dyn Sql,
+    session: &Session,
     statuses: &[JobStatus],
     before: Timestamp,
     limit: usize,
 ) -> Result<Vec<PandaId>, SqlError> {
+    let sql: &dyn Sql = session;
     let mut found: Vec<(Timestamp, PandaId)> = Vec::new();
     for status in statuses {
-        found.extend(sql.rows(
+        let page = match pulse::is_out(*status) {
+            true => limit.max(LOOKED_AT),
+            false => limit,
+        };
+        let rows: Vec<(Timestamp, PandaId)> = sql.rows(
             concat!(
                 "SELECT modified, panda_id FROM job WHERE status = ?1 AND ",
                 not_ended!(),
                 " AND modified < ?2 ORDER BY modified, panda_id LIMIT ?3"
             ),
-            params![status, before, limit],
+            params![status, before, page],
             |columns| Ok((columns.take()?, columns.take()?)),
-        )?);
+        )?;
+        if !pulse::is_out(*status) {
+            found.extend(rows);
+            continue;
+        }
+        pulse::prefetch(session, rows.iter().map(|(_, id)| *id))?;
+        for (modified, id) in rows {
+            let last = pulse::heard(session, id)?.map_or(modified, |heard| heard.max(modified));
+            if last < before {
+                found.push((last, id));
+            } else if session.is_batch() {
+                note_heard(session, id, last)?;
+            }
+        }
     }
     found.sort_unstable();
     found.dedup();
     found.truncate(limit);
     Ok(found.into_iter().map(|(_, id)| id).collect())
+}
+
+/// Notes in the row of a job when it was heard of.
+fn note_heard(session: &Session, id: PandaId, heard: Timestamp) -> Result<(), SqlError> {
+    let Some(mut row) = session.read(&JOB, &row![id])? else {
+        return Ok(());
+    };
+    row[MODIFIED] = heard.to_value().into_owned();
+    session.put(&JOB, row)
 }
 
 pub(super) fn of_worker(
@@ -336,4 +377,17 @@ pub(super) fn of_worker(
         params![harvester, worker],
         only,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_columns_that_are_read() {
+        let words = JOB_COLUMNS.split_whitespace();
+        assert_eq!(JOB.column_list(), words.collect::<Vec<_>>().join(" "));
+        let named = [TASK, STATUS, MODIFIED].map(|column| JOB.columns[column].name());
+        assert_eq!(named, ["task_id", "status", "modified"]);
+    }
 }

@@ -1,44 +1,108 @@
-//! Statements over the parts of datasets that jobs read.
+//! Rows of the parts of datasets that jobs read.
+
+use std::{cell::RefCell, collections::BTreeMap};
 
 use ailurus_model::{DatasetName, FileStatus, PandaId};
 use ailurus_server_core::ledger::InputNeed;
 
-use crate::sql::{Sql, SqlError, only, params};
+use crate::{
+    session::Session,
+    sql::{
+        Column::{Int, Text},
+        Columns, OwnedRow, Sql, SqlError, Table, only, params, row,
+    },
+};
 
-pub(super) fn insert(sql: &dyn Sql, needs: &[InputNeed]) -> Result<(), SqlError> {
-    for need in needs {
-        sql.execute(
-            "INSERT INTO need (panda_id, input, part, dataset, status)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                need.panda_id,
-                need.input,
-                need.part,
-                need.dataset,
-                need.status
-            ],
+static NEED: Table = Table {
+    name: "need",
+    columns: &[
+        Int("panda_id"),
+        Int("input"),
+        Int("part"),
+        Text("dataset"),
+        Text("status"),
+    ],
+    key: 3,
+};
+
+/// Which datasets are read by any job, as far as a batch has asked.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    by_dataset: RefCell<BTreeMap<DatasetName, bool>>,
+}
+
+impl Readers {
+    /// Forgets what was known.
+    pub(super) fn forget(&self) {
+        self.by_dataset.borrow_mut().clear();
+    }
+
+    /// Says whether any job reads the dataset. Most outputs are read by nobody yet.
+    fn has_any(&self, session: &Session, dataset: &DatasetName) -> Result<bool, SqlError> {
+        if let Some(known) = self.by_dataset.borrow().get(dataset) {
+            return Ok(*known);
+        }
+        let sql: &dyn Sql = session;
+        let found = sql.first(
+            "SELECT panda_id FROM need WHERE dataset = ?1 LIMIT 1",
+            params![dataset],
+            only::<PandaId>,
         )?;
+        if session.is_batch() {
+            let mut known = self.by_dataset.borrow_mut();
+            known.insert(dataset.clone(), found.is_some());
+        }
+        Ok(found.is_some())
+    }
+}
+
+pub(super) fn insert(
+    session: &Session,
+    readers: &Readers,
+    needs: &[InputNeed],
+) -> Result<(), SqlError> {
+    for need in needs {
+        readers.by_dataset.borrow_mut().remove(&need.dataset);
+        session.insert(&NEED, row_of(need))?;
     }
     Ok(())
 }
 
-pub(super) fn of_job(sql: &dyn Sql, job: PandaId) -> Result<Vec<InputNeed>, SqlError> {
-    sql.rows(
-        "SELECT input, part, dataset, status FROM need WHERE panda_id = ?1 ORDER BY input, part",
-        params![job],
-        |columns| {
-            Ok(InputNeed {
-                panda_id: job,
-                input: columns.take()?,
-                part: columns.take()?,
-                dataset: columns.take()?,
-                status: columns.take()?,
-            })
-        },
-    )
+fn row_of(need: &InputNeed) -> OwnedRow {
+    row![
+        need.panda_id,
+        need.input,
+        need.part,
+        need.dataset,
+        need.status
+    ]
 }
 
-pub(super) fn has_expected(sql: &dyn Sql, job: PandaId) -> Result<bool, SqlError> {
+fn read_need(columns: &mut Columns<'_>) -> Result<InputNeed, SqlError> {
+    Ok(InputNeed {
+        panda_id: columns.take()?,
+        input: columns.take()?,
+        part: columns.take()?,
+        dataset: columns.take()?,
+        status: columns.take()?,
+    })
+}
+
+pub(super) fn of_job(session: &Session, job: PandaId) -> Result<Vec<InputNeed>, SqlError> {
+    let rows = session.read_all(&NEED, &row![job])?;
+    rows.iter()
+        .map(|row| read_need(&mut Columns::of(row)))
+        .collect()
+}
+
+/// Reads at once what many jobs need. Their rows begin with their numbers.
+pub(super) fn prefetch(session: &Session, jobs: &[OwnedRow]) -> Result<(), SqlError> {
+    let ids = jobs.iter().map(|row| vec![row[0].clone()]);
+    session.prefetch_all(&NEED, 1, ids.collect())
+}
+
+pub(super) fn has_expected(session: &Session, job: PandaId) -> Result<bool, SqlError> {
+    let sql: &dyn Sql = session;
     let found = sql.first(
         "SELECT panda_id FROM need WHERE panda_id = ?1 AND status = 'defined' LIMIT 1",
         params![job],
@@ -48,10 +112,15 @@ pub(super) fn has_expected(sql: &dyn Sql, job: PandaId) -> Result<bool, SqlError
 }
 
 pub(super) fn waiting_for(
-    sql: &dyn Sql,
+    session: &Session,
+    readers: &Readers,
     dataset: &DatasetName,
     part: u32,
 ) -> Result<Vec<PandaId>, SqlError> {
+    if !readers.has_any(session, dataset)? {
+        return Ok(Vec::new());
+    }
+    let sql: &dyn Sql = session;
     sql.rows(
         "SELECT DISTINCT panda_id FROM need
          WHERE dataset = ?1 AND part = ?2 AND status = ?3 ORDER BY panda_id",
@@ -61,14 +130,26 @@ pub(super) fn waiting_for(
 }
 
 pub(super) fn settle(
-    sql: &dyn Sql,
+    session: &Session,
+    readers: &Readers,
     dataset: &DatasetName,
     part: u32,
     status: FileStatus,
 ) -> Result<(), SqlError> {
-    sql.execute(
-        "UPDATE need SET status = ?1 WHERE dataset = ?2 AND part = ?3",
-        params![status, dataset, part],
-    )
-    .map(drop)
+    if !readers.has_any(session, dataset)? {
+        return Ok(());
+    }
+    let sql: &dyn Sql = session;
+    let needs = sql.rows(
+        "SELECT panda_id, input, part, dataset, status FROM need
+         WHERE dataset = ?1 AND part = ?2 AND status <> ?3",
+        params![dataset, part, status],
+        read_need,
+    )?;
+    for mut need in needs {
+        session.learn(&NEED, row_of(&need));
+        need.status = status;
+        session.put(&NEED, row_of(&need))?;
+    }
+    Ok(())
 }

@@ -243,6 +243,7 @@ impl DatabaseLedger {
             "UPDATE task_spec SET spec = ?2 WHERE task_id = ?1",
             params![task.id, Json::of(&**spec)?],
         )?;
+        self.written_tasks.borrow_mut().push(task.id);
         self.keep_spec(task.id, task.revision, spec);
         self.keep_panda_task(&Arc::new(task.clone()));
         Ok(())

@@ -5,7 +5,13 @@ use std::sync::Arc;
 use ailurus_model::{DatasetName, Seed, TaskId, TaskSpec, TaskStatus, Timestamp};
 use ailurus_server_core::ledger::TaskRecord;
 
-use crate::sql::{Json, Sql, SqlError, only, params};
+use crate::{
+    session::Session,
+    sql::{
+        Column::{Int, Text},
+        Columns, Json, Sql, SqlError, Table, only, params, row,
+    },
+};
 
 /// A task's row, without its specification.
 pub(super) struct TaskRow {
@@ -33,30 +39,56 @@ impl TaskRow {
     }
 }
 
-pub(super) fn next_number(sql: &dyn Sql, counter: &str) -> Result<u64, SqlError> {
-    sql.one(
-        "UPDATE counter SET last = last + 1 WHERE name = ?1 RETURNING last",
-        params![counter],
-        only,
-    )
+/// What changes of a task; new ones are written with all that they are.
+static TASK: Table = Table {
+    name: "task",
+    columns: &[
+        Int("id"),
+        Text("status"),
+        Int("n_jobs"),
+        Int("next_seed"),
+        Int("created"),
+        Int("state_changed"),
+        Int("revision"),
+    ],
+    key: 1,
+};
+
+static COUNTER: Table = Table {
+    name: "counter",
+    columns: &[Text("name"), Int("last")],
+    key: 1,
+};
+
+pub(super) fn last_number(session: &Session, counter: &str) -> Result<u64, SqlError> {
+    let row = session.read(&COUNTER, &row![counter])?;
+    let row = row.ok_or(SqlError::NoRow)?;
+    let mut columns = Columns::of(&row);
+    columns.take::<String>()?;
+    columns.take()
 }
 
-pub(super) fn read(sql: &dyn Sql, id: TaskId) -> Result<Option<TaskRow>, SqlError> {
-    sql.first(
-        "SELECT status, n_jobs, next_seed, created, state_changed, revision FROM task WHERE id = ?1",
-        params![id],
-        |columns| {
-            Ok(TaskRow {
-                id,
-                status: columns.take()?,
-                n_jobs: columns.take()?,
-                next_seed: columns.take()?,
-                created: columns.take()?,
-                state_changed: columns.take()?,
-                revision: columns.take()?,
-            })
-        },
-    )
+pub(super) fn next_number(session: &Session, counter: &str) -> Result<u64, SqlError> {
+    let next = last_number(session, counter)? + 1;
+    session.put(&COUNTER, row![counter, next])?;
+    Ok(next)
+}
+
+pub(super) fn read(session: &Session, id: TaskId) -> Result<Option<TaskRow>, SqlError> {
+    let row = session.read(&TASK, &row![id])?;
+    row.map(|row| {
+        let mut columns = Columns::of(&row);
+        Ok(TaskRow {
+            id: columns.take()?,
+            status: columns.take()?,
+            n_jobs: columns.take()?,
+            next_seed: columns.take()?,
+            created: columns.take()?,
+            state_changed: columns.take()?,
+            revision: columns.take()?,
+        })
+    })
+    .transpose()
 }
 
 pub(super) fn read_spec(sql: &dyn Sql, id: TaskId) -> Result<TaskSpec, SqlError> {
@@ -67,22 +99,22 @@ pub(super) fn read_spec(sql: &dyn Sql, id: TaskId) -> Result<TaskSpec, SqlError>
     )
 }
 
-pub(super) fn put(sql: &dyn Sql, task: &TaskRecord) -> Result<(), SqlError> {
-    let changed = sql.execute(
-        "UPDATE task SET status = ?1, n_jobs = ?2, next_seed = ?3, state_changed = ?4
-         WHERE id = ?5",
-        params![
-            task.status,
-            task.n_jobs,
-            task.next_seed,
-            task.state_changed,
-            task.id
-        ],
-    )?;
-    if changed == 0 {
-        insert(sql, task)?;
+pub(super) fn put(session: &Session, task: &TaskRecord) -> Result<(), SqlError> {
+    match session.read(&TASK, &row![task.id])? {
+        Some(_) => session.put(
+            &TASK,
+            row![
+                task.id,
+                task.status,
+                task.n_jobs,
+                task.next_seed,
+                task.created,
+                task.state_changed,
+                task.revision,
+            ],
+        ),
+        None => insert(session, task),
     }
-    Ok(())
 }
 
 fn insert(sql: &dyn Sql, task: &TaskRecord) -> Result<(), SqlError> {

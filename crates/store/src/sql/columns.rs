@@ -2,12 +2,19 @@
 
 use std::error::Error;
 
-use super::{FromValue, SqlError, Value};
+use super::{FromValue, OwnedRow, SqlError, Value};
 
 /// One row of an answer, as a driver has it.
 pub(crate) trait Row {
     /// Returns the value of a column, from 0.
     fn get(&self, column: usize) -> Result<Value<'_>, SqlError>;
+}
+
+impl Row for OwnedRow {
+    fn get(&self, column: usize) -> Result<Value<'_>, SqlError> {
+        let value = self.as_slice().get(column);
+        value.map(Value::as_borrowed).ok_or(SqlError::NoRow)
+    }
 }
 
 /// Where in a row the reader is.
@@ -41,6 +48,13 @@ impl<'r> Columns<'r> {
             Value::Text(text) => Ok(Some(serde_json::from_str(&text)?)),
             Value::Int(_) | Value::Real(_) => Err(value.is_not("JSON")),
         })
+    }
+
+    /// Takes all of the next `n` columns as they are.
+    pub(crate) fn values(&mut self, n: usize) -> Result<OwnedRow, SqlError> {
+        (0..n)
+            .map(|_| self.read(|value| Ok(value.into_owned())))
+            .collect()
     }
 
     fn read<T>(

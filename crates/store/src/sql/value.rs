@@ -3,7 +3,7 @@
 //! Numbers and times are whole numbers, names and statuses texts, an absent value is NULL, and
 //! [`Json`] writes whatever has no columns of its own.
 
-use std::{borrow::Cow, error::Error};
+use std::{borrow::Cow, cmp::Ordering, error::Error};
 
 use ailurus_model::{
     AttemptNr, BatchId, ByteCount, ChainName, ChangeId, Checksum, DatasetName, EndpointName,
@@ -26,6 +26,32 @@ pub(crate) enum Value<'a> {
     Text(Cow<'a, str>),
 }
 
+impl Eq for Value<'_> {}
+
+impl PartialOrd for Value<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Value<'_> {
+    /// Orders values of one column.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let kind = |value: &Self| match value {
+            Self::Null => 0,
+            Self::Int(_) => 1,
+            Self::Real(_) => 2,
+            Self::Text(_) => 3,
+        };
+        match (self, other) {
+            (Self::Int(one), Self::Int(two)) => one.cmp(two),
+            (Self::Real(one), Self::Real(two)) => one.total_cmp(two),
+            (Self::Text(one), Self::Text(two)) => one.cmp(two),
+            (one, two) => kind(one).cmp(&kind(two)),
+        }
+    }
+}
+
 /// A column did not hold what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("there is {found} where {wanted} should be")]
@@ -35,6 +61,26 @@ struct OtherKind {
 }
 
 impl Value<'_> {
+    /// Returns a value that borrows nothing.
+    pub(crate) fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Int(number) => Value::Int(number),
+            Self::Real(number) => Value::Real(number),
+            Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+        }
+    }
+
+    /// Returns the same value without copying its text.
+    pub(crate) fn as_borrowed(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Int(number) => Value::Int(*number),
+            Self::Real(number) => Value::Real(*number),
+            Self::Text(text) => Value::Text(Cow::Borrowed(text)),
+        }
+    }
+
     /// The error of a value that is of another kind than `wanted`.
     pub(super) fn is_not(&self, wanted: &'static str) -> Box<dyn Error + Send + Sync> {
         let found = match self {

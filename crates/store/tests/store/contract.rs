@@ -10,10 +10,15 @@ use ailurus_server_core::{
 };
 use ailurus_store::DatabaseLedger;
 
+use crate::postgresql;
 use crate::rows::{NOW, any_job, attempt, file, job, need, task, worker};
 
-/// Runs a check on a new ledger of each kind.
+/// Runs a check on a new ledger of each kind; inside of [`postgresql_keeps_the_contract`] on one in
+/// `PostgreSQL`.
 pub(crate) fn on_each_ledger(check: impl Fn(&mut dyn Ledger)) {
+    if let Some(database) = postgresql::new_database() {
+        return check(&mut DatabaseLedger::open(database).unwrap());
+    }
     check(&mut MemoryLedger::default());
     let dir = tempfile::tempdir().unwrap();
     check(&mut DatabaseLedger::open(&dir.path().join("server.db")).unwrap());
@@ -398,4 +403,31 @@ fn a_text_of_a_job_is_the_one_that_was_written_last() {
         let other = ledger.job_text(job, AttemptNr::new(1), JobText::Metadata);
         assert_eq!(other.unwrap(), None);
     });
+}
+
+#[test]
+fn postgresql_keeps_the_contract() {
+    const CHECKS: &[fn()] = &[
+        numbers_only_rise,
+        a_task_is_read_as_it_was_written,
+        only_live_tasks_are_found_by_name_and_input,
+        tasks_are_listed_by_status_in_rising_order,
+        a_part_of_a_dataset_has_one_file,
+        a_job_is_read_as_it_was_written,
+        claimable_jobs_come_by_priority_then_number,
+        a_claim_gets_only_what_fits,
+        counts_equal_the_rows_they_count,
+        jobs_of_a_task_come_in_rising_order,
+        the_longest_silent_jobs_come_first,
+        jobs_that_wait_at_a_queue_come_page_by_page,
+        a_worker_has_its_jobs_until_they_end,
+        needs_are_waited_for_until_settled,
+        an_attempt_is_read_as_it_was_written,
+        a_worker_is_read_as_it_was_written,
+        history_is_read_by_cursor_by_job_and_by_task,
+        a_text_of_a_job_is_the_one_that_was_written_last,
+    ];
+    let here = include_str!("contract.rs");
+    assert_eq!(here.matches("\n#[test]\n").count(), CHECKS.len() + 1);
+    postgresql::with_server(|| CHECKS.iter().for_each(|check| check()));
 }

@@ -3,11 +3,14 @@
 #[cfg(test)]
 mod brokerage;
 mod cache_files;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod harvesters;
 #[cfg(test)]
 mod migration;
+#[cfg(test)]
+mod postgresql;
 #[cfg(test)]
 mod rows;
 #[cfg(test)]

@@ -1,0 +1,31 @@
+//! A `PostgreSQL` server for checks that are written for any database.
+
+use std::cell::RefCell;
+
+use ailurus_store::Database;
+use ailurus_testkit::postgres::{self, Durability, PostgresServer};
+
+thread_local! {
+    static SERVER: RefCell<Option<PostgresServer>> = const { RefCell::new(None) };
+}
+
+/// Does something while [`new_database`] gives databases of a server; goes without where none can
+/// be had.
+pub(crate) fn with_server(work: impl FnOnce()) {
+    if !postgres::is_there().unwrap() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = PostgresServer::start(dir.path(), Durability::Fast).unwrap();
+    SERVER.set(Some(server));
+    work();
+    SERVER.take();
+}
+
+/// Makes an empty database, inside of [`with_server`].
+pub(crate) fn new_database() -> Option<Database> {
+    SERVER.with_borrow(|server| {
+        let server = server.as_ref()?;
+        Some(server.new_database().unwrap().parse().unwrap())
+    })
+}
