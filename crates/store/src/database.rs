@@ -31,7 +31,7 @@ pub enum Database {
     /// An `SQLite` file.
     File(PathBuf),
     /// A `PostgreSQL` server.
-    Server(Server),
+    Server(Box<Server>),
 }
 
 /// How a `PostgreSQL` server is reached.
@@ -126,11 +126,11 @@ impl FromStr for Database {
             .connect_timeout(CONNECT_LIMIT)
             .tcp_user_timeout(SILENCE_LIMIT)
             .keepalives_idle(SILENCE_LIMIT);
-        Ok(Self::Server(Server {
+        Ok(Self::Server(Box::new(Server {
             text: whole,
             config,
             authorities,
-        }))
+        })))
     }
 }
 
@@ -210,14 +210,12 @@ impl<P: AsRef<Path> + ?Sized> From<&P> for Database {
 impl Server {
     fn connect(&self) -> Result<Client, OpenError> {
         let failed = |source| self.failed("connect", source);
-        match self.config.get_ssl_mode() {
-            SslMode::Require => {
-                let tls = MakeRustlsConnect::new(self.tls()?);
-                self.config.connect(tls).map_err(failed)
-            }
-            // Without a checked certificate, encryption would only seem to protect.
-            _ => self.config.connect(NoTls).map_err(failed),
+        if self.config.get_ssl_mode() == SslMode::Require {
+            let tls = MakeRustlsConnect::new(self.tls()?);
+            return self.config.connect(tls).map_err(failed);
         }
+        // Without a checked certificate, encryption would only seem to protect.
+        self.config.connect(NoTls).map_err(failed)
     }
 
     fn tls(&self) -> Result<ClientConfig, OpenError> {

@@ -217,7 +217,8 @@ impl Session {
     }
 
     /// Notes rows that a statement has read anyway.
-    pub(crate) fn learn(&self, table: &'static Table, row: OwnedRow) {
+    pub(crate) fn learn(&self, table: &'static Table, row: impl Into<OwnedRow>) {
+        let row = row.into();
         if self.is_batch() {
             let key = table.key_of(&row).to_vec();
             self.sheets.borrow_mut().learn(table, key, Some(row));
@@ -259,13 +260,23 @@ impl Session {
     }
 
     /// Writes a row that is new.
-    pub(crate) fn insert(&self, table: &'static Table, row: OwnedRow) -> Result<(), SqlError> {
+    pub(crate) fn insert(
+        &self,
+        table: &'static Table,
+        row: impl Into<OwnedRow>,
+    ) -> Result<(), SqlError> {
+        let row = row.into();
         self.sheets.borrow_mut().insert(table, row)?;
         self.after_change()
     }
 
     /// Writes a row, new or changed.
-    pub(crate) fn put(&self, table: &'static Table, row: OwnedRow) -> Result<(), SqlError> {
+    pub(crate) fn put(
+        &self,
+        table: &'static Table,
+        row: impl Into<OwnedRow>,
+    ) -> Result<(), SqlError> {
+        let row = row.into();
         let key = table.key_of(&row).to_vec();
         if !self.is_batch() {
             let stored = self.read(table, &key)?;

@@ -37,10 +37,10 @@ macro_rules! params {
 }
 pub(crate) use params;
 
-/// A row, or a key: values that borrow nothing.
+/// A row or a key as an array: values that borrow nothing.
 macro_rules! row {
     ($($value:expr),* $(,)?) => {
-        vec![$($crate::sql::ToValue::to_value(&$value).into_owned()),*]
+        [$($crate::sql::ToValue::to_value(&$value).into_owned()),*]
     };
 }
 pub(crate) use row;

@@ -76,7 +76,7 @@ pub(super) fn prefetch(
     session: &Session,
     attempts: impl Iterator<Item = (PandaId, AttemptNr)>,
 ) -> Result<(), SqlError> {
-    let keys = attempts.map(|(job, attempt_nr)| row![job, attempt_nr]);
+    let keys = attempts.map(|(job, attempt_nr)| row![job, attempt_nr].to_vec());
     session.prefetch(&ATTEMPT, keys.collect())
 }
 
@@ -160,4 +160,5 @@ fn row_of(attempt: &AttemptRecord, task: Option<TaskId>) -> OwnedRow {
         attempt.report,
         task,
     ]
+    .to_vec()
 }

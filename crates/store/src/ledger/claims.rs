@@ -146,6 +146,7 @@ fn key_of(filter: &ClaimFilter<'_>) -> Key {
         filter.resource_type,
         filter.task_id,
     ]
+    .to_vec()
 }
 
 /// The share that is asked for, if it is one only.

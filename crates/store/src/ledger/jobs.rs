@@ -142,7 +142,7 @@ pub(super) fn read(session: &Session, id: PandaId) -> Result<Option<JobRecord>, 
 
 /// Reads jobs at once, with what is known of their current attempts.
 pub(super) fn prefetch(session: &Session, ids: &[PandaId]) -> Result<(), SqlError> {
-    session.prefetch(&JOB, ids.iter().map(|id| row![id]).collect())?;
+    session.prefetch(&JOB, ids.iter().map(|id| row![id].to_vec()).collect())?;
     let mut out = Vec::new();
     for id in ids {
         if let Some(Some(row)) = session.kept(&JOB, &row![id]) {
@@ -246,7 +246,8 @@ fn row_of(job: &JobRecord) -> Result<OwnedRow, SqlError> {
         job.serial,
         job.server_code,
         job.turn,
-    ])
+    ]
+    .to_vec())
 }
 
 pub(super) fn of_task(

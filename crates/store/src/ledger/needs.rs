@@ -76,6 +76,7 @@ fn row_of(need: &InputNeed) -> OwnedRow {
         need.dataset,
         need.status
     ]
+    .to_vec()
 }
 
 fn read_need(columns: &mut Columns<'_>) -> Result<InputNeed, SqlError> {

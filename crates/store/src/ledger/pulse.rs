@@ -108,7 +108,7 @@ pub(super) fn prefetch(
     session: &Session,
     jobs: impl Iterator<Item = PandaId>,
 ) -> Result<(), SqlError> {
-    session.prefetch(&PULSE, jobs.map(|job| row![job]).collect())
+    session.prefetch(&PULSE, jobs.map(|job| row![job].to_vec()).collect())
 }
 
 /// Completes a job with what was heard of it.

@@ -5,7 +5,7 @@ use postgres::{Client, Transaction};
 use super::{Migration, OpenError, Schema};
 use crate::database::Server;
 
-/// The lock of who migrates: the letters "AiMg".
+/// The lock of who migrates: the letters `AiMg`.
 const MIGRATION_LOCK: i64 = 0x4169_4d67;
 
 /// What `PostgreSQL` is told about tables whose rows change often: room on each page for the next

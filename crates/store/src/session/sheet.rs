@@ -112,7 +112,7 @@ impl Sheet {
             }
         }
         // Stable, so rows of one change stay in the order of their keys.
-        rows.sort_by(|(one, _), (two, _)| order(*one).cmp(&order(*two)));
+        rows.sort_by_key(|(change, _)| order(*change));
         for group in rows.chunk_by(|(one, _), (two, _)| one == two) {
             let rows: Vec<&OwnedRow> = group.iter().map(|(_, row)| *row).collect();
             sql.change(self.table, group[0].0, &rows)?;

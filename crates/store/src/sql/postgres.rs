@@ -24,7 +24,7 @@ const IDLE_LIMIT: &str = "5s";
 const LOCK_LIMIT: &str = "15s";
 /// How long one statement may run, its wait for locks included.
 const STATEMENT_LIMIT: &str = "60s";
-/// The lock of the transaction that writes: the letters "AiSv".
+/// The lock of the transaction that writes: the letters `AiSv`.
 pub(crate) const WRITER_LOCK: i64 = 0x4169_5376;
 /// Prepared statements that one connection keeps.
 const STATEMENTS_KEPT: usize = 512;
