@@ -57,17 +57,31 @@ impl World {
     ///
     /// As [`World::start`].
     pub fn with_queues(scripts: &[(&str, &str)], queues: &[&str]) -> anyhow::Result<Self> {
+        let queues = queues.iter().map(|name| QueueSettings::new(name, name, 1));
+        Self::with_storage(scripts, |_| queues.collect())
+    }
+
+    /// As [`World::start_server_only`], with queues whose storage is at places below the folder
+    /// that the function is given.
+    ///
+    /// # Errors
+    ///
+    /// As [`World::start`].
+    pub fn with_storage(
+        scripts: &[(&str, &str)],
+        queues: impl FnOnce(&Path) -> Vec<QueueSettings>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let transforms = folder.path().join("transforms");
         fs::create_dir(&transforms)?;
         for (name, text) in scripts {
             fs::write(transforms.join(name), text)?;
         }
-        let queues = queues.iter().map(|name| QueueSettings::new(name, name, 1));
+        let path = folder.path().join("deployment");
         let deployment = Deployment::start_server_only(Settings {
-            folder: folder.path().join("deployment"),
+            queues: queues(&path),
+            folder: path,
             profile: Profile::Dev,
-            queues: queues.collect(),
             transforms,
             programs_first: None,
             heartbeat_timeout: "20s".to_owned(),

@@ -19,6 +19,8 @@ pub mod http;
 pub mod listener;
 #[cfg(feature = "panda")]
 pub mod panda;
+#[cfg(feature = "panda-clients")]
+pub mod panda_clients;
 pub mod place;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -20,6 +20,8 @@ pub struct QueueSettings {
     pub time_floor_minutes: u32,
     /// Its storage; none for a folder below that of the deployment.
     pub storage: Option<SiteStorage>,
+    /// CRIC's `catchall`: further words for pilots.
+    pub catchall: String,
 }
 
 /// Storage that is a server.
@@ -54,6 +56,7 @@ impl QueueSettings {
             slots,
             time_floor_minutes: 60,
             storage: None,
+            catchall: String::new(),
         }
     }
 
@@ -110,7 +113,7 @@ pub(super) fn write_queue_data(settings: &Settings) -> anyhow::Result<()> {
             json!({"nickname": queue.name, "panda_resource": queue.name, "state": "ACTIVE",
                 "status": "online", "atlas_site": queue.site, "type": "unified",
                 "resource_type": "grid", "corecount": 1, "maxrss": 4000, "maxwdir": 20000,
-                "maxtime": 86400, "timefloor": queue.time_floor_minutes, "catchall": "", "params": {},
+                "maxtime": 86400, "timefloor": queue.time_floor_minutes, "catchall": queue.catchall, "params": {},
                 "container_type": "", "is_cvmfs": false, "allow_wan": true, "copytools": set_ups,
                 "acopytools": tools_by_activity, "astorages": places}),
         );

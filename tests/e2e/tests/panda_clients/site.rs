@@ -1,0 +1,209 @@
+//! A server with one queue for our pilot and one for the Python pilot, and a user with `prun`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use ailurus_e2e::World;
+use ailurus_testkit::{
+    QueueSettings,
+    deployment::{Protocol, SiteStorage},
+    panda_clients::{PythonPilot, Transport, User},
+    place::{self, Profile},
+    wait::look_every,
+};
+use anyhow::{Context as _, bail};
+
+/// The one place from which the Python pilot takes scripts over plain HTTP: it is in its code.
+pub(crate) const PYTHON_PILOT_SCRIPTS: &str = "http://pandaserver-doma.cern.ch:25080/trf/user";
+/// The queue of our pilot.
+pub(crate) const QUEUE: &str = "NORTH";
+/// The queue of the Python pilot, whose copy tools are other ones.
+pub(crate) const PYTHON_QUEUE: &str = "PYTHON";
+/// The user.
+pub(crate) const NICKNAME: &str = "jdoe";
+
+/// Longest wait for one job of the Python pilot, which needs about a minute.
+const PYTHON_LIMIT: Duration = Duration::from_secs(300);
+/// Longest wait for a task.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Pause between two looks at a task.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// A server, its queues and a user.
+pub(crate) struct Site {
+    pub(crate) user: User,
+    pub(crate) world: World,
+}
+
+impl Site {
+    /// Starts the server; no pilot runs yet.
+    pub(crate) fn start(scripts: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let world = World::with_storage(scripts, |folder| {
+            let storage = folder.join("storage/PYTHON_DISK");
+            let python = QueueSettings {
+                storage: Some(SiteStorage {
+                    tools: vec!["mv".to_owned()],
+                    protocols: vec![Protocol {
+                        endpoint: "file://localhost".to_owned(),
+                        path: format!("{}/", storage.display()),
+                        flavour: "POSIX".to_owned(),
+                    }],
+                    environment: Vec::new(),
+                }),
+                catchall: "mv_final_destination".to_owned(),
+                ..QueueSettings::new(PYTHON_QUEUE, PYTHON_QUEUE, 1).with_one_job_a_pilot()
+            };
+            vec![QueueSettings::new(QUEUE, QUEUE, 1), python]
+        })?;
+        let transport = Transport::plain(&world.deployment.url());
+        let user = User::new(&world.folder().join("home"), NICKNAME, transport)?;
+        Ok(Self { user, world })
+    }
+
+    fn transport(&self) -> Transport {
+        Transport::plain(&self.world.deployment.url())
+    }
+
+    /// Runs the Python pilot for one job.
+    ///
+    /// The server is told to it as a proxy, so that it finds our scripts where it looks for them.
+    pub(crate) fn run_python_pilot(&self, label: &str) -> anyhow::Result<()> {
+        let folder = self.world.folder().join("python-pilot");
+        let pilot = PythonPilot::new(&folder, self.transport())?;
+        let log = folder.join("pilot.log");
+        let file = fs::File::create(&log)?;
+        let mut command = pilot.command(PYTHON_QUEUE, label);
+        command
+            .env("http_proxy", self.world.deployment.url())
+            .env("no_proxy", "127.0.0.1,localhost")
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        let mut child = command
+            .spawn()
+            .context("the Python pilot cannot be started")?;
+        let ended = look_every(LOOK, "the end of the Python pilot", PYTHON_LIMIT, || {
+            Ok(child.try_wait()?)
+        });
+        if ended.is_err() {
+            child.kill()?;
+            child.wait()?;
+        }
+        let ended = ended?;
+        if !ended.success() {
+            bail!("the Python pilot ended with {ended}: {}", tail(&log));
+        }
+        Ok(())
+    }
+
+    /// Runs our pilot until the server has no more jobs for it.
+    pub(crate) fn run_pilot(&self, label: &str) -> anyhow::Result<()> {
+        let url = self.world.deployment.url();
+        let folder = self.world.folder().join("pilot");
+        fs::create_dir_all(&folder)?;
+        let output = Command::new(place::program("ailurus-pilot", Profile::Dev))
+            .current_dir(&folder)
+            .args([
+                "-q",
+                QUEUE,
+                "-j",
+                label,
+                "--pilot-user",
+                "generic",
+                "--url",
+                &url,
+            ])
+            .args([
+                "--queuedata-url",
+                &format!("{url}/cache/schedconfig/{QUEUE}.all.json"),
+            ])
+            .args(["--storagedata-url", &format!("{url}/ddmendpoints.json")])
+            .args(["--baseurls", &format!("{url}/trf/user"), "-b", "-t"])
+            .arg("-a")
+            .arg(&folder)
+            .args(["--heartbeat", "2s", "--job-request-pause", "1s", "-x", "2"])
+            .stdin(Stdio::null())
+            .output()
+            .context("`ailurus-pilot` cannot be started: is it built?")?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        fs::write(folder.join("pilot.err"), text.as_bytes())?;
+        if !output.status.success() && text.contains("panicked") {
+            bail!("our pilot ended with {}: {text}", output.status);
+        }
+        Ok(())
+    }
+
+    /// Returns the files in all storage whose names end so, with their content.
+    pub(crate) fn stored(&self, ending: &str) -> anyhow::Result<Vec<(PathBuf, String)>> {
+        let mut found = Vec::new();
+        let root = self.world.deployment.folder().join("storage");
+        collect(&root, ending, &mut found)?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// Returns the status of a task, as the client is told it.
+    pub(crate) fn status(&self, id: u64) -> anyhow::Result<String> {
+        let said = self.user.python(&format!(
+            "from pandaclient import Client\nprint('STATUS=' + str(Client.getTaskStatus({id})[1]))"
+        ))?;
+        let status = said.lines().find_map(|line| line.strip_prefix("STATUS="));
+        Ok(status.with_context(|| said.clone())?.to_owned())
+    }
+
+    /// Waits until a task is in one of these statuses.
+    pub(crate) fn wait_for(&self, id: u64, statuses: &[&str]) -> anyhow::Result<String> {
+        let what = format!("task {id} to be one of {statuses:?}");
+        let mut last = String::new();
+        let waited = look_every(LOOK, &what, LIMIT, || {
+            last = self.status(id)?;
+            Ok(statuses.contains(&last.as_str()).then(|| last.clone()))
+        });
+        waited.with_context(|| format!("it is `{last}`"))
+    }
+
+    /// Submits with `prun` and returns the task's number.
+    pub(crate) fn prun(&self, arguments: &[&str]) -> anyhow::Result<u64> {
+        let said = self.user.run_well("prun", arguments)?;
+        task_id(&said)
+    }
+}
+
+/// Finds the number of a task in what `prun` said.
+pub(crate) fn task_id(said: &str) -> anyhow::Result<u64> {
+    let after = said.split("jediTaskID=").nth(1);
+    let digits = after.map(|text| {
+        text.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+    });
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .with_context(|| format!("no task was submitted: {said}"))
+}
+
+fn collect(folder: &Path, ending: &str, found: &mut Vec<(PathBuf, String)>) -> anyhow::Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, ending, found)?;
+        } else if path.to_string_lossy().ends_with(ending) {
+            let content = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+            found.push((path, content));
+        }
+    }
+    Ok(())
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
