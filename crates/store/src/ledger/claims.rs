@@ -145,6 +145,7 @@ fn key_of(filter: &ClaimFilter<'_>) -> Key {
         filter.remaining_secs.unwrap_or(u64::MAX),
         filter.resource_type,
         filter.task_id,
+        share_of(filter),
     ]
     .to_vec()
 }
