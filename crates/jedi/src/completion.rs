@@ -119,11 +119,13 @@ fn ending_by_files(status: TaskStatus, progress: &Progress, parent: Parent) -> E
         status,
         dialog: None,
     };
-    match status {
-        TaskStatus::ToBroken => return plain(TaskStatus::Broken),
-        TaskStatus::ToAbort => return plain(TaskStatus::Aborted),
-        TaskStatus::Paused => return plain(TaskStatus::Paused),
-        _ => {}
+    let commanded = [
+        (TaskStatus::ToBroken, TaskStatus::Broken),
+        (TaskStatus::ToAbort, TaskStatus::Aborted),
+        (TaskStatus::Paused, TaskStatus::Paused),
+    ];
+    if let Some((_, end)) = commanded.iter().find(|(from, _)| *from == status) {
+        return plain(*end);
     }
     if progress.files != progress.finished {
         return if progress.finished == 0 {

@@ -72,6 +72,8 @@ pub struct InputValue<'a> {
 /// What a job has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobValues<'a> {
+    /// The task's number, for `$JEDITASKID`; none leaves it to be put in later.
+    pub task: Option<u64>,
     /// Input streams, the master first.
     pub inputs: Vec<InputValue<'a>>,
     /// Output streams with the names of their files, in order.
@@ -130,7 +132,11 @@ pub struct Expanded {
 pub fn run_parameters(task: &RefinedTask, values: &JobValues<'_>) -> Result<Expanded, ExpandError> {
     let streams = Streams::of_run(task, values)?;
     let numbers = numbers(task, values, Seeds::Used);
-    let mut text = fill(&task.payload.command, &streams, &numbers)?;
+    let mut text = fill(
+        &with_task(&task.payload.command, values),
+        &streams,
+        &numbers,
+    )?;
     if task.merge.is_some() {
         text = name_unmerged(&text, values);
     }
@@ -157,7 +163,7 @@ pub fn merge_parameters(
     let mut numbers = numbers(task, values, Seeds::Unused);
     numbers.extend(pairs.arguments());
     let template = pairs.without_deleted(&merge.command);
-    let text = fill(&template, &streams, &numbers)?;
+    let text = fill(&with_task(&template, values), &streams, &numbers)?;
     let text = strip_event_service(&text, EventService::None);
     check_leftovers(&text)?;
     Ok(Expanded {
@@ -235,6 +241,14 @@ fn numbers(task: &RefinedTask, values: &JobValues<'_>, seeds: Seeds) -> Vec<(Str
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.clone()));
     known.chain(extra).collect()
+}
+
+/// Puts the task's number into a template.
+fn with_task(template: &str, values: &JobValues<'_>) -> String {
+    match values.task {
+        Some(task) => template.replace("$JEDITASKID", &task.to_string()),
+        None => template.to_owned(),
+    }
 }
 
 /// Fills in every placeholder that is known.

@@ -174,6 +174,21 @@ pub fn made_dataset(template: &str, id: u64) -> String {
     format!("{}.{id}", template.trim_end_matches('/'))
 }
 
+/// Returns the name of the outputs of a workflow's step: `user.ivan.flow_003_reco`.
+#[must_use]
+pub fn step_outputs(workflow_outputs: &str, step: u32, name: &str) -> String {
+    format!(
+        "{}_{step:03}_{name}",
+        workflow_outputs.trim_end_matches('/')
+    )
+}
+
+/// Returns the name of one kind of a task's outputs, as `prun` makes it: `user.ivan.flow_x.root/`.
+#[must_use]
+pub fn outputs_of_kind(outputs: &str, kind: &str) -> String {
+    format!("{}_{kind}/", outputs.trim_end_matches('/'))
+}
+
 /// Returns fields of a name (numbered from 1), each after a dot.
 pub(crate) fn fields_of(name: &str, fields: &[usize]) -> String {
     let parts = parts_of(name);
@@ -252,6 +267,16 @@ mod tests {
         );
         assert_eq!(fields_of("a.b", &[2, 9]), ".b");
         assert_eq!(fields_of("a_tidy.b", &[1]), ".a_tidy");
+    }
+
+    #[test]
+    fn steps_of_workflows_write_to_names_of_their_own() {
+        let outputs = step_outputs("user.ivan.flow/", 3, "reco");
+        assert_eq!(outputs, "user.ivan.flow_003_reco");
+        assert_eq!(
+            outputs_of_kind(&outputs, "x.root"),
+            "user.ivan.flow_003_reco_x.root/"
+        );
     }
 
     #[test]

@@ -104,6 +104,13 @@ impl SplitRules {
         self.0.retain(|(one, _)| *one != rule);
     }
 
+    /// Returns only some of the rules.
+    #[must_use]
+    pub fn only(&self, kept: &[Rule]) -> Self {
+        let kept = self.0.iter().filter(|(rule, _)| kept.contains(rule));
+        Self(kept.cloned().collect())
+    }
+
     /// Gives the rules with their values in order.
     pub fn iter(&self) -> impl Iterator<Item = (Rule, &str)> {
         self.0.iter().map(|(rule, value)| (*rule, value.as_str()))

@@ -279,7 +279,7 @@ fn walltime(task: &RefinedTask, reports: &[ScoutReport]) -> Option<i64> {
         .map(|report| report.input_bytes)
         .max()?
         .max(1 << 20);
-    let seconds = (u128::from(longest) * 3 << 20).div_ceil(u128::from(largest) * 2);
+    let seconds = ((u128::from(longest) * 3) << 20).div_ceil(u128::from(largest) * 2);
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX).min(999_999_999);
     Some(if stated < 0 {
         stated

@@ -105,14 +105,14 @@ fn with_archive(item: &Value, sandbox: &str) -> Value {
     };
     let is_constant = item.get("type").and_then(Value::as_str) == Some("constant");
     let value = item.get("value").and_then(Value::as_str);
-    match item {
-        Value::Object(map) if is_constant && value.is_some_and(is_archive) => {
-            let mut map = map.clone();
-            map.insert("value".to_owned(), Value::String(format!("-a {sandbox}")));
-            Value::Object(map)
-        }
-        _ => item.clone(),
+    let mut changed = item.clone();
+    if let Value::Object(map) = &mut changed
+        && is_constant
+        && value.is_some_and(is_archive)
+    {
+        map.insert("value".to_owned(), Value::String(format!("-a {sandbox}")));
     }
+    changed
 }
 
 /// Replaces each `-a ARCHIVE` in arguments.

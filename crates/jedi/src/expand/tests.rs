@@ -97,6 +97,7 @@ fn values<'a>(case: &'a Case) -> JobValues<'a> {
         })
         .collect();
     JobValues {
+        task: None,
         inputs: inputs.collect(),
         outputs: case
             .outputs

@@ -93,10 +93,10 @@ fn events_that_fill_jobs_come_first() {
     assert_eq!(names, ["b", "c", "d", "a"]);
 }
 
-fn ranges(
-    task: &RefinedTask,
-    files: Vec<Content>,
-) -> Vec<(String, Option<(u64, u64)>, Option<u64>)> {
+/// Name, first and last event of a range, number of its first event in the task.
+type Range = (String, Option<(u64, u64)>, Option<u64>);
+
+fn ranges(task: &RefinedTask, files: Vec<Content>) -> Vec<Range> {
     let rules = RangeRules::of(task, task.master().expect("a master"));
     Ranges::new(files.into_iter(), rules)
         .map(|content| {

@@ -125,13 +125,8 @@ pub(super) fn read(
     fields: &Fields<'_>,
     settings: &RefineSettings,
 ) -> Result<SplitRules, ParamError> {
-    let mut rules = SplitRules::default();
     let earlier = settings.earlier_rules.clone().unwrap_or_default();
-    for rule in KEPT {
-        if let Some(number) = earlier.number(rule) {
-            rules.set(rule, number);
-        }
-    }
+    let mut rules = earlier.only(&KEPT);
     scouts(fields, &earlier, &mut rules)?;
     sizes(fields, &mut rules)?;
     for (key, rule) in NUMBERS {
