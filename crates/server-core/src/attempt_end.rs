@@ -65,7 +65,8 @@ impl<L: Ledger> Operation<'_, L> {
         attempt.status = JobStatus::Finished;
         attempt.ended = Some(self.ctx.now);
         self.ledger.put_attempt(&attempt)?;
-        self.set_status(&mut job, JobStatus::Finished, "")?;
+        let status = self.status_of_success(job.task_id, job.kind)?;
+        self.set_status(&mut job, status, "")?;
         job.reason.clear();
         job.command = None;
         self.ledger.put_job(&job)?;
@@ -98,6 +99,7 @@ impl<L: Ledger> Operation<'_, L> {
                 });
             }
         }
+        self.after_merge(&job)?;
         self.settle(settled)
     }
 
@@ -199,6 +201,7 @@ impl<L: Ledger> Operation<'_, L> {
         job.priority = job.priority.saturating_sub(RETRY_PRIORITY_STEP);
         job.command = None;
         job.worker = None;
+        self.renumber(&mut job)?;
         job.sub_status.clear();
         self.set_status(&mut job, JobStatus::Defined, &reason)?;
         if is_wished && job.queue.is_some() {
@@ -222,6 +225,7 @@ impl<L: Ledger> Operation<'_, L> {
         job.command = None;
         self.ledger.put_job(&job)?;
         self.touched.insert(job.task_id);
+        self.after_merge(&job)?;
         let lost = self.parts_lost_with(&job)?;
         self.settle(lost)
     }

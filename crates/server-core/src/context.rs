@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ailurus_diagnosis::Catalogue;
 use ailurus_model::{Queue, QueueName, Timestamp};
 
-use crate::Scheduling;
+use crate::{Scheduling, tasks::TaskLimits};
 
 /// What an operation is told besides the rows.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,8 @@ pub struct Limits {
     pub cores_max: u32,
     /// Length of a task's parameters in bytes. Default 64 KiB.
     pub parameters_bytes_max: u32,
+    /// Those of PanDA's tasks.
+    pub tasks: TaskLimits,
     /// Jobs that one request gets at most. Default 500.
     pub jobs_per_request_max: u32,
     /// Jobs that one call of [`crate::watch()`] handles for each of its conditions. Default 500.
@@ -95,6 +97,7 @@ impl Default for Limits {
             attempts_max: 10,
             cores_max: 1024,
             parameters_bytes_max: 64 * 1024,
+            tasks: TaskLimits::default(),
             jobs_per_request_max: 500,
             watch_batch: 500,
             broker_batch: 1000,

@@ -13,6 +13,7 @@ use crate::{
     ledger::{AttemptRecord, FileRecord, InputNeed, JobRecord, Ledger, LedgerError},
     naming::{log_dataset, log_lfn, output_lfns, parameters},
     operation::Operation,
+    tasks::define::{parts_written, usable_inputs},
 };
 
 /// A file that an attempt is to write.
@@ -79,6 +80,10 @@ impl<L: Ledger> Operation<'_, L> {
         if job.kind == JobKind::Direct {
             return self.direct_parts(job);
         }
+        if let Some(definition) = self.panda_task(job.task_id)? {
+            let task = self.task(job.task_id)?;
+            return Ok(parts_written(&task, &definition, job));
+        }
         let spec = self.spec(job.task_id)?;
         Ok(spec
             .outputs
@@ -95,6 +100,9 @@ impl<L: Ledger> Operation<'_, L> {
     ) -> Result<JobOutputs, LedgerError> {
         if job.kind == JobKind::Direct {
             return self.direct_outputs(job, attempt.attempt_nr);
+        }
+        if let Some(definition) = self.panda_task(job.task_id)? {
+            return self.panda_outputs(&definition, job, attempt);
         }
         let spec = self.spec(job.task_id)?;
         let lfns = output_lfns(&spec, job, attempt)?;
@@ -122,6 +130,9 @@ impl<L: Ledger> Operation<'_, L> {
         job: &JobRecord,
         needs: &'n [InputNeed],
     ) -> Result<Vec<&'n InputNeed>, LedgerError> {
+        if self.panda_task(job.task_id)?.is_some() {
+            return Ok(usable_inputs(job, needs));
+        }
         let spec = self.spec(job.task_id)?;
         Ok(usable(spec.split, needs))
     }
@@ -149,6 +160,9 @@ impl<L: Ledger> Operation<'_, L> {
     ) -> Result<Payload, LedgerError> {
         if job.kind == JobKind::Direct {
             return self.direct_payload(job, attempt);
+        }
+        if let Some(definition) = self.panda_task(job.task_id)? {
+            return self.panda_payload(&definition, job, attempt, needs, files, outputs);
         }
         let spec = self.spec(job.task_id)?;
         let inputs = lfns_by_input(&spec, needs, files);

@@ -73,6 +73,24 @@ pub(crate) fn usable(split: Split, needs: &[InputNeed]) -> Vec<&InputNeed> {
     }
 }
 
+/// Returns the inputs that exist if any of the first kind does, and all others are there; a job
+/// without inputs of the first kind needs only the others.
+pub(crate) fn companions<'n>(
+    needs: &'n [InputNeed],
+    is_first: impl Fn(&&InputNeed) -> bool,
+) -> Vec<&'n InputNeed> {
+    let is_ready = |need: &&InputNeed| need.status == FileStatus::Ready;
+    let (first, others): (Vec<_>, Vec<_>) = needs.iter().partition(&is_first);
+    let mut usable: Vec<&InputNeed> = first.iter().copied().filter(is_ready).collect();
+    let lacks_first = usable.is_empty() && !first.is_empty();
+    if lacks_first || !others.iter().all(is_ready) {
+        return Vec::new();
+    }
+    usable.extend(others);
+    usable.sort_by_key(|need| (need.input, need.part));
+    usable
+}
+
 #[cfg(test)]
 mod tests {
     use ailurus_model::PandaId;

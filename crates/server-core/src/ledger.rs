@@ -37,8 +37,8 @@ pub use self::history::{Changed, HistoryRow, HistoryRows, StatusChange};
 pub use self::job_texts::{JobText, JobTextRows};
 pub use self::nodes::{GpuRecord, NodeRecord, NodeRows};
 pub use self::panda_tasks::{
-    Generation, InputCounts, InputProgress, InputState, PandaTaskRecord, PandaTaskRows, PartList,
-    ScoutPhase, TaskOrder, TaskProgress,
+    Generation, InputCounts, InputProgress, InputState, KindCounts, PandaTaskRecord, PandaTaskRows,
+    PartList, ScoutPhase, TaskOrder, TaskProgress,
 };
 pub use self::secrets::SecretRows;
 pub use self::worker_pilots::{PilotPhase, StaleFilter, WorkerPilotRecord, WorkerPilotRows};

@@ -49,6 +49,7 @@ pub mod streaming;
 mod submit;
 mod submit_jobs;
 mod task_status;
+pub mod tasks;
 pub mod template;
 mod text;
 pub mod throttle;

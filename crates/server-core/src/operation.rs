@@ -14,7 +14,8 @@ use crate::{
     Context,
     broker::QueueFacts,
     ledger::{
-        AttemptRecord, Changed, InputNeed, JobRecord, Ledger, LedgerError, StatusChange, TaskRecord,
+        AttemptRecord, Changed, InputNeed, JobRecord, Ledger, LedgerError, PandaTaskRecord,
+        StatusChange, TaskRecord,
     },
 };
 
@@ -29,6 +30,8 @@ pub(crate) struct Operation<'a, L> {
     /// Tasks whose status may have changed with those of their jobs.
     pub(crate) touched: BTreeSet<TaskId>,
     specs: BTreeMap<TaskId, Arc<TaskSpec>>,
+    /// Tasks of PanDA as they are understood; none stands for a task of another kind.
+    pub(crate) panda_tasks: BTreeMap<TaskId, Option<Arc<PandaTaskRecord>>>,
     /// Jobs that have a number and are not written yet.
     unwritten: BTreeSet<PandaId>,
 }
@@ -42,6 +45,7 @@ impl<'a, L: Ledger> Operation<'a, L> {
             chosen: 0,
             touched: BTreeSet::new(),
             specs: BTreeMap::new(),
+            panda_tasks: BTreeMap::new(),
             unwritten: BTreeSet::new(),
         }
     }
@@ -78,8 +82,14 @@ impl<'a, L: Ledger> Operation<'a, L> {
 
     /// Returns the working group of a task, empty if it has none.
     pub(crate) fn working_group(&mut self, id: TaskId) -> Result<String, LedgerError> {
-        // Only tasks of PanDA's own language have one.
-        self.spec(id).map(|_| String::new())
+        let task = self.panda_task(id)?;
+        let group = task.and_then(|task| task.refined.as_ref()?.working_group.clone());
+        Ok(group.unwrap_or_default())
+    }
+
+    /// Reads the specification of a task anew when it is asked for next.
+    pub(crate) fn forget_spec(&mut self, id: TaskId) {
+        self.specs.remove(&id);
     }
 
     /// Reads the current attempt of a job that was dispatched.

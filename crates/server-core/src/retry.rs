@@ -89,6 +89,11 @@ const fn is_aborted(status: TaskStatus) -> bool {
 }
 
 impl<L: Ledger> Operation<'_, L> {
+    /// Gives a job that has ended further attempts.
+    pub(crate) fn revive(&mut self, job: JobRecord, who: &str) -> Result<(), LedgerError> {
+        self.try_again(job, who)
+    }
+
     fn try_again(&mut self, mut job: JobRecord, who: &str) -> Result<(), LedgerError> {
         let spec = self.spec(job.task_id)?;
         job.max_attempts = job
@@ -98,6 +103,8 @@ impl<L: Ledger> Operation<'_, L> {
         job.attempt_nr = job.attempt_nr.next();
         job.priority = spec.priority;
         job.worker = None;
+        self.renumber(&mut job)?;
+        self.before_merge_again(&job)?;
         let why = clipped(&format!("tried again by `{who}`"), DIAG_CHARS_MAX);
         self.set_status(&mut job, JobStatus::Defined, &why)?;
         self.touched.insert(job.task_id);

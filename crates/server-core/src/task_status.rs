@@ -11,6 +11,9 @@ impl<L: Ledger> Operation<'_, L> {
     /// Brings a task's status up to date with its jobs.
     pub(crate) fn refresh_task(&mut self, id: TaskId) -> Result<(), LedgerError> {
         let mut task = self.task(id)?;
+        if task.revision > 0 {
+            return self.note_jobs_changed(&task);
+        }
         let status = derived(task.status, &self.ledger.task_counts(id)?);
         if status == task.status {
             return Ok(());

@@ -6,6 +6,7 @@ mod dispatching;
 pub(crate) mod harness;
 mod history;
 mod killing;
+mod panda_tasks;
 mod people;
 mod random;
 mod retries;

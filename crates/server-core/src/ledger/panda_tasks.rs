@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ailurus_jedi::{RefinedTask, TaskParams};
-use ailurus_model::{DatasetName, JobStatus, TaskId, TaskSpec, TaskStatus, Timestamp};
+use ailurus_model::{DatasetName, JobKind, JobStatus, TaskId, TaskSpec, TaskStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{FileRecord, LedgerError};
@@ -153,6 +153,8 @@ pub struct TaskOrder {
     pub comment: String,
     /// Who wants it.
     pub who: String,
+    /// The last job that it was done for; those before it are done as well.
+    pub after: u64,
 }
 
 /// How far a task of PanDA has come.
@@ -198,12 +200,17 @@ pub struct TaskProgress {
     pub n_builds: u32,
     /// Merge jobs that were made.
     pub n_merges: u32,
+    /// The serial number that the next attempt of a merge job gets.
+    pub next_merge_serial: u32,
     /// What a person wants of it, until that is done.
     pub order: Option<TaskOrder>,
 }
 
 /// How many files of a stream are read by jobs of a status.
 pub type InputCounts = BTreeMap<(u32, JobStatus), u64>;
+
+/// How many jobs there are of a kind and status.
+pub type KindCounts = BTreeMap<(JobKind, JobStatus), u64>;
 
 /// Keeps the rows of PanDA's tasks.
 #[expect(
@@ -243,6 +250,13 @@ pub trait PandaTaskRows {
         user: &str,
         statuses: &[TaskStatus],
     ) -> Result<Vec<TaskId>, LedgerError>;
+    /// Lists tasks of PanDA that changed since a time, those first that changed last, then by
+    /// falling number, `limit` at most.
+    fn tasks_changed_since(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TaskId>, LedgerError>;
     /// Notes that a dataset belongs to a container.
     fn add_to_container(
         &mut self,
@@ -261,6 +275,8 @@ pub trait PandaTaskRows {
     /// Counts what the jobs of a task read that do its work (runs and scouts), by stream and the
     /// job's status.
     fn input_counts(&self, task: TaskId) -> Result<InputCounts, LedgerError>;
+    /// Counts the jobs of a task by kind and status.
+    fn kind_counts(&self, task: TaskId) -> Result<KindCounts, LedgerError>;
 }
 
 #[cfg(test)]

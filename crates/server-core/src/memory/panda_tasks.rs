@@ -6,7 +6,10 @@ use ailurus_model::{DatasetName, JobKind, TaskId, TaskSpec, TaskStatus, Timestam
 
 use crate::{
     MemoryLedger,
-    ledger::{FileRecord, InputCounts, LedgerError, PandaTaskRecord, PandaTaskRows, TaskProgress},
+    ledger::{
+        FileRecord, InputCounts, KindCounts, LedgerError, PandaTaskRecord, PandaTaskRows,
+        TaskProgress,
+    },
 };
 
 impl MemoryLedger {
@@ -91,6 +94,25 @@ impl PandaTaskRows for MemoryLedger {
             .collect())
     }
 
+    fn tasks_changed_since(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TaskId>, LedgerError> {
+        let changed: BTreeSet<(Timestamp, TaskId)> = self
+            .progress
+            .values()
+            .filter(|progress| progress.modified >= since)
+            .map(|progress| (progress.modified, progress.id))
+            .collect();
+        Ok(changed
+            .into_iter()
+            .rev()
+            .map(|(_, id)| id)
+            .take(limit)
+            .collect())
+    }
+
     fn add_to_container(
         &mut self,
         container: &DatasetName,
@@ -132,6 +154,14 @@ impl PandaTaskRows for MemoryLedger {
             for need in self.needs.get(&job.panda_id).into_iter().flatten() {
                 *counts.entry((need.input, job.status)).or_default() += 1;
             }
+        }
+        Ok(counts)
+    }
+
+    fn kind_counts(&self, task: TaskId) -> Result<KindCounts, LedgerError> {
+        let mut counts = KindCounts::new();
+        for job in self.jobs.values().filter(|job| job.task_id == task) {
+            *counts.entry((job.kind, job.status)).or_default() += 1;
         }
         Ok(counts)
     }

@@ -71,12 +71,13 @@ impl Server {
         operation: impl FnOnce(&Context<'_>, &mut MemoryLedger) -> T,
     ) -> T {
         let before = self.ledger.clone();
-        let answer = self.run_unchecked(operation);
+        let answer = self.run_again(operation);
         check_step(&before, &self.ledger).unwrap();
         answer
     }
 
-    fn run_unchecked<T>(
+    /// Runs an operation that may bring jobs back to life.
+    pub(super) fn run_again<T>(
         &mut self,
         operation: impl FnOnce(&Context<'_>, &mut MemoryLedger) -> T,
     ) -> T {
@@ -116,7 +117,7 @@ impl Server {
 
     /// The one operation that changes jobs which have ended.
     pub(super) fn retry_task(&mut self, id: u64) -> Result<u64, ActionError> {
-        self.run_unchecked(|ctx, ledger| retry_task(ctx, ledger, TaskId::new(id), "alice"))
+        self.run_again(|ctx, ledger| retry_task(ctx, ledger, TaskId::new(id), "alice"))
     }
 
     // --- pilots ---

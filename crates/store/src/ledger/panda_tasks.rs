@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ailurus_model::{DatasetName, TaskId, TaskSpec, TaskStatus, Timestamp};
 use ailurus_server_core::ledger::{
-    FileRecord, InputCounts, LedgerError, PandaTaskRecord, PandaTaskRows, TaskProgress,
+    FileRecord, InputCounts, KindCounts, LedgerError, PandaTaskRecord, PandaTaskRows, TaskProgress,
 };
 
 use crate::{
@@ -111,6 +111,21 @@ impl PandaTaskRows for DatabaseLedger {
         Ok(ids)
     }
 
+    fn tasks_changed_since(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TaskId>, LedgerError> {
+        self.sql()
+            .rows(
+                "SELECT task_id FROM task_progress WHERE modified >= ?1
+                 ORDER BY modified DESC, task_id DESC LIMIT ?2",
+                params![since, limit],
+                only,
+            )
+            .map_err(failed(|| format!("list tasks that changed since {since}")))
+    }
+
     fn add_to_container(
         &mut self,
         container: &DatasetName,
@@ -168,6 +183,16 @@ impl PandaTaskRows for DatabaseLedger {
         );
         rows.map(|rows| rows.into_iter().collect())
             .map_err(failed(|| format!("count the inputs of task {task}")))
+    }
+
+    fn kind_counts(&self, task: TaskId) -> Result<KindCounts, LedgerError> {
+        let rows = self.sql().rows(
+            "SELECT kind, status, count(*) FROM job WHERE task_id = ?1 GROUP BY kind, status",
+            params![task],
+            |columns| Ok(((columns.take()?, columns.take()?), columns.take()?)),
+        );
+        rows.map(|rows| rows.into_iter().collect())
+            .map_err(failed(|| format!("count the jobs of task {task}")))
     }
 }
 

@@ -1,0 +1,46 @@
+//! PanDA's tasks: taken in as maps of parameters, cut into jobs step by step, and ended.
+//!
+//! What the parameters mean is told by `ailurus_jedi`; jobs, attempts, inputs and releases are
+//! those of all tasks. This module has what is between: it lists a task's inputs, makes its jobs in
+//! steps of bounded size, lets its first jobs measure what the others need, merges, and follows
+//! the commands of people. Each step is one transaction, so a task is made on after any crash.
+//!
+//! ```text
+//! registered ─► defined ─► ready ─► scouting ─► scouted ─► running ─► prepared ─► done
+//!     │            │ └ pending        │ └ exhausted          │                    finished
+//!     └► broken ◄──┘                  └──── aborting, finishing ◄┘                failed
+//! ```
+//!
+//! | file | has |
+//! |---|---|
+//! | `submit` | how a task comes in |
+//! | `step` | what is due next |
+//! | `feed` | which files a task reads |
+//! | `generate`, `chunk` | how jobs are made |
+//! | `define` | names, parameters and options of a job |
+//! | `scouts`, `merges`, `end` | what follows from jobs that have ended |
+//! | `command` | what people want of a task |
+//! | `describe` | what people are shown of a task |
+
+mod chunk;
+mod command;
+pub(crate) mod define;
+mod describe;
+mod end;
+mod feed;
+mod generate;
+pub(crate) mod merges;
+mod record;
+mod scouts;
+mod settings;
+mod step;
+mod submit;
+
+pub use command::{CommandReply, CommandRequest, FinishMode, command_task};
+pub use define::streams_by_dataset;
+pub use describe::{FileLists, describe_task, digest_task, list_datasets, summarise_task};
+pub use end::{FileTally, file_tally};
+pub use feed::{DatasetAnswer, FoundFile, WantedDataset, answer_dataset, wanted_datasets};
+pub use settings::TaskLimits;
+pub use step::{StepReport, step_tasks};
+pub use submit::{SubmitReply, TaskRequest, submit_task};
