@@ -8,6 +8,7 @@
 mod call;
 mod creds;
 mod endpoint;
+mod event;
 mod file_server;
 mod harvester;
 mod job;
@@ -19,6 +20,7 @@ mod statistics;
 mod system;
 mod upload;
 mod validate;
+mod workflow;
 
 use std::{
     collections::BTreeMap,
@@ -51,6 +53,7 @@ use validate::{NOT_OWNER, Written, check_caller, check_fields, check_verb, missi
 /// The rows of all modules.
 const MODULES: &[&[Endpoint]] = &[
     creds::ENDPOINTS,
+    event::ENDPOINTS,
     file_server::ENDPOINTS,
     harvester::ENDPOINTS,
     job::ENDPOINTS,
@@ -59,6 +62,7 @@ const MODULES: &[&[Endpoint]] = &[
     pilot::ENDPOINTS,
     statistics::ENDPOINTS,
     system::ENDPOINTS,
+    workflow::ENDPOINTS,
 ];
 
 /// How much of a refused request's body is still read, in bytes, so that the client reads the
