@@ -8,7 +8,7 @@ pub struct TaskLimits {
     /// Virtual organisation of tasks that name none. Default `generic`.
     pub vo: String,
     /// Address below which the scripts that run what people send are served, for example
-    /// `http://panda.example.org:25080`; empty for PanDA's own.
+    /// `http://panda.example.org:25080`; empty for where a task's sandbox is, else PanDA's own.
     pub scripts_url: String,
     /// Tasks that a person may have under way; zero for no limit. Default 0.
     pub active_per_user_max: u32,

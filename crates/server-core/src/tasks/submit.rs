@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::{
     Context,
+    cache_files::note_archives,
     ledger::{
         Generation, Ledger, LedgerError, PandaTaskRecord, ScoutPhase, TaskOrder, TaskProgress,
         TaskRecord,
@@ -253,12 +254,18 @@ impl<L: Ledger> Operation<'_, L> {
     ) -> Result<TaskId, LedgerError> {
         let id = self.ledger.new_task_id()?;
         let label = params.fields().text_or_empty("prodSourceLabel");
-        let refined = refine(&params, &self.refine_settings(&user));
+        let refined = refine(&params, &self.refine_settings(&user, &params));
         let spec = match &refined {
             Ok(refined) => spec_of(self.ctx, id, refined),
             Err(_) => unread_spec(user, name, label.unwrap_or_default()),
         };
         let spec = Arc::new(spec);
+        // The text of the map, whatever keys name an archive in it.
+        note_archives(
+            self.ledger,
+            id,
+            &Value::Object(params.raw().clone()).to_string(),
+        )?;
         let mut record = TaskRecord {
             id,
             spec: Arc::clone(&spec),
@@ -309,16 +316,18 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(id)
     }
 
-    /// Returns what the server adds to parameters.
-    pub(super) fn refine_settings(&self, user: &str) -> RefineSettings {
+    /// Returns what the server adds to parameters. Scripts come from where the sandbox does, unless
+    /// the server is told another place.
+    pub(super) fn refine_settings(&self, user: &str, params: &TaskParams) -> RefineSettings {
         let limits = &self.ctx.limits.tasks;
+        let source = params.fields().filled_text("sourceURL").ok().flatten();
         RefineSettings {
             user: user.to_owned(),
             vo: limits.vo.clone(),
-            scripts: if limits.scripts_url.is_empty() {
-                Scripts::default()
-            } else {
-                Scripts::below(&limits.scripts_url)
+            scripts: match (limits.scripts_url.as_str(), source) {
+                ("", None) => Scripts::default(),
+                ("", Some(source)) => Scripts::below(&source),
+                (told, _) => Scripts::below(told),
             },
             catalogue: Catalogue::None,
             earlier_rules: None,
