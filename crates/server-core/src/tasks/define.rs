@@ -212,8 +212,16 @@ impl JobView<'_> {
         outputs: &[JobOutput],
     ) -> Result<String, String> {
         let library = inputs.iter().find(|(input, _, _)| *input == LIBRARY_INPUT);
-        let numbers = self.numbers();
+        let numbers = self.numbers(0);
+        // Running numbers may start later (`offset` of their item).
+        let sequences: Vec<Vec<String>> = self
+            .refined
+            .inputs
+            .iter()
+            .map(|stream| self.numbers(stream.offset))
+            .collect();
         let mut values = JobValues {
+            task: Some(self.task.id.value()),
             serial: u64::from(self.job.serial),
             seed: Some(u64::from(self.job.serial)),
             events: self.events(),
@@ -241,13 +249,14 @@ impl JobView<'_> {
                 merge_parameters(self.refined, merge, &values)
             }
             (Some(_) | None, _) => {
-                for (nr, stream) in (0..).zip(&self.refined.inputs) {
+                let streams = self.refined.inputs.iter().zip(&sequences);
+                for (nr, (stream, sequence)) in (0..).zip(streams) {
                     let files = match stream.kind {
                         InputKind::Dataset => files_of_stream(inputs, nr),
-                        InputKind::Pseudo
-                        | InputKind::Sequence
-                        | InputKind::RandomSeed
-                        | InputKind::PhysicalNames => {
+                        InputKind::Sequence => {
+                            sequence.iter().map(|name| (name.as_str(), 0)).collect()
+                        }
+                        InputKind::Pseudo | InputKind::RandomSeed | InputKind::PhysicalNames => {
                             numbers.iter().map(|name| (name.as_str(), 0)).collect()
                         }
                     };
@@ -265,8 +274,9 @@ impl JobView<'_> {
         Ok(fill_ids(&text, &self.ids()))
     }
 
-    /// The numbers that stand for a job without files: of its physical names, or in a row.
-    fn numbers(&self) -> Vec<String> {
+    /// The numbers that stand for a job without files: of its physical names, or in a row that
+    /// starts after `offset`.
+    fn numbers(&self, offset: u64) -> Vec<String> {
         let per_job = self.refined.rules.events_per_job();
         let first = match per_job.filter(|_| self.job.n_events > 0) {
             Some(per_job) => self.job.first_event / per_job.max(1),
@@ -281,7 +291,7 @@ impl JobView<'_> {
                 if is_physical {
                     format!("{number}:{number}")
                 } else {
-                    (number + 1).to_string()
+                    number.saturating_add(offset).saturating_add(1).to_string()
                 }
             })
             .collect()
@@ -291,12 +301,12 @@ impl JobView<'_> {
         let has_events = self.job.n_events > 0;
         let offset = self.refined.rules.number(Rule::FirstEvent);
         let offset = offset.and_then(|offset| u64::try_from(offset).ok());
+        // Events are numbered from 1 (`firstEventNumber` of the contents feeder).
+        let first = offset.unwrap_or(0).saturating_add(1);
         EventNumbers {
             skip: if has_events { self.job.first_event } else { 0 },
             count: has_events.then_some(self.job.n_events),
-            first: offset
-                .filter(|_| has_events)
-                .map(|offset| offset.saturating_add(self.job.first_event)),
+            first: has_events.then(|| first.saturating_add(self.job.first_event)),
         }
     }
 

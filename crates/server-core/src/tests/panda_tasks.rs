@@ -160,6 +160,35 @@ fn a_task_without_input_is_made_and_done() {
 }
 
 #[test]
+fn arguments_tell_running_numbers_events_and_names_before_the_merge() {
+    let mut server = Server::new();
+    let mut task = generation("n", 3);
+    let items = task["jobParameters"].as_array_mut().unwrap();
+    items.push(
+        json!({"type": "template", "param_type": "pseudo_input", "dataset": "seq_number",
+        "offset": 5, "value": "${SEQNUMBER}"}),
+    );
+    items.push(json!({"type": "template", "param_type": "number", "value": "${FIRSTEVENT}", "offset": 100}));
+    // The map of names that `prun` writes: its text has the task's number, too.
+    items.push(json!({"type": "constant", "value": "{'x': 'n.$JEDITASKID._${SN/P}.root'}"}));
+    let merging = json!({"mergeOutput": true, "mergeSpec": {"jobParameters": "x"}});
+    server.submit_panda(with(task, &merging));
+    server.steps();
+    let texts: Vec<String> = (0..2)
+        .map(|_| server.next_job().unwrap().parameters)
+        .collect();
+    let expected = |serial: u32| {
+        let name = format!("panda.um.n.1._{serial:06}.root");
+        let (number, first) = (serial + 5, serial + 100);
+        format!(
+            "-n 1 --skip {} --out={name} {number} {first} {{'x': '{name}'}}",
+            serial - 1
+        )
+    };
+    assert_eq!(texts, [expected(1), expected(2)]);
+}
+
+#[test]
 fn parameters_that_cannot_be_understood_break_the_task() {
     let mut server = Server::new();
     let reply = server.submit_panda(with(generation("t", 1), &json!({"jobParameters": 7})));
