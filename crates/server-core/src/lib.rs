@@ -25,6 +25,7 @@ mod definition;
 mod describe;
 mod direct;
 mod dispatch;
+pub mod explain;
 mod guid;
 mod harvesters;
 mod input;
@@ -44,6 +45,7 @@ mod resource_type;
 mod retry;
 mod scheduling;
 pub mod secrets;
+mod shares;
 mod steer;
 pub mod streaming;
 mod submit;
@@ -72,6 +74,7 @@ pub use commands::{
 pub use context::{Context, Limits};
 pub use describe::{describe_job, job_label};
 pub use dispatch::{AcquireError, acquire_jobs};
+pub use explain::{Explanation, QueueFinding, explain_job, explain_task};
 pub use harvesters::{
     HarvesterWord, expire_harvester_notes, note_dialogs, note_heartbeat, note_service_metrics,
     note_worker_statistics, set_target_slots,
@@ -86,6 +89,7 @@ pub use resource_type::resource_type;
 pub use retry::retry_task;
 pub use scheduling::Scheduling;
 pub use secrets::{SecretChange, SecretError, change_secrets, secrets_of};
+pub use shares::{refresh_shares, share_lines, stream_pilots};
 pub use steer::{CommandFate, DebugMode, set_command, set_debug_mode};
 pub use submit::{SubmitError, Submitted, submit};
 pub use submit_jobs::{SubmittedJob, submit_jobs};

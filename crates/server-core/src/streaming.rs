@@ -31,8 +31,6 @@ pub struct StreamingRules {
     pub statistics_age_max: Duration,
     /// Whether queues may have more memory in use than they want on average. Default no.
     pub ignores_mean_memory: bool,
-    /// Waiting jobs of one queue that are looked at. Default 10 000.
-    pub jobs_max: u32,
 }
 
 impl Default for StreamingRules {
@@ -43,7 +41,6 @@ impl Default for StreamingRules {
             new_slots_min: 5,
             statistics_age_max: Duration::from_secs(60 * 60),
             ignores_mean_memory: false,
-            jobs_max: 10_000,
         }
     }
 }

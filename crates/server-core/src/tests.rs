@@ -3,13 +3,16 @@
 mod chains;
 mod direct;
 mod dispatching;
+mod explaining;
 pub(crate) mod harness;
 mod history;
 mod killing;
+mod mixtures;
 mod panda_tasks;
 mod people;
 mod random;
 mod retries;
+mod sharing;
 mod submitting;
 mod updates;
 mod watching;

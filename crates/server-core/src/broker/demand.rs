@@ -1,9 +1,6 @@
 //! What a job asks of its queue, gathered from the rows. Jobs with equal demands go together.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use ailurus_brokerage::{JobNeeds, Mixture, PlaceWish, ShareTraits, SoftwareWish, StoredInputs};
 use ailurus_diagnosis::Action;
@@ -93,7 +90,7 @@ impl<L: Ledger> Operation<'_, L> {
             walltime_secs: job.walltime_secs,
             inputs,
             input,
-            mixture: common_sample(&usable, &files),
+            mixture: self.common_sample(&usable, &files)?,
             chain: self.queues_of_producers(&files)?,
             banned: self.queue_to_avoid(job)?.into_iter().collect(),
         })
@@ -129,6 +126,39 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(is_to_avoid.then_some(attempt.queue))
     }
 
+    /// The first dataset that goes along with a job's own input without being cut like it: every
+    /// job of the task reads it. It has another number of parts than the first input.
+    fn common_sample(
+        &self,
+        needs: &[&InputNeed],
+        files: &[FileRecord],
+    ) -> Result<Option<(String, ByteCount)>, LedgerError> {
+        let n_parts = |name| -> Result<u32, LedgerError> {
+            let dataset = self.ledger.dataset(name)?;
+            Ok(dataset.map_or(0, |dataset| dataset.n_parts))
+        };
+        let Some(own) = needs.first() else {
+            return Ok(None);
+        };
+        let mut looked_at = own.input;
+        let mut own_parts = None;
+        for need in needs {
+            if need.input == looked_at {
+                continue;
+            }
+            looked_at = need.input;
+            let own_parts = match own_parts {
+                Some(parts) => parts,
+                None => *own_parts.insert(n_parts(&own.dataset)?),
+            };
+            if n_parts(&need.dataset)? != own_parts {
+                let size = size_of_input(need.input, needs, files);
+                return Ok(Some((need.dataset.to_string(), size)));
+            }
+        }
+        Ok(None)
+    }
+
     fn queues_of_producers(&self, files: &[FileRecord]) -> Result<Vec<QueueName>, LedgerError> {
         let mut queues = Vec::new();
         let producers = files.iter().filter_map(|file| file.producer);
@@ -153,22 +183,11 @@ fn by_endpoint(files: &[FileRecord]) -> (BTreeMap<EndpointName, StoredInputs>, S
     (endpoints, all)
 }
 
-/// The first dataset that goes along with a job's own input without being cut like it: every job
-/// of the task reads it.
-fn common_sample(needs: &[&InputNeed], files: &[FileRecord]) -> Option<(String, ByteCount)> {
-    let parts_of = |input: u32| -> BTreeSet<u32> {
-        let of_input = needs.iter().filter(|need| need.input == input);
-        of_input.map(|need| need.part).collect()
-    };
-    let own = parts_of(0);
-    let sample = needs
-        .iter()
-        .find(|need| need.input > 0 && parts_of(need.input) != own)?;
-    let size = needs
+fn size_of_input(input: u32, needs: &[&InputNeed], files: &[FileRecord]) -> ByteCount {
+    needs
         .iter()
         .zip(files)
-        .filter(|(need, _)| need.input == sample.input)
+        .filter(|(need, _)| need.input == input)
         .filter_map(|(_, file)| file.size)
-        .fold(ByteCount::ZERO, ByteCount::plus);
-    Some((sample.dataset.to_string(), size))
+        .fold(ByteCount::ZERO, ByteCount::plus)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ailurus_model::{JobStatus, PandaId, QueueName, TaskId, Timestamp};
+use ailurus_model::{ByteCount, JobStatus, PandaId, QueueName, TaskId, Timestamp};
 
 use crate::ledger::LedgerError;
 
@@ -76,6 +76,15 @@ pub trait BrokerageRows {
     fn loads(&self) -> Result<Vec<LoadRow>, LedgerError>;
     /// Lists the leaves of global shares that have activated jobs at a queue, by name.
     fn waiting_shares(&self, queue: &QueueName) -> Result<Vec<String>, LedgerError>;
+    /// Counts the activated jobs of a share at a queue by resource class, by falling priority: a
+    /// class comes once for each priority.
+    fn waiting_classes(
+        &self,
+        queue: &QueueName,
+        share: &str,
+    ) -> Result<Vec<(String, u64)>, LedgerError>;
+    /// Sums up memory and cores of the jobs that run at a queue.
+    fn running_memory(&self, queue: &QueueName) -> Result<(ByteCount, u64), LedgerError>;
     /// Says when something last happened, by queue.
     fn pulses(&self) -> Result<BTreeMap<QueueName, QueuePulse>, LedgerError>;
     /// Says when something last happened at a queue.

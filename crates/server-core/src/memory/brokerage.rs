@@ -1,8 +1,11 @@
 //! What brokerage must know of queues, in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use ailurus_model::{JobStatus, PandaId, QueueName, TaskId};
+use ailurus_model::{ByteCount, JobStatus, PandaId, QueueName, TaskId};
 
 use crate::{
     MemoryLedger,
@@ -52,6 +55,32 @@ impl BrokerageRows for MemoryLedger {
             .map(|job| job.global_share.clone())
             .collect();
         Ok(shares.into_iter().collect())
+    }
+
+    fn waiting_classes(
+        &self,
+        queue: &QueueName,
+        share: &str,
+    ) -> Result<Vec<(String, u64)>, LedgerError> {
+        let mut classes: BTreeMap<(Reverse<i64>, &str), u64> = BTreeMap::new();
+        for job in self.jobs_in(&[JobStatus::Activated]) {
+            if job.queue.as_ref() == Some(queue) && job.global_share == share {
+                let key = (Reverse(job.priority), &*job.resource_type);
+                *classes.entry(key).or_default() += 1;
+            }
+        }
+        let classes = classes.into_iter();
+        Ok(classes
+            .map(|((_, class), n)| (class.to_owned(), n))
+            .collect())
+    }
+
+    fn running_memory(&self, queue: &QueueName) -> Result<(ByteCount, u64), LedgerError> {
+        let running = self.jobs_in(&[JobStatus::Running]);
+        let here = running.filter(|job| job.queue.as_ref() == Some(queue));
+        Ok(here.fold((ByteCount::ZERO, 0), |(memory, cores), job| {
+            (memory.plus(job.memory), cores + u64::from(job.cores))
+        }))
     }
 
     fn pulses(&self) -> Result<BTreeMap<QueueName, QueuePulse>, LedgerError> {

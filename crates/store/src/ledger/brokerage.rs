@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ailurus_model::{JobStatus, PandaId, QueueName, TaskId, Timestamp};
+use ailurus_model::{ByteCount, JobStatus, PandaId, QueueName, TaskId, Timestamp};
 use ailurus_server_core::ledger::{
     BrokerageRows, JobRecord, LedgerError, LoadRow, MixtureRecord, QueuePulse, TaskPlace,
 };
@@ -123,6 +123,35 @@ impl BrokerageRows for DatabaseLedger {
     fn waiting_shares(&self, queue: &QueueName) -> Result<Vec<String>, LedgerError> {
         self.read_waiting_shares(queue)
             .map_err(failed(|| format!("list the shares that wait at `{queue}`")))
+    }
+
+    fn waiting_classes(
+        &self,
+        queue: &QueueName,
+        share: &str,
+    ) -> Result<Vec<(String, u64)>, LedgerError> {
+        self.sql()
+            .rows(
+                "SELECT resource_type, count(*) FROM job
+                 WHERE status = 'activated' AND queue = ?1 AND global_share = ?2
+                 GROUP BY priority, resource_type ORDER BY priority DESC, resource_type",
+                params![queue, share],
+                |columns| Ok((columns.take()?, columns.take()?)),
+            )
+            .map_err(failed(|| format!("count what waits at `{queue}`")))
+    }
+
+    fn running_memory(&self, queue: &QueueName) -> Result<(ByteCount, u64), LedgerError> {
+        self.sql()
+            .one(
+                "SELECT CAST(coalesce(sum(memory), 0) AS BIGINT),
+                        CAST(coalesce(sum(cores), 0) AS BIGINT) FROM job
+                 WHERE queue = ?1 AND status = 'running'
+                   AND status NOT IN ('finished', 'failed', 'cancelled', 'closed')",
+                params![queue],
+                |columns| Ok((columns.take()?, columns.take()?)),
+            )
+            .map_err(failed(|| format!("sum up what runs at `{queue}`")))
     }
 
     fn pulses(&self) -> Result<BTreeMap<QueueName, QueuePulse>, LedgerError> {

@@ -1,0 +1,165 @@
+//! Why a task waits, runs or ended.
+
+use ailurus_model::{JobStatus, TaskId, TaskStatus};
+
+use super::Explanation;
+use crate::{
+    Context,
+    ledger::{JobCounts, JobRecord, Ledger, LedgerError, ScoutPhase, TaskProgress, TaskRecord},
+    operation::Operation,
+};
+
+/// Explains a task; none if it is not known. Of a task whose jobs wait, the first that waits is
+/// explained.
+///
+/// # Errors
+///
+/// [`LedgerError`] if the rows are out of reach.
+pub fn explain_task(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    id: TaskId,
+) -> Result<Option<Explanation>, LedgerError> {
+    let Some(task) = ledger.task(id)? else {
+        return Ok(None);
+    };
+    let progress = ledger.task_progress(id)?;
+    let counts = ledger.task_counts(id)?;
+    let mut op = Operation::new(ctx, ledger);
+    let waiting = op.first_waiting(id)?;
+    let mut explanation = match &waiting {
+        Some(job) => op.explain_row(job)?,
+        None => Explanation::default(),
+    };
+    let of_job = waiting.map(|job| format!("job {} {}", job.panda_id, explanation.sentence));
+    explanation.sentence = op.sentence(&task, progress.as_ref(), &counts, of_job)?;
+    if let Some(change) = change_of(&task, &counts) {
+        explanation.changes.insert(0, change);
+    }
+    Ok(Some(explanation))
+}
+
+impl<L: Ledger> Operation<'_, L> {
+    /// The job of a task that is furthest from being done, if one waits.
+    fn first_waiting(&self, id: TaskId) -> Result<Option<JobRecord>, LedgerError> {
+        for status in [
+            JobStatus::Activated,
+            JobStatus::Defined,
+            JobStatus::Assigned,
+            JobStatus::Pending,
+        ] {
+            if let Some(job) = self.ledger.jobs_of_task(id, &[status])?.first() {
+                return self.job(*job).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn sentence(
+        &self,
+        task: &TaskRecord,
+        progress: Option<&TaskProgress>,
+        counts: &JobCounts,
+        of_job: Option<String>,
+    ) -> Result<String, LedgerError> {
+        let message = progress.map_or("", |it| it.message.as_str());
+        let because = if message.is_empty() {
+            String::new()
+        } else {
+            format!(": {message}")
+        };
+        let jobs = counted(counts);
+        let next = of_job.map_or_else(String::new, |text| format!("; {text}"));
+        Ok(match task.status {
+            TaskStatus::Paused => format!("is paused by a person{because}, {jobs}"),
+            TaskStatus::Throttled => format!("is throttled{because}, {jobs}{next}"),
+            TaskStatus::Exhausted => format!("needs a person's decision{because}, {jobs}"),
+            TaskStatus::Staging => format!("waits until its input is recalled from tape{because}"),
+            TaskStatus::Pending | TaskStatus::Waiting | TaskStatus::Registered => {
+                format!(
+                    "waits, no jobs can be made now{because}{}",
+                    self.parent(progress)?
+                )
+            }
+            TaskStatus::Scouting => format!("waits for its scouts, {jobs}{next}"),
+            status if status.is_terminal() => {
+                format!(
+                    "ended {status}{because}, {jobs}{}",
+                    self.first_failure(task.id)?
+                )
+            }
+            TaskStatus::Running | TaskStatus::Ready | TaskStatus::Merging
+                if progress.is_some_and(|it| it.scouts == ScoutPhase::Made) =>
+            {
+                format!(
+                    "is {}, its other jobs wait for the scouts, {jobs}{next}",
+                    task.status
+                )
+            }
+            status => format!("is {status}{because}, {jobs}{next}"),
+        })
+    }
+
+    /// The task before it in a chain, if that is not done.
+    fn parent(&self, progress: Option<&TaskProgress>) -> Result<String, LedgerError> {
+        let Some(parent) = progress.and_then(|it| it.parent) else {
+            return Ok(String::new());
+        };
+        let task = self.task(parent)?;
+        Ok(if task.status.is_terminal() {
+            String::new()
+        } else {
+            format!(
+                "; task {parent} `{}` before it is {}",
+                task.spec.name, task.status
+            )
+        })
+    }
+
+    fn first_failure(&self, id: TaskId) -> Result<String, LedgerError> {
+        for status in [JobStatus::Failed, JobStatus::Closed, JobStatus::Cancelled] {
+            if let Some(first) = self.ledger.jobs_of_task(id, &[status])?.first() {
+                let job = self.job(*first)?;
+                if !job.reason.is_empty() {
+                    return Ok(format!("; job {first}: {}", job.reason));
+                }
+            }
+        }
+        Ok(String::new())
+    }
+}
+
+/// What a person would do about it.
+fn change_of(task: &TaskRecord, counts: &JobCounts) -> Option<String> {
+    let id = task.id;
+    let has_failed = [JobStatus::Failed, JobStatus::Closed]
+        .iter()
+        .any(|status| counts.get(status).is_some_and(|n| *n > 0));
+    match task.status {
+        TaskStatus::Paused => Some(format!("resume task {id}")),
+        TaskStatus::Exhausted => Some(format!("`ailurus task retry {id}`, or finish it")),
+        TaskStatus::Throttled => {
+            Some("it goes on by itself once fewer jobs wait or fail".to_owned())
+        }
+        TaskStatus::Scouting => Some(format!(
+            "the other jobs of task {id} are made once the scouts have measured"
+        )),
+        TaskStatus::Finished | TaskStatus::Failed if has_failed => Some(format!(
+            "`ailurus task retry {id}` gives its failed jobs further attempts"
+        )),
+        _ => None,
+    }
+}
+
+fn counted(counts: &JobCounts) -> String {
+    let parts: Vec<String> = counts
+        .iter()
+        .filter(|(_, n)| **n > 0)
+        .map(|(status, n)| format!("{n} {status}"))
+        .collect();
+    if parts.is_empty() {
+        "no jobs yet".to_owned()
+    } else {
+        format!("jobs: {}", parts.join(", "))
+    }
+}
