@@ -6,7 +6,7 @@ use std::{
 };
 
 use ailurus_server_core::{Context, ledger::LedgerError};
-use ailurus_store::{DatabaseLedger, ReadError, Reader, Readers, WriteError, Writer};
+use ailurus_store::{DatabaseLedger, Hint, ReadError, Reader, Readers, WriteError, Writer};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{
@@ -90,7 +90,7 @@ impl App {
             .unwrap_or_else(PoisonError::into_inner) = new;
     }
 
-    /// Runs an operation that changes rows. Once this returns `Ok`, the change is on disk.
+    /// As [`App::write_with`] of an operation that cannot say what it will read.
     pub(crate) async fn write<T, E>(
         &self,
         operation: impl FnOnce(&Context<'_>, &mut DatabaseLedger) -> Result<T, E> + Send + 'static,
@@ -99,9 +99,24 @@ impl App {
         T: Send + 'static,
         E: Send + 'static,
     {
+        self.write_with(Hint::Nothing, operation).await
+    }
+
+    /// Runs an operation that changes rows, and says what it will read. Once this returns `Ok`,
+    /// the change is on disk.
+    pub(crate) async fn write_with<T, E>(
+        &self,
+        hint: Hint,
+        operation: impl FnOnce(&Context<'_>, &mut DatabaseLedger) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, WriteError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
         let knowledge = self.knowledge();
-        self.writer.submit(
+        self.writer.submit_with(
+            hint,
             move |ledger| operation(&knowledge.context(), ledger),
             // Nobody listens any more if the client has gone.
             move |result| drop(sender.send(result)),

@@ -2,9 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ailurus_store::Database;
 use clap::{Args, Parser, Subcommand};
 
-/// The server of Ailurus: PanDA's HTTP API over an embedded database.
+/// The server of Ailurus: PanDA's HTTP API over an embedded database or `PostgreSQL`.
 #[derive(Debug, Parser)]
 #[command(name = "ailurus-server", version)]
 pub(crate) struct Cli {
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Copy the database to a file while the server runs.
+    Backup(BackupOptions),
 }
 
 /// What to do with the configuration.
@@ -32,6 +35,16 @@ pub(crate) enum ConfigCommand {
     Check(Options),
 }
 
+/// What is copied where.
+#[derive(Debug, Args)]
+pub(crate) struct BackupOptions {
+    /// The copy; it must not be there yet. To go back to it, put it in the place of the database
+    /// while no server runs.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
 /// The configuration file and what overrides it.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Options {
@@ -41,9 +54,10 @@ pub(crate) struct Options {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Database file; made if it is not there.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) database: Option<PathBuf>,
+    /// Database file, made if it is not there; or a PostgreSQL server: `postgres://user@host/name`.
+    /// Others on this machine can read a password that stands here; it is safe in the file.
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) database: Option<Database>,
     /// Queue data as CRIC has them: a JSON object keyed by queue.
     #[arg(long, value_name = "FILE")]
     pub(crate) queues: Option<PathBuf>,

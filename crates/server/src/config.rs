@@ -19,6 +19,7 @@ use ailurus_model::{
     units::{format_duration, optional_duration_text},
 };
 use ailurus_server_core::Limits;
+use ailurus_store::Database;
 use serde::Deserialize;
 
 use crate::{cli::Options, limits::LimitsSection};
@@ -38,8 +39,9 @@ pub(crate) struct ConfigFile {
     /// Whether callers on this machine are trusted with everything. Default: yes, as long as
     /// neither `[tls]` nor `[tokens]` says how to tell who calls.
     trust_loopback: Option<bool>,
-    /// Database file; made if it is not there. Default `ailurus-server.db`.
-    database: Option<PathBuf>,
+    /// Database: a file, made if it is not there, or a PostgreSQL server as
+    /// `postgres://user@host/name` or `host=… dbname=…`. Default `ailurus-server.db`.
+    database: Option<String>,
     /// Queue data as CRIC has them. Default `queues.json`.
     queues: Option<PathBuf>,
     /// Storage data as CRIC has them. Without it, no storage is known.
@@ -98,8 +100,8 @@ pub(crate) struct ConfigFile {
 pub(crate) struct Config {
     /// Address and port to listen on.
     pub(crate) listen: SocketAddr,
-    /// Database file.
-    pub(crate) database: PathBuf,
+    /// Where the rows are.
+    pub(crate) database: Database,
     /// Queue data file.
     pub(crate) queues: PathBuf,
     /// Storage data file.
@@ -288,13 +290,16 @@ fn resolve(
         SocketAddr::from(([127, 0, 0, 1], 25080)),
         |address| format!("\"{address}\""),
     );
-    let database = [options.database.clone(), file.database];
+    let database = [options.database.clone(), file_database(file.database)?];
+    let built_in = Database::File("ailurus-server.db".into());
     let queues = [options.queues.clone(), file.queues];
     let storages = [options.storages.clone(), file.storages].map(|path| path.map(Some));
     let transforms = [options.transforms.clone(), file.transforms].map(|path| path.map(Some));
     let config = Config {
         listen,
-        database: picker.pick("database", database, "ailurus-server.db".into(), path),
+        database: picker.pick("database", database, built_in, |database| {
+            format!("\"{database}\"")
+        }),
         queues: picker.pick("queues", queues, "queues.json".into(), path),
         storages: picker.pick("storages", storages, None, optional_path),
         transforms: picker.pick("transforms", transforms, None, optional_path),
@@ -426,6 +431,18 @@ fn log_format(picker: &mut Picker, file: Option<String>) -> Result<LogFormat, Co
     }
 }
 
+/// Reads what the file says of the database. It may hold a password, so it is not repeated.
+fn file_database(text: Option<String>) -> Result<Option<Database>, ConfigError> {
+    let parse = |text: String| {
+        text.parse().map_err(|_| ConfigError::Value {
+            key: "database",
+            value: "…".to_owned(),
+            allowed: "a path, `postgres://user@host:5432/name`, or `host=… port=… dbname=…`",
+        })
+    };
+    text.map(parse).transpose()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,10 +487,10 @@ mod tests {
     #[test]
     fn the_command_line_wins_over_the_file_and_says_so() {
         let (config, shown) = load("database = \"file.db\"\nlog = \"warn\"", |options| {
-            options.database = Some("line.db".into());
+            options.database = Some(Database::File("line.db".into()));
         })
         .unwrap();
-        assert_eq!(config.database, Path::new("line.db"));
+        assert_eq!(config.database, Database::File("line.db".into()));
         let line = |key| {
             let shown = shown.iter().find(|shown| shown.key == key);
             shown.unwrap().to_string()

@@ -32,7 +32,7 @@ use std::{
 
 use clap::Parser;
 
-use cli::{Cli, Command, ConfigCommand};
+use cli::{BackupOptions, Cli, Command, ConfigCommand};
 use config::{Config, ConfigError, LogFormat};
 use identities::{Identities, IdentityError};
 use knowledge::{Knowledge, KnowledgeError, chain};
@@ -82,6 +82,15 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
             let port_file = options.port_file.as_deref();
             serve::run(&config, knowledge, identities, reloader, port_file)?;
         }
+        Command::Backup(BackupOptions { file, options }) => {
+            let (config, _) = Config::load(options)?;
+            config.database.back_up(file)?;
+            say(&format!(
+                "{} is a copy of {}",
+                file.display(),
+                config.database
+            ))?;
+        }
         Command::Config(ConfigCommand::Show(options)) => {
             let (_, shown) = Config::load(options)?;
             let lines: Vec<String> = shown.iter().map(ToString::to_string).collect();
@@ -90,9 +99,11 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         Command::Config(ConfigCommand::Check(options)) => {
             let (config, _) = Config::load(options)?;
             let knowledge = Knowledge::load(&config)?;
+            config.database.check()?;
             say(&format!(
-                "the configuration can be used: {} queues",
-                knowledge.queues.len()
+                "the configuration can be used: {} queues, database {}",
+                knowledge.queues.len(),
+                config.database
             ))?;
         }
     }

@@ -74,13 +74,16 @@ pub(crate) fn run(
     reloader: Reloader,
     port_file: Option<&Path>,
 ) -> Result<(), ServeError> {
+    // Before the runtime is there: it blocks.
+    let ledger = DatabaseLedger::open(config.database.clone())?;
+    let writer = Writer::start(ledger).map_err(system("start the database's thread"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("server")
         .build()
         .map_err(system("start its threads"))?;
     let told = (Arc::new(knowledge), Arc::new(identities));
-    let result = runtime.block_on(serve(config, told, reloader, port_file));
+    let result = runtime.block_on(serve(config, told, writer, reloader, port_file));
     // Requests that did not end in time are given up; what was acknowledged is on disk.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
@@ -89,11 +92,10 @@ pub(crate) fn run(
 async fn serve(
     config: &Config,
     (knowledge, identities): (Arc<Knowledge>, Arc<Identities>),
+    writer: Writer,
     reloader: Reloader,
     port_file: Option<&Path>,
 ) -> Result<(), ServeError> {
-    let ledger = DatabaseLedger::open(&config.database)?;
-    let writer = Writer::start(ledger).map_err(system("start the database's thread"))?;
     let app = Arc::new(App::new(
         Arc::clone(&knowledge),
         Arc::clone(&identities),
@@ -101,7 +103,7 @@ async fn serve(
         config.body_limit,
         config.cache.clone(),
         writer,
-        Readers::new(&config.database),
+        Readers::new(config.database.clone()),
     ));
     let (listener, address) = listen(config.listen).await?;
     let secure = listen_securely(config, &identities).await?;

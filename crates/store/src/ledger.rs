@@ -59,12 +59,12 @@ pub(crate) use jobs::{JOB_COLUMNS, read_job};
 const SPECS_KEPT: usize = 1024;
 
 /// What an operation will read, so that it can be read for many operations at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
     /// Nothing that is known before.
     Nothing,
-    /// This job and its current attempt.
-    Job(PandaId),
+    /// These jobs and their current attempts.
+    Jobs(Vec<PandaId>),
     /// Activated jobs of a queue.
     Claim,
 }
@@ -145,17 +145,18 @@ impl DatabaseLedger {
     }
 
     /// Begins a batch of operations, and reads what they say they will need.
-    pub(crate) fn begin_batch(&self, hints: &[Hint]) -> Result<(), SqlError> {
+    pub(crate) fn begin_batch(&self, hints: &[&Hint]) -> Result<(), SqlError> {
         self.readers.forget();
         self.session.begin_batch()?;
-        let claims = hints.iter().filter(|hint| **hint == Hint::Claim).count();
+        let claims = hints.iter().filter(|hint| ***hint == Hint::Claim).count();
         self.claims.expect(claims);
         let mut jobs: Vec<PandaId> = hints
             .iter()
-            .filter_map(|hint| match hint {
-                Hint::Job(id) => Some(*id),
-                Hint::Claim | Hint::Nothing => None,
+            .flat_map(|hint| match hint {
+                Hint::Jobs(ids) => ids.as_slice(),
+                Hint::Claim | Hint::Nothing => &[],
             })
+            .copied()
             .collect();
         jobs.sort_unstable();
         jobs.dedup();

@@ -3,6 +3,7 @@
 //! [`DatabaseLedger`] keeps the server's rows, [`Writer`] lets many operations share one commit, and
 //! [`Readers`] answer questions of people without standing in the way. Nothing is decided here.
 
+mod backup;
 mod database;
 mod ledger;
 mod readers;
@@ -12,6 +13,7 @@ mod sql;
 pub mod workers;
 mod writer;
 
+pub use backup::BackupError;
 pub use database::{Database, ParseDatabaseError, Server};
 pub use ledger::{DatabaseLedger, Hint};
 pub use readers::{JobFilter, JobPast, JobRow, ReadError, Reader, Readers, TaskRow, WorkerCounts};

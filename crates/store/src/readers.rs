@@ -88,6 +88,17 @@ impl Readers {
     }
 }
 
+impl Drop for Readers {
+    /// Closes the connections on a thread of their own, because closing one blocks, which the
+    /// threads of an async runtime must not.
+    fn drop(&mut self) {
+        let idle = std::mem::take(&mut *self.lock());
+        let closing = std::thread::spawn(move || drop(idle));
+        // What fails here was of no use any more.
+        drop(closing.join());
+    }
+}
+
 /// A task with what lists show of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskRow {

@@ -181,7 +181,7 @@ enum Verdict {
 /// An operation on its way, whatever its types.
 trait Queued: Send {
     /// Returns what it will read.
-    fn hint(&self) -> Hint;
+    fn hint(&self) -> &Hint;
     /// Says that its changes cannot be kept.
     fn refuse(&mut self, reason: String);
     /// Runs it and keeps its result.
@@ -206,8 +206,8 @@ where
     O: FnOnce(&mut DatabaseLedger) -> Result<T, E> + Send,
     A: FnOnce(Result<T, WriteError<E>>) + Send,
 {
-    fn hint(&self) -> Hint {
-        self.hint
+    fn hint(&self) -> &Hint {
+        &self.hint
     }
 
     fn refuse(&mut self, reason: String) {
@@ -345,7 +345,7 @@ fn commit_group(
     group: &mut [Box<dyn Queued>],
     care: Care,
 ) -> Result<(), SqlError> {
-    let hints: Vec<Hint> = group.iter().map(|operation| operation.hint()).collect();
+    let hints: Vec<&Hint> = group.iter().map(|operation| operation.hint()).collect();
     begin(ledger, &hints)?;
     for operation in group {
         ledger.begin_operation();
@@ -369,7 +369,7 @@ fn commit_group(
 }
 
 /// Begins the batch. A connection that was lost while nothing was done is made anew.
-fn begin(ledger: &mut DatabaseLedger, hints: &[Hint]) -> Result<(), SqlError> {
+fn begin(ledger: &mut DatabaseLedger, hints: &[&Hint]) -> Result<(), SqlError> {
     let Err(error) = ledger.begin_batch(hints) else {
         return Ok(());
     };

@@ -153,6 +153,13 @@ impl PostgresServer {
         Ok(self.url(&name))
     }
 
+    /// Returns the name of the database that was made last.
+    #[must_use]
+    pub fn last_database(&self) -> String {
+        let made = self.databases.load(Ordering::Relaxed);
+        format!("test{}", made.saturating_sub(1))
+    }
+
     /// Returns the URL of a database.
     #[must_use]
     pub fn url(&self, database: &str) -> String {

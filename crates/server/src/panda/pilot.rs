@@ -5,7 +5,7 @@ use ailurus_server_core::{
     AcquireError, PilotPhase, acquire_jobs as acquire, job_statuses, note_worker_pilot,
     update_job as update,
 };
-use ailurus_store::{ReadError, WriteError};
+use ailurus_store::{Hint, ReadError, WriteError};
 use ailurus_wire::{
     Answer, Dialect, Fields, LegacyForm, StatusCode,
     get_job::{self, JobsForm},
@@ -255,7 +255,9 @@ async fn acquire_jobs(call: Call) -> Reply {
     };
     let form = JobsForm::of_request(dialect, fields);
     let answer = match app
-        .write(move |ctx, ledger| acquire(ctx, ledger, &request))
+        .write_with(Hint::Claim, move |ctx, ledger| {
+            acquire(ctx, ledger, &request)
+        })
         .await
     {
         Ok(jobs) => {
@@ -348,8 +350,9 @@ async fn apply(
     let mut answers = if readable.is_empty() {
         Vec::new()
     } else {
+        let jobs = readable.iter().map(|update| update.panda_id).collect();
         let written = app
-            .write(move |ctx, ledger| {
+            .write_with(Hint::Jobs(jobs), move |ctx, ledger| {
                 let answers = readable.iter().map(|one| update(ctx, ledger, one));
                 answers.collect::<Result<Vec<_>, _>>()
             })

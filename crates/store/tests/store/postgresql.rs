@@ -29,3 +29,39 @@ pub(crate) fn new_database() -> Option<Database> {
         Some(server.new_database().unwrap().parse().unwrap())
     })
 }
+
+/// Copies the last database to a file, as an operator does.
+pub(crate) fn dump(file: &std::path::Path) {
+    run("pg_dump", |command, database| {
+        command
+            .args(["--format=custom", "--file"])
+            .arg(file)
+            .arg(database);
+    });
+}
+
+/// Goes back to a copy of the last database.
+pub(crate) fn restore(file: &std::path::Path) {
+    run("pg_restore", |command, database| {
+        command
+            .args([
+                "--clean",
+                "--if-exists",
+                "--single-transaction",
+                "--dbname",
+                database,
+            ])
+            .arg(file);
+    });
+}
+
+fn run(program: &str, configure: impl FnOnce(&mut std::process::Command, &str)) {
+    SERVER.with_borrow(|server| {
+        let server = server.as_ref().unwrap();
+        let mut command = server.command(program);
+        configure(&mut command, &server.last_database());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    });
+}
