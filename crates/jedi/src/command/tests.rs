@@ -1,3 +1,5 @@
+//! When commands are taken, and what a retry with new parameters changes.
+
 use serde_json::{Value, json};
 
 use super::*;

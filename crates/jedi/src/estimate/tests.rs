@@ -1,3 +1,5 @@
+//! What jobs need, against numbers that are worked out by hand.
+
 use serde_json::{Value, json};
 
 use super::*;

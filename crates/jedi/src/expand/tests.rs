@@ -1,3 +1,5 @@
+//! Arguments of jobs, against the texts that PanDA's own function makes.
+
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Lists of files, made entries and ranges of events.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! What parameters mean, what is refused and in which words.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which rule decides about a failed job, and what its action changes.
+
 use std::collections::BTreeMap;
 
 use super::{

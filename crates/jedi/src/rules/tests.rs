@@ -1,3 +1,5 @@
+//! Rules of tasks as text and back.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the first jobs tell, and when a person is asked.
+
 use serde_json::{Value, json};
 
 use super::*;

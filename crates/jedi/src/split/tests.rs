@@ -1,3 +1,5 @@
+//! Each limit of a job for itself, and properties that hold for all of them.
+
 use proptest::prelude::*;
 
 use super::*;
