@@ -8,6 +8,8 @@ mod cache_files;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod harvesters;
 #[cfg(test)]
 mod migration;
