@@ -232,7 +232,7 @@ pub(crate) fn refusal_of(call: Call, answer: &Response) -> RucioError {
 }
 
 /// Writes a name so that it can be one part of a URL's path.
-fn encoded(name: &str) -> String {
+pub(crate) fn encoded(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

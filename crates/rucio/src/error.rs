@@ -11,6 +11,8 @@ use ailurus_wire::rucio::{Did, RucioAnswerError, refusal::Refusal, refusal::Refu
 pub enum Call {
     /// A token.
     Token,
+    /// Files of a dataset.
+    ListFiles,
     /// Replicas of files.
     ListReplicas,
     /// What an endpoint is.
@@ -31,6 +33,7 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Token => "giving a token",
+            Self::ListFiles => "listing files of a dataset",
             Self::ListReplicas => "listing replicas",
             Self::Rse => "describing an endpoint",
             Self::Register => "registering replicas",
@@ -201,7 +204,9 @@ impl RucioError {
                 Some(Call::Register | Call::States | Call::Attach) => {
                     ErrorCode::StageOutAuthenticationFailure
                 }
-                Some(Call::ListReplicas | Call::Rse) => ErrorCode::StageInAuthenticationFailure,
+                Some(Call::ListFiles | Call::ListReplicas | Call::Rse) => {
+                    ErrorCode::StageInAuthenticationFailure
+                }
                 // Tokens are asked for by whatever call comes first: the look-up.
                 Some(Call::Token | Call::DeclareBad | Call::DeclareSuspicious) | None => {
                     ErrorCode::RucioListReplicasFailed
@@ -211,7 +216,7 @@ impl RucioError {
         match self.call() {
             Some(Call::Register | Call::States | Call::Attach) => ErrorCode::StageOutFailed,
             Some(Call::DeclareBad | Call::DeclareSuspicious) => ErrorCode::RucioServiceUnavailable,
-            Some(Call::Token | Call::ListReplicas | Call::Rse) | None => {
+            Some(Call::Token | Call::ListFiles | Call::ListReplicas | Call::Rse) | None => {
                 ErrorCode::RucioListReplicasFailed
             }
         }

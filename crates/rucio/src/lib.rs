@@ -9,6 +9,7 @@
 
 mod client;
 mod config;
+mod dids;
 mod error;
 mod register;
 mod replicas;

@@ -65,6 +65,11 @@ impl Report {
         self.0.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Returns a whole number that was said.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        self.0.get(name).and_then(Value::as_u64)
+    }
+
     /// Notes a value in place of the one before.
     pub(crate) fn put(&mut self, name: &str, value: impl Into<Value>) {
         self.0.insert(name.to_owned(), value.into());

@@ -18,7 +18,7 @@
 //! | `feed` | which files a task reads |
 //! | `generate`, `chunk` | how jobs are made |
 //! | `define` | names, parameters and options of a job |
-//! | `scouts`, `merges`, `end` | what follows from jobs that have ended |
+//! | `scouts`, `measure`, `merges`, `end` | what follows from jobs that have ended |
 //! | `command` | what people want of a task |
 //! | `describe` | what people are shown of a task |
 
@@ -29,6 +29,7 @@ mod describe;
 mod end;
 mod feed;
 mod generate;
+mod measure;
 pub(crate) mod merges;
 mod record;
 mod scouts;
@@ -42,5 +43,5 @@ pub use describe::{FileLists, describe_task, digest_task, list_datasets, summari
 pub use end::{FileTally, file_tally};
 pub use feed::{DatasetAnswer, FoundFile, WantedDataset, answer_dataset, wanted_datasets};
 pub use settings::TaskLimits;
-pub use step::{StepReport, step_tasks};
+pub use step::{Backlog, StepReport, step_tasks};
 pub use submit::{SubmitReply, TaskRequest, submit_task};

@@ -5,6 +5,8 @@
 
 mod identity;
 mod messages;
+mod rucio;
+mod tasks;
 
 use std::{
     fmt::Display,
@@ -83,6 +85,10 @@ pub(crate) struct ConfigFile {
     log_format: Option<String>,
     /// Limits on jobs, tasks and workers.
     limits: LimitsSection,
+    /// PanDA's tasks.
+    tasks: tasks::TasksSection,
+    /// The catalogue of files that is asked for datasets of tasks.
+    rucio: rucio::RucioSection,
     /// The broker that is told of changes.
     messages: MessagesSection,
     /// HTTPS, and clients' certificates.
@@ -134,6 +140,8 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     /// Limits on jobs, tasks and workers.
     pub(crate) limits: Limits,
+    /// The catalogue of files, if there is one.
+    pub(crate) rucio: Option<ailurus_rucio::RucioConfig>,
     /// The broker that is told of changes, if there is one.
     pub(crate) messages: Option<MessagesConfig>,
     /// Who calls.
@@ -315,7 +323,11 @@ fn resolve(
         stop_timeout: duration(picker, "stop_timeout", file.stop_timeout, 10),
         log: log_level(picker, file.log)?,
         log_format: log_format(picker, file.log_format)?,
-        limits: file.limits.resolve(&mut picker.shown),
+        limits: Limits {
+            tasks: file.tasks.resolve(&mut picker.shown)?,
+            ..file.limits.resolve(&mut picker.shown)
+        },
+        rucio: file.rucio.resolve(picker)?,
         messages: file.messages.resolve(picker)?,
         identity: Sections {
             trust_loopback: file.trust_loopback,

@@ -18,6 +18,7 @@ mod pilot;
 mod reply;
 mod statistics;
 mod system;
+mod task;
 mod upload;
 mod validate;
 mod workflow;
@@ -62,6 +63,7 @@ const MODULES: &[&[Endpoint]] = &[
     pilot::ENDPOINTS,
     statistics::ENDPOINTS,
     system::ENDPOINTS,
+    task::ENDPOINTS,
     workflow::ENDPOINTS,
 ];
 

@@ -21,7 +21,9 @@ use crate::{
     auth_files,
     bounds::{self, Bounds},
     cache_files, caller,
+    catalogue::Catalogue,
     config::Config,
+    feeder,
     identities::{self, Identities},
     knowledge::Knowledge,
     listener::BoundedListener,
@@ -115,6 +117,10 @@ async fn serve(
     tracing::info!(%address, queues = knowledge.queues.len(), "serving");
     let sweeper = tokio::spawn(cache_files::sweep(Arc::clone(&app)));
     let watchdog = tokio::spawn(watchdog::run(Arc::clone(&app), reloader, config.clone()));
+    let feeder = tokio::spawn(feeder::run(
+        Arc::clone(&app),
+        config.rucio.clone().map(Catalogue::new),
+    ));
     let teller = config.messages.clone();
     let teller = teller.map(|messages| tokio::spawn(Teller::new(Arc::clone(&app), messages).run()));
     let identities = tokio::spawn(identities::watch(identities, config.watch_interval));
@@ -126,6 +132,8 @@ async fn serve(
     }
     sweeper.abort();
     drop(sweeper.await);
+    feeder.abort();
+    drop(feeder.await);
     watchdog.abort();
     // Whether it was still there or not, it has let go of the app now.
     drop(watchdog.await);

@@ -3,6 +3,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`auth`] | proving who one is: headers and the token that comes of it |
+//! | [`dids`] | which files a dataset has: `GET /dids/SCOPE/NAME/files` |
 //! | [`replicas`] | where files are: `POST /replicas/list` |
 //! | [`rse`] | what a storage endpoint is, and where it keeps a file: `GET /rses/NAME` |
 //! | [`register`] | new replicas, their states, datasets, bad replicas |
@@ -17,6 +18,7 @@
 
 pub mod auth;
 mod did;
+pub mod dids;
 pub mod refusal;
 pub mod register;
 pub mod replicas;

@@ -172,6 +172,8 @@ pub struct TaskProgress {
     /// When something changed last.
     #[serde(skip)]
     pub modified: Timestamp,
+    /// Where its submitter reached the server, empty if that is not known.
+    pub origin: String,
     /// How often it was started, from 1.
     pub attempt_nr: u32,
     /// The priority of its next jobs (`currentPriority`).

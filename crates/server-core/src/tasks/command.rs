@@ -318,7 +318,7 @@ impl<L: Ledger> Operation<'_, L> {
         }
         let mut params = task.definition.params.clone();
         incremental::apply(&mut params, changes);
-        let settings = self.refine_settings(&task.record.spec.user, &params);
+        let settings = self.refine_settings(&task.record.spec.user, &params, &task.progress.origin);
         let refined = match refine(&params, &settings) {
             Ok(refined) => refined,
             Err(error) => return Ok(Err(error.to_string())),

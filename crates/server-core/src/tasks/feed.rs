@@ -34,10 +34,19 @@ pub struct WantedDataset {
 /// What a catalogue says about a dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatasetAnswer {
-    /// It has these files; they may come in several answers.
+    /// It has these files, and others that come in the next answers.
+    SomeFiles(Vec<FoundFile>),
+    /// It has these files besides those of earlier answers, and no others.
     Files(Vec<FoundFile>),
     /// It does not exist.
     Unknown,
+}
+
+/// Whether more files of a dataset follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Completeness {
+    Partial,
+    Whole,
 }
 
 /// A file that a catalogue knows.
@@ -100,7 +109,11 @@ pub fn answer_dataset(
     let mut op = Operation::new(ctx, ledger);
     match answer {
         DatasetAnswer::Unknown => {}
-        DatasetAnswer::Files(files) => op.register_found(&DatasetName::new(name), files)?,
+        DatasetAnswer::SomeFiles(files) => {
+            op.register_found(name, Completeness::Partial, files)?;
+            return op.finish();
+        }
+        DatasetAnswer::Files(files) => op.register_found(name, Completeness::Whole, files)?,
     }
     for id in op
         .ledger
@@ -122,21 +135,22 @@ impl<L: Ledger> Operation<'_, L> {
     /// Adds files to a dataset of the catalogue, those that are new.
     fn register_found(
         &mut self,
-        name: &DatasetName,
+        name: &str,
+        completeness: Completeness,
         files: Vec<FoundFile>,
     ) -> Result<(), LedgerError> {
-        let mut dataset = self.ledger.dataset(name)?.unwrap_or_else(|| DatasetRecord {
+        let name = &DatasetName::new(name.trim_end_matches('/'));
+        let limit = self.ctx.limits.files_per_dataset_max;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let there = self.ledger.files_from(name, 0, limit)?;
+        let n_parts = there.last().map_or(0, |last| last.part.saturating_add(1));
+        let known: std::collections::BTreeSet<Lfn> =
+            there.into_iter().map(|file| file.lfn).collect();
+        let mut dataset = DatasetRecord {
             name: name.clone(),
             producer: None,
-            n_parts: 0,
-        });
-        let limit = usize::try_from(dataset.n_parts).unwrap_or(usize::MAX);
-        let known: std::collections::BTreeSet<Lfn> = self
-            .ledger
-            .files_from(name, 0, limit)?
-            .into_iter()
-            .map(|file| file.lfn)
-            .collect();
+            n_parts,
+        };
         for file in files {
             if known.contains(&file.lfn) || dataset.n_parts >= self.ctx.limits.files_per_dataset_max
             {
@@ -159,7 +173,11 @@ impl<L: Ledger> Operation<'_, L> {
             })?;
             dataset.n_parts += 1;
         }
-        self.ledger.put_dataset(&dataset)
+        // Until all files are there, nobody finds the dataset.
+        match completeness {
+            Completeness::Partial => Ok(()),
+            Completeness::Whole => self.ledger.put_dataset(&dataset),
+        }
     }
 
     /// Lists the inputs of a task as far as they are known, and has it wait or go on.

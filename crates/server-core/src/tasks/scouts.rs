@@ -1,7 +1,6 @@
 //! Lets the first few jobs of a task measure what the others need.
 //!
-//! What follows from the measures is told by `ailurus_jedi`; this file collects them from the
-//! attempts that finished, and goes on with a new revision of the task.
+//! What follows from their measures is the business of `measure`.
 
 use ailurus_model::{JobKind, JobStatus, TaskStatus};
 
@@ -54,7 +53,14 @@ impl<L: Ledger> Operation<'_, L> {
 
     fn end_scouting(&mut self, task: &mut PandaTask) -> Result<(), LedgerError> {
         task.progress.scouts = ScoutPhase::Over;
+        let why = self.apply_measures(task)?;
         self.move_task(task, TaskStatus::Scouted, "")?;
+        if let Some(why) = why {
+            self.move_task(task, TaskStatus::Exhausted, &why)?;
+            let deadline = self.ctx.now.after(self.ctx.limits.tasks.exhausted_timeout);
+            task.progress.due = Some(deadline);
+            return Ok(());
+        }
         self.move_task(task, TaskStatus::Running, "")?;
         task.progress.due = Some(self.ctx.now);
         Ok(())

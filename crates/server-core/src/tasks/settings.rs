@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use ailurus_jedi::scouts::ScoutSettings;
+
 /// Settings of PanDA's tasks. The defaults are PanDA's where PanDA has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskLimits {
     /// Virtual organisation of tasks that name none. Default `generic`.
     pub vo: String,
     /// Address below which the scripts that run what people send are served, for example
-    /// `http://panda.example.org:25080`; empty for where a task's sandbox is, else PanDA's own.
+    /// `http://panda.example.org:25080`; empty for where a task's sandbox is, else for where its
+    /// submitter reached the server.
     pub scripts_url: String,
     /// Tasks that a person may have under way; zero for no limit. Default 0.
     pub active_per_user_max: u32,
@@ -20,6 +23,8 @@ pub struct TaskLimits {
     pub tasks_per_round: u32,
     /// First jobs that measure what the others need, at most. Default 10.
     pub scouts_max: u32,
+    /// What follows from what they measure.
+    pub scouts: ScoutSettings,
     /// How often scouts are looked at before all have ended. Default 10 min.
     pub scouts_interval: Duration,
     /// How often a task that waits for something outside is looked at. Default 1 min.
@@ -32,8 +37,6 @@ pub struct TaskLimits {
     pub throttled_timeout: Duration,
     /// How long finished outputs wait for more before they are merged. Default 30 s.
     pub merge_interval: Duration,
-    /// Most attempts that a retry may give a task altogether; zero for no limit. Default 0.
-    pub task_attempts_max: u32,
 }
 
 impl Default for TaskLimits {
@@ -50,13 +53,13 @@ impl Default for TaskLimits {
             files_per_step: 5000,
             tasks_per_round: 50,
             scouts_max: 10,
+            scouts: ScoutSettings::default(),
             scouts_interval: Duration::from_secs(10 * MINUTE),
             retry_interval: Duration::from_secs(MINUTE),
             pending_timeout: Duration::from_secs(7 * 24 * HOUR),
             exhausted_timeout: Duration::from_secs(48 * HOUR),
             throttled_timeout: Duration::from_secs(2 * HOUR),
             merge_interval: Duration::from_secs(30),
-            task_attempts_max: 0,
         }
     }
 }

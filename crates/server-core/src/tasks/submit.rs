@@ -56,6 +56,8 @@ pub struct TaskRequest {
     pub params: Value,
     /// The task that comes before it, if it was named by number.
     pub parent: Option<TaskId>,
+    /// Where the submitter reached the server: scheme, host and port; empty if not known.
+    pub origin: String,
 }
 
 /// PanDA's answer to a submission.
@@ -119,7 +121,7 @@ pub fn submit_task(
     if let Some(message) = op.too_many(&user, &label)? {
         return Ok(SubmitReply::refused(10, message));
     }
-    let id = op.take_in(params, user, name, parent)?;
+    let id = op.take_in(params, user, name, parent, request.origin)?;
     op.finish()?;
     Ok(SubmitReply {
         code: 0,
@@ -251,10 +253,11 @@ impl<L: Ledger> Operation<'_, L> {
         user: String,
         name: String,
         parent: Option<TaskId>,
+        origin: String,
     ) -> Result<TaskId, LedgerError> {
         let id = self.ledger.new_task_id()?;
         let label = params.fields().text_or_empty("prodSourceLabel");
-        let refined = refine(&params, &self.refine_settings(&user, &params));
+        let refined = refine(&params, &self.refine_settings(&user, &params, &origin));
         let spec = match &refined {
             Ok(refined) => spec_of(self.ctx, id, refined),
             Err(_) => unread_spec(user, name, label.unwrap_or_default()),
@@ -280,6 +283,7 @@ impl<L: Ledger> Operation<'_, L> {
         let mut progress = TaskProgress {
             id,
             parent,
+            origin,
             due: Some(self.ctx.now),
             modified: self.ctx.now,
             attempt_nr: 1,
@@ -316,18 +320,24 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(id)
     }
 
-    /// Returns what the server adds to parameters. Scripts come from where the sandbox does, unless
-    /// the server is told another place.
-    pub(super) fn refine_settings(&self, user: &str, params: &TaskParams) -> RefineSettings {
+    /// Returns what the server adds to parameters. Scripts come from where the sandbox does, else
+    /// from where the submitter reached the server, unless the server is told another place.
+    pub(super) fn refine_settings(
+        &self,
+        user: &str,
+        params: &TaskParams,
+        origin: &str,
+    ) -> RefineSettings {
         let limits = &self.ctx.limits.tasks;
         let source = params.fields().filled_text("sourceURL").ok().flatten();
         RefineSettings {
             user: user.to_owned(),
             vo: limits.vo.clone(),
-            scripts: match (limits.scripts_url.as_str(), source) {
-                ("", None) => Scripts::default(),
-                ("", Some(source)) => Scripts::below(&source),
-                (told, _) => Scripts::below(told),
+            scripts: match (limits.scripts_url.as_str(), source, origin) {
+                ("", None, "") => Scripts::default(),
+                ("", None, origin) => Scripts::below(origin),
+                ("", Some(source), _) => Scripts::below(&source),
+                (told, _, _) => Scripts::below(told),
             },
             catalogue: Catalogue::None,
             earlier_rules: None,

@@ -87,8 +87,18 @@ impl Server {
         parent: Option<u64>,
     ) -> SubmitReply {
         let parent = parent.map(TaskId::new);
-        let reply = self
-            .run(|ctx, ledger| submit_task(ctx, ledger, TaskRequest { params, parent }, caller));
+        let reply = self.run(|ctx, ledger| {
+            submit_task(
+                ctx,
+                ledger,
+                TaskRequest {
+                    params,
+                    parent,
+                    origin: String::new(),
+                },
+                caller,
+            )
+        });
         reply.unwrap()
     }
 
@@ -226,6 +236,7 @@ fn a_persons_task_of_a_taken_name_is_refused_until_the_other_ends() {
         let request = TaskRequest {
             params: task,
             parent: None,
+            origin: String::new(),
         };
         submit_task(ctx, ledger, request, &jane())
     });
