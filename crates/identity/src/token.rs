@@ -222,9 +222,10 @@ impl Tokens {
         self.decide(token, origin, &client_id, &key_id, &keys, issuer)
     }
 
-    /// Asks every issuer for its keys, for a look at the configuration.
+    /// Asks every issuer for its keys, for a look at the configuration. This may wait.
     ///
     /// Returns each issuer's URL with what is wrong; nothing if it answers.
+    #[must_use]
     pub fn ask_all(&self) -> Vec<(String, Option<String>)> {
         let ask = |(url, issuer): (&String, &Arc<Issuer>)| {
             let wrong = issuer.ask(&self.client).err().map(|error| error.in_words());

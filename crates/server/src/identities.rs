@@ -3,6 +3,8 @@
 //! [`Identities`] is asked for every connection and request, and looks at its files now and then:
 //! new ones count without a restart, useless ones change nothing and are complained of.
 
+mod check;
+
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -26,6 +28,8 @@ use crate::{
     config::{IdentityConfig, TlsConfig},
     knowledge::chain,
 };
+
+pub(crate) use check::check;
 
 /// Largest list of banned people, in bytes.
 const BANNED_MAX_BYTES: u64 = 16 << 20;

@@ -100,6 +100,9 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         }
         Command::Config(ConfigCommand::Check(options)) => {
             let (config, _) = Config::load(options)?;
+            for finding in identities::check(&config.identity)? {
+                say(&finding)?;
+            }
             let knowledge = Knowledge::load(&config)?;
             config.database.check()?;
             say(&format!(

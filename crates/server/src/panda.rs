@@ -21,6 +21,7 @@ mod system;
 mod task;
 mod upload;
 mod validate;
+mod whoami;
 mod workflow;
 
 use std::{
@@ -63,6 +64,7 @@ const MODULES: &[&[Endpoint]] = &[
     pilot::ENDPOINTS,
     statistics::ENDPOINTS,
     system::ENDPOINTS,
+    whoami::ENDPOINTS,
     task::ENDPOINTS,
     workflow::ENDPOINTS,
 ];

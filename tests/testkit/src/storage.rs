@@ -14,6 +14,7 @@
 //! thread that started it.
 
 pub mod apache;
+pub mod attributes;
 pub mod breaking;
 pub mod certificates;
 pub mod lying;
@@ -22,6 +23,7 @@ pub mod xrootd;
 
 pub use crate::server::{ALL, DEMAND, is_there};
 pub use apache::Apache;
+pub use attributes::VomsAttributes;
 pub use breaking::BreakingProxy;
 pub use certificates::Certificates;
 pub use lying::{Lie, LyingStore, Rule};

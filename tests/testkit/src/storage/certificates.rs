@@ -22,6 +22,19 @@ use crate::server;
 /// The beginning of every name, as `openssl` writes names.
 const NAMES: &str = "/DC=org/DC=test";
 
+/// The extension of proxies that have all rights of their user.
+pub const INHERIT_ALL: &str = "proxyCertInfo=critical,language:id-ppl-inheritAll\n";
+/// The extension of limited proxies.
+pub const LIMITED: &str = "proxyCertInfo=critical,language:1.3.6.1.4.1.3536.1.1.1.9\n";
+/// The extension of proxies that have no rights of their user.
+pub const INDEPENDENT: &str = "proxyCertInfo=critical,language:id-ppl-independent\n";
+/// The extension of proxies after which none may follow.
+pub const LAST: &str = "proxyCertInfo=critical,language:id-ppl-inheritAll,pathlen:0\n";
+
+/// What `openssl` needs to make a list of revoked certificates.
+const LIST_SETTINGS: &str = "[ca]\ndefault_ca=d\n[d]\ndatabase=revoked.txt\n\
+    crlnumber=list-number\ndefault_md=sha256\ndefault_crl_days=10\n";
+
 /// Days for which certificates hold; proxies one.
 const DAYS: &str = "10";
 
@@ -147,8 +160,30 @@ impl Certificates {
     ///
     /// `openssl` fails.
     pub fn proxy(&self, user: &Identity) -> anyhow::Result<Proxy> {
+        self.proxy_with(user, INHERIT_ALL)
+    }
+
+    /// Makes a user's proxy with extensions of `openssl`'s form, for example [`LIMITED`].
+    ///
+    /// # Errors
+    ///
+    /// `openssl` fails, or does not know an extension.
+    pub fn proxy_with(&self, user: &Identity, extensions: &str) -> anyhow::Result<Proxy> {
         let chain = fs::read_to_string(&user.certificate)?;
-        self.delegate(user, &chain, &["-days", "1"])
+        self.delegate(user, &chain, extensions, &["-days", "1"])
+    }
+
+    /// Makes a proxy that names a user as its issuer, but was signed with the key of another of the
+    /// same name: a chain that is broken.
+    ///
+    /// # Errors
+    ///
+    /// `openssl` fails.
+    pub fn forged_proxy(&self, user: &Identity) -> anyhow::Result<Proxy> {
+        let (_, name) = user.name.rsplit_once("/CN=").context("a user has a name")?;
+        let double = self.user(name)?;
+        let chain = fs::read_to_string(&user.certificate)?;
+        self.delegate(&double, &chain, INHERIT_ALL, &["-days", "1"])
     }
 
     /// Makes a user's proxy that has ended.
@@ -158,7 +193,7 @@ impl Certificates {
     /// `openssl` fails.
     pub fn expired_proxy(&self, user: &Identity) -> anyhow::Result<Proxy> {
         let chain = fs::read_to_string(&user.certificate)?;
-        self.delegate(user, &chain, &["-days", "-1"])
+        self.delegate(user, &chain, INHERIT_ALL, &["-days", "-1"])
     }
 
     /// Makes a proxy of a proxy, as delegation does.
@@ -167,7 +202,83 @@ impl Certificates {
     ///
     /// `openssl` fails.
     pub fn proxy_of(&self, proxy: &Proxy) -> anyhow::Result<Proxy> {
-        self.delegate(&proxy.of, &proxy.chain, &["-days", "1"])
+        self.proxy_of_with(proxy, INHERIT_ALL)
+    }
+
+    /// As [`proxy_of`](Self::proxy_of), with extensions of `openssl`'s form.
+    ///
+    /// # Errors
+    ///
+    /// `openssl` fails, or does not know an extension.
+    pub fn proxy_of_with(&self, proxy: &Proxy, extensions: &str) -> anyhow::Result<Proxy> {
+        self.delegate(&proxy.of, &proxy.chain, extensions, &["-days", "1"])
+    }
+
+    /// Puts a user on the list of revoked certificates, which lies beside the authority then.
+    ///
+    /// # Errors
+    ///
+    /// `openssl` fails.
+    pub fn revoke(&self, user: &Identity) -> anyhow::Result<()> {
+        let certificate = text(&user.certificate)?;
+        let said = self.openssl(&["x509", "-in", certificate, "-noout", "-serial"])?;
+        let serial = said.trim().trim_start_matches("serial=");
+        let line = format!(
+            "R\t400101000000Z\t200101000000Z\t{serial}\tunknown\t{}\n",
+            user.name
+        );
+        fs::write(self.folder.join("revoked.txt"), line)?;
+        fs::write(
+            self.folder.join("revoked.txt.attr"),
+            "unique_subject = no\n",
+        )?;
+        fs::write(self.folder.join("list-number"), "01\n")?;
+        fs::write(self.folder.join("list.cfg"), LIST_SETTINGS)?;
+        let settings = ["ca", "-config", "list.cfg", "-gencrl", "-out", "list.pem"];
+        self.openssl(&[&settings[..], &["-cert", "ca.pem", "-keyfile", "ca.key"]].concat())?;
+        let hash = self.openssl(&["x509", "-in", "ca.pem", "-noout", "-hash"])?;
+        let list = self.directory().join(format!("{}.r0", hash.trim()));
+        fs::copy(self.folder.join("list.pem"), list)?;
+        Ok(())
+    }
+
+    /// Returns a certificate in DER form.
+    ///
+    /// # Errors
+    ///
+    /// `openssl` fails.
+    pub fn der(&self, of: &Identity) -> anyhow::Result<Vec<u8>> {
+        let certificate = text(&of.certificate)?;
+        self.openssl(&[
+            "x509",
+            "-in",
+            certificate,
+            "-outform",
+            "DER",
+            "-out",
+            "some.der",
+        ])?;
+        Ok(fs::read(self.folder.join("some.der"))?)
+    }
+
+    /// Signs bytes with RSA and SHA-256.
+    ///
+    /// # Errors
+    ///
+    /// `openssl` fails.
+    pub fn sign_bytes(&self, by: &Identity, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+        fs::write(self.folder.join("signed.bin"), bytes)?;
+        let key = text(&by.key)?;
+        self.openssl(&[
+            "dgst",
+            "-sha256",
+            "-sign",
+            key,
+            "-out",
+            "signature.bin",
+            "signed.bin",
+        ])?;
+        Ok(fs::read(self.folder.join("signature.bin"))?)
     }
 
     /// Returns the environment of a client that shows this proxy and believes this authority.
@@ -197,13 +308,18 @@ impl Certificates {
         Ok((host, authorities))
     }
 
-    fn delegate(&self, from: &Identity, chain: &str, holds: &[&str]) -> anyhow::Result<Proxy> {
+    fn delegate(
+        &self,
+        from: &Identity,
+        chain: &str,
+        extensions: &str,
+        holds: &[&str],
+    ) -> anyhow::Result<Proxy> {
         let nr = self.next_nr();
         let file = format!("proxy-{nr}");
         let name = format!("{}/CN={nr}", from.name);
-        let info = "keyUsage=critical,digitalSignature,keyEncipherment\n\
-                    proxyCertInfo=critical,language:id-ppl-inheritAll\n";
-        self.request(&file, &name, info)?;
+        let usage = "keyUsage=critical,digitalSignature,keyEncipherment\n";
+        self.request(&file, &name, &format!("{usage}{extensions}"))?;
         let (signer, key) = (text(&from.certificate)?, text(&from.key)?);
         let by = ["-CA", signer, "-CAkey", key, "-set_serial", &nr.to_string()];
         let of = self.certify(&file, &name, &[&by[..], holds].concat())?;
