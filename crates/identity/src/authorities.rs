@@ -23,7 +23,7 @@ use rustls::{
 
 use crate::{
     FilesVersion,
-    certificate::{ClientVerifier, unix_seconds},
+    certificate::{ClientVerifier, Lists, unix_seconds},
     chain::{self, ChainRefusal},
     name::slash_form,
     signing_policy::SigningPolicy,
@@ -127,6 +127,9 @@ pub enum CertificateRefusal {
         /// The name.
         subject: String,
     },
+    /// Lists of revoked certificates are required, and there is none.
+    #[error("there is no list of revoked certificates, and one is required")]
+    NoLists,
     /// There is no authority that is believed.
     #[error("no authority is believed")]
     NoAuthorities,
@@ -138,7 +141,9 @@ impl CertificateRefusal {
     pub fn chain(&self) -> String {
         match self {
             Self::Ordinary(error) => format!("{self}: {error}"),
-            Self::Chain(_) | Self::SigningPolicy { .. } | Self::NoAuthorities => self.to_string(),
+            Self::Chain(_) | Self::SigningPolicy { .. } | Self::NoLists | Self::NoAuthorities => {
+                self.to_string()
+            }
         }
     }
 }
@@ -217,6 +222,11 @@ impl Authorities {
                 Some(ordinary),
                 ring::default_provider().signature_verification_algorithms,
                 SigningPolicy::parse(&found.policies),
+                if settings.revocation == RevocationPolicy::Required && n_lists == 0 {
+                    Lists::Missing
+                } else {
+                    Lists::Enough
+                },
             )),
             voms,
             voms_policy: settings.voms,

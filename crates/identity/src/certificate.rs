@@ -28,6 +28,15 @@ pub struct ClientVerifier {
     ordinary: Option<Arc<dyn ClientCertVerifier>>,
     algorithms: WebPkiSupportedAlgorithms,
     policy: SigningPolicy,
+    lists: Lists,
+}
+
+/// Whether there are the lists of revoked certificates that must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lists {
+    Enough,
+    /// The library asks no list where it has none, so nobody may reach it.
+    Missing,
 }
 
 impl ClientVerifier {
@@ -35,11 +44,13 @@ impl ClientVerifier {
         ordinary: Option<Arc<dyn ClientCertVerifier>>,
         algorithms: WebPkiSupportedAlgorithms,
         policy: SigningPolicy,
+        lists: Lists,
     ) -> Self {
         Self {
             ordinary,
             algorithms,
             policy,
+            lists,
         }
     }
 
@@ -64,6 +75,9 @@ impl ClientVerifier {
         let (Some(ordinary), [own, between @ ..]) = (&self.ordinary, shown) else {
             return Err(CertificateRefusal::NoAuthorities);
         };
+        if self.lists == Lists::Missing {
+            return Err(CertificateRefusal::NoLists);
+        }
         ordinary.verify_client_cert(own, between, now)?;
         self.judge_policy(shown)
     }
@@ -123,6 +137,7 @@ impl ClientCertVerifier for ClientVerifier {
                     CertificateRefusal::Ordinary(error) => error,
                     CertificateRefusal::Chain(_)
                     | CertificateRefusal::SigningPolicy { .. }
+                    | CertificateRefusal::NoLists
                     | CertificateRefusal::NoAuthorities => {
                         CertificateError::ApplicationVerificationFailure.into()
                     }

@@ -14,6 +14,7 @@ mod harvester;
 mod job;
 mod metaconfig;
 mod nodes;
+mod own_jobs;
 mod pilot;
 mod reply;
 mod statistics;

@@ -24,7 +24,7 @@ use crate::{
             LegacyBody, Parameter, Preset, Role, Shape, TIMEOUT, anything, flag, float, handler,
             int, list, text,
         },
-        failed,
+        failed, own_jobs,
     },
 };
 
@@ -249,10 +249,13 @@ const UPDATE_JOB: &[Parameter] = &[
 /// Gives jobs to a pilot or a Harvester.
 async fn acquire_jobs(call: Call) -> Reply {
     let (app, dialect, fields) = (&call.app, call.dialect, &call.fields);
-    let request = match get_job::decode_request(dialect, fields) {
+    let mut request = match get_job::decode_request(dialect, fields) {
         Ok(request) => request,
         Err(error) => return error.to_answer(dialect).into(),
     };
+    if let Err(refusal) = own_jobs::narrow(&call.caller, dialect, &mut request) {
+        return refusal;
+    }
     let form = JobsForm::of_request(dialect, fields);
     let answer = match app
         .write_with(Hint::Claim, move |ctx, ledger| {
