@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{
     cache_folder::CacheFolder, identities::Identities, knowledge::Knowledge, metrics::Metrics,
+    panda::statistics::Counts,
 };
 
 /// Questions to the database that run at the same time; more wait.
@@ -30,6 +31,8 @@ pub(crate) struct App {
     pub(crate) transforms: Option<PathBuf>,
     /// Largest body of a request, in bytes.
     pub(crate) body_limit: usize,
+    /// Counts of jobs that are kept for a while.
+    pub(crate) counts: Counts,
     /// What is told to Prometheus.
     pub(crate) metrics: Metrics,
     /// Files that users send and jobs fetch.
@@ -62,6 +65,7 @@ impl App {
             body_limit,
             uploads: cache.join(INCOMING),
             cache: CacheFolder::new(cache),
+            counts: Counts::default(),
             metrics: Metrics::new(),
             writer,
             readers: Arc::new(readers),

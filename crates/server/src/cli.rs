@@ -24,6 +24,18 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Copy the database to a file while the server runs.
     Backup(BackupOptions),
+    /// Describe PanDA's HTTP API as this server has it.
+    #[command(subcommand)]
+    Api(ApiCommand),
+}
+
+/// In which form to describe the API.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApiCommand {
+    /// Print it as OpenAPI 3.1 (JSON).
+    Openapi,
+    /// Print it as a page (Markdown).
+    Page,
 }
 
 /// What to do with the configuration.

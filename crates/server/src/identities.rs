@@ -131,6 +131,11 @@ impl Identities {
         self.config.trust_loopback
     }
 
+    /// Returns the compact names of everybody who may not call.
+    pub(crate) fn banned(&self) -> Arc<BTreeSet<String>> {
+        self.current().banned
+    }
+
     /// Says whether somebody may not call.
     pub(crate) fn is_banned(&self, name: &str) -> bool {
         !name.is_empty() && self.current().banned.contains(name)

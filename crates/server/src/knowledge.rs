@@ -103,6 +103,12 @@ impl Knowledge {
         })
     }
 
+    /// Lists the records of all queues, by name.
+    pub(crate) fn queue_records(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let records = self.queue_records.iter();
+        records.map(|(name, record)| (name.as_str(), record))
+    }
+
     /// Returns what operations are told, with the time of now.
     pub(crate) fn context(&self) -> Context<'_> {
         Context {

@@ -10,6 +10,7 @@ mod catalogue;
 mod cli;
 mod config;
 mod feeder;
+mod housekeeping;
 mod identities;
 mod knowledge;
 mod limits;
@@ -34,7 +35,7 @@ use std::{
 
 use clap::Parser;
 
-use cli::{BackupOptions, Cli, Command, ConfigCommand};
+use cli::{ApiCommand, BackupOptions, Cli, Command, ConfigCommand};
 use config::{Config, ConfigError, LogFormat};
 use identities::{Identities, IdentityError};
 use knowledge::{Knowledge, KnowledgeError, chain};
@@ -93,6 +94,8 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
                 config.database
             ))?;
         }
+        Command::Api(ApiCommand::Openapi) => say(panda::openapi::text().trim_end())?,
+        Command::Api(ApiCommand::Page) => say(panda::openapi::page().trim_end())?,
         Command::Config(ConfigCommand::Show(options)) => {
             let (_, shown) = Config::load(options)?;
             let lines: Vec<String> = shown.iter().map(ToString::to_string).collect();

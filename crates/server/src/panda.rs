@@ -14,10 +14,11 @@ mod harvester;
 mod job;
 mod metaconfig;
 mod nodes;
+pub(crate) mod openapi;
 mod own_jobs;
 mod pilot;
 mod reply;
-mod statistics;
+pub(crate) mod statistics;
 mod system;
 mod task;
 mod upload;
@@ -37,12 +38,12 @@ use ailurus_wire::{
 };
 use axum::{
     body::Body,
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, Method, StatusCode as HttpStatus, header},
     response::Response,
 };
 
-use crate::{app::App, knowledge::chain, metrics::CallName};
+use crate::{app::App, caller::Peer, knowledge::chain, metrics::CallName};
 
 pub(crate) use call::Call;
 pub(crate) use endpoint::Endpoint;
@@ -153,6 +154,8 @@ async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request
         drop(axum::body::to_bytes(request.into_body(), DRAINED_MAX).await);
         return wanted.write(refusal);
     }
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    let peer = peer.map(|info| info.0.address.ip());
     let said = match read(&app, endpoint, request).await {
         Ok(said) => said,
         Err(refusal) => return refusal,
@@ -168,6 +171,7 @@ async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request
         app,
         dialect: endpoint.dialect,
         caller,
+        peer,
         fields,
         origin,
         upload: said.upload,

@@ -9,7 +9,12 @@ use std::{
 };
 
 use ailurus_store::{DatabaseLedger, OpenError, Readers, Writer};
-use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, routing::any};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    routing::{any, get},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -23,7 +28,7 @@ use crate::{
     cache_files, caller,
     catalogue::Catalogue,
     config::Config,
-    feeder,
+    feeder, housekeeping,
     identities::{self, Identities},
     knowledge::Knowledge,
     listener::BoundedListener,
@@ -116,6 +121,7 @@ async fn serve(
     }
     tracing::info!(%address, queues = knowledge.queues.len(), "serving");
     let sweeper = tokio::spawn(cache_files::sweep(Arc::clone(&app)));
+    let housekeeper = tokio::spawn(housekeeping::run(Arc::clone(&app)));
     let watchdog = tokio::spawn(watchdog::run(Arc::clone(&app), reloader, config.clone()));
     let feeder = tokio::spawn(feeder::run(
         Arc::clone(&app),
@@ -134,6 +140,8 @@ async fn serve(
     drop(sweeper.await);
     feeder.abort();
     drop(feeder.await);
+    housekeeper.abort();
+    drop(housekeeper.await);
     watchdog.abort();
     // Whether it was still there or not, it has let go of the app now.
     drop(watchdog.await);
@@ -227,6 +235,7 @@ fn router(app: Arc<App>, config: &Config) -> Router {
         .merge(cache_files::routes())
         .merge(rest::routes())
         .merge(metrics::routes())
+        .route("/openapi.json", get(panda::openapi::serve))
         .fallback(panda::serve)
         .with_state(Arc::clone(&app))
         .layer(from_fn_with_state(identities, caller::identify))

@@ -5,6 +5,7 @@
 
 mod backup;
 mod database;
+mod job_counts;
 mod ledger;
 mod readers;
 mod schema;
@@ -15,6 +16,7 @@ mod writer;
 
 pub use backup::BackupError;
 pub use database::{Database, ParseDatabaseError, Server};
+pub use job_counts::{Counted, JobCount, TaskJobCount};
 pub use ledger::{DatabaseLedger, Hint};
 pub use readers::{JobFilter, JobPast, JobRow, ReadError, Reader, Readers, TaskRow, WorkerCounts};
 pub use schema::OpenError;

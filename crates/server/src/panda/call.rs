@@ -1,6 +1,6 @@
 //! One call that was let in: who makes it, what they say, and the server behind it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use ailurus_model::Caller;
 use ailurus_wire::{
@@ -20,6 +20,8 @@ pub(crate) struct Call {
     pub(crate) dialect: Dialect,
     /// Who calls.
     pub(crate) caller: Caller,
+    /// From which machine, where that is known.
+    pub(crate) peer: Option<IpAddr>,
     /// What they say.
     pub(crate) fields: Fields,
     /// How they reached the server, for links: scheme, host and port.

@@ -94,6 +94,8 @@ pub(crate) enum UnknownFields {
     Refused,
     /// They are passed over: newer clients may say more.
     Ignored,
+    /// They are given to the call as they are.
+    Kept,
 }
 
 /// How the legacy dialect writes an answer.
@@ -251,6 +253,12 @@ impl Endpoint {
     /// Has it pass over fields that it does not know.
     pub(crate) const fn ignores_unknown(mut self) -> Self {
         self.unknown = UnknownFields::Ignored;
+        self
+    }
+
+    /// Has it take fields that it does not know, as they are.
+    pub(crate) const fn keeps_unknown(mut self) -> Self {
+        self.unknown = UnknownFields::Kept;
         self
     }
 

@@ -1,15 +1,21 @@
 //! Calls of pilots about the worker nodes on which they run.
 
-use ailurus_wire::Answer;
+use ailurus_server_core::ledger::{GpuRecord, LedgerError, NodeRecord, NodeRows};
+use ailurus_wire::{Dialect, node_map};
+use serde_json::Value;
 
-use crate::panda::{
-    Call, Endpoint, Reply,
-    endpoint::{Role, TIMEOUT, float, handler, int, text},
+use crate::{
+    knowledge::now,
+    panda::{
+        Call, Endpoint, Reply,
+        endpoint::{Role, TIMEOUT, float, handler, int, text},
+        failed,
+    },
 };
 
 /// The calls of this module.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint::post("pilot/update_worker_node", handler!(accept))
+    Endpoint::post("pilot/update_worker_node", handler!(node))
         .role(Role::Production)
         .takes(&[
             text("site").required().doc("the site"),
@@ -29,7 +35,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ])
         .by_pilot()
         .doc("Takes what a worker node is."),
-    Endpoint::post("pilot/update_worker_node_gpu", handler!(accept))
+    Endpoint::post("pilot/update_worker_node_gpu", handler!(gpus))
         .role(Role::Production)
         .takes(&[
             text("site").required().doc("the site"),
@@ -48,7 +54,58 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .doc("Takes which GPUs a worker node has."),
 ];
 
-/// Takes what is not kept.
-async fn accept(call: Call) -> Reply {
-    Answer::done(call.dialect).into()
+/// Takes what a worker node is.
+async fn node(call: Call) -> Reply {
+    let node = match node_map::decode_node(&call.fields) {
+        Ok(node) => node,
+        Err(error) => return Reply::bad_request(Dialect::V1, &error),
+    };
+    let record = NodeRecord {
+        site: node.site,
+        host: node.host_name,
+        cpu_model: node.cpu_model,
+        queue: node.queue,
+        n_logical_cpus: node.n_logical_cpus,
+        n_sockets: node.n_sockets,
+        cores_per_socket: node.cores_per_socket,
+        threads_per_core: node.threads_per_core,
+        cpu_architecture: node.cpu_architecture,
+        cpu_architecture_level: node.cpu_architecture_level,
+        clock_mhz: node.clock_mhz,
+        memory: node.memory,
+        disk: node.disk,
+        seen: now(),
+    };
+    let written = call.app.write(move |_, ledger| ledger.put_node(&record));
+    noted(written.await, "worker node noted")
+}
+
+/// Takes which GPUs a worker node has.
+async fn gpus(call: Call) -> Reply {
+    let gpus = match node_map::decode_gpus(&call.fields) {
+        Ok(gpus) => gpus,
+        Err(error) => return Reply::bad_request(Dialect::V1, &error),
+    };
+    let record = GpuRecord {
+        site: gpus.site,
+        host: gpus.host_name,
+        vendor: gpus.vendor,
+        model: gpus.model,
+        count: gpus.count,
+        memory: gpus.memory,
+        architecture: gpus.architecture,
+        framework: gpus.framework,
+        framework_version: gpus.framework_version,
+        driver_version: gpus.driver_version,
+        seen: now(),
+    };
+    let written = call.app.write(move |_, ledger| ledger.put_gpu(&record));
+    noted(written.await, "GPUs noted")
+}
+
+fn noted(written: Result<(), ailurus_store::WriteError<LedgerError>>, message: &str) -> Reply {
+    match written {
+        Ok(()) => Reply::data_and_message(Value::Null, message),
+        Err(error) => failed(&error),
+    }
 }

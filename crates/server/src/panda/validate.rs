@@ -99,13 +99,15 @@ fn check_v1(endpoint: &Endpoint, fields: Fields, written: Written) -> Result<Fie
         }
     }
     match (endpoint.unknown, given.keys().next()) {
-        (UnknownFields::Refused, Some(name)) => Err(format!(
-            "Argument error: got an unexpected keyword argument '{name}'"
-        )),
-        (UnknownFields::Refused, None) | (UnknownFields::Ignored, _) => {
-            Ok(Fields::from_value(Value::Object(checked)).unwrap_or_default())
+        (UnknownFields::Refused, Some(name)) => {
+            return Err(format!(
+                "Argument error: got an unexpected keyword argument '{name}'"
+            ));
         }
+        (UnknownFields::Refused, None) | (UnknownFields::Ignored, _) => {}
+        (UnknownFields::Kept, _) => checked.append(&mut given),
     }
+    Ok(Fields::from_value(Value::Object(checked)).unwrap_or_default())
 }
 
 fn take(given: &mut Map<String, Value>, parameter: &Parameter) -> Option<Value> {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use ailurus_model::{Caller, Proof};
+use ailurus_wire::fields::text_of;
 use serde_json::{Value, json};
 
 use crate::panda::{
@@ -16,13 +17,13 @@ use crate::panda::{
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::get("system/get_attributes", handler!(attributes))
         .secure()
-        .ignores_unknown()
+        .keeps_unknown()
         .gives(Shape::Object(&[
             ("parameters", Shape::Map(&Shape::Text)),
             ("environment", Shape::Map(&Shape::Text)),
         ]))
         .by_client()
-        .doc("Tells what the server knows of the caller, in PanDA's names."),
+        .doc("Repeats any parameters, and tells what is known of the caller in PanDA's names."),
     Endpoint::get("system/get_voms_attributes", handler!(voms_attributes))
         .secure()
         .gives(Shape::Map(&Shape::Text))
@@ -51,11 +52,24 @@ async fn attributes(call: Call) -> Reply {
         Proof::Token => "token",
     };
     environment.insert("AILURUS_PROOF".to_owned(), proof.to_owned());
+    if let Some(peer) = call.peer {
+        environment.insert("REMOTE_ADDR".to_owned(), peer.to_string());
+    }
+    let said = call.fields.iter();
+    let parameters: BTreeMap<String, String> = said
+        .map(|(name, value)| (name.to_owned(), text_of(value).into_owned()))
+        .collect();
+    let shown: Vec<String> = parameters
+        .iter()
+        .map(|(name, value)| format!("{name} = {value}"))
+        .collect();
     let text = format!(
-        "===== param =====\n\n====== env ======\n{}\n",
+        "===== param =====\n{}\n====== env ======\n{}\n",
+        shown.join("\n"),
         lines(&environment)
     );
-    Reply::data_and_message(json!({"parameters": {}, "environment": environment}), text)
+    let data = json!({"parameters": parameters, "environment": environment});
+    Reply::data_and_message(data, text)
 }
 
 async fn voms_attributes(call: Call) -> Reply {

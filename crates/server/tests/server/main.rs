@@ -7,6 +7,8 @@ mod files;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod harvester;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod jobs;
