@@ -12,6 +12,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use server::{Kind, Plan};
 
 mod figure;
 mod monitor;
@@ -20,7 +21,11 @@ mod root_check;
 mod server;
 mod transfer;
 
-const HELP: &str = "usage: ailurus-bench [pilot|server|transfer|root-check|all] [--runs N]";
+const HELP: &str = "usage: ailurus-bench [pilot|server|transfer|root-check|all] [--runs N] \
+                    [--database sqlite|postgres] [--running N]";
+
+/// Running jobs in the server's database where that is not said.
+const RUNNING: u64 = 1_000_000;
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1)) {
@@ -35,6 +40,8 @@ fn main() -> ExitCode {
 fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut which = "all".to_owned();
     let mut runs = 20;
+    let mut databases = vec![Kind::Sqlite, Kind::Postgres];
+    let mut running = RUNNING;
     let mut words = arguments;
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -47,6 +54,19 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
                     .filter(|runs| *runs > 0)
                     .with_context(|| format!("`{value}` is no number of runs: 1 or more"))?;
             }
+            "--database" => {
+                databases = match words.next().context(HELP)?.as_str() {
+                    "sqlite" => vec![Kind::Sqlite],
+                    "postgres" => vec![Kind::Postgres],
+                    other => bail!("`{other}` is no database: `sqlite` or `postgres`"),
+                }
+            }
+            "--running" => {
+                let value = words.next().context(HELP)?;
+                running = value
+                    .parse()
+                    .with_context(|| format!("`{value}` is no number of running jobs"))?;
+            }
             other => bail!("`{other}` is not known; {HELP}"),
         }
     }
@@ -57,7 +77,12 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
         figures.push(monitor::measure()?);
     }
     if is_asked("server") {
-        figures.extend(server::measure()?);
+        for kind in databases {
+            figures.extend(server::measure(Plan {
+                kind,
+                running: Some(running).filter(|running| *running > 0),
+            })?);
+        }
     }
     if is_asked("transfer") {
         figures.extend(transfer::measure()?);

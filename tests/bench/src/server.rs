@@ -1,150 +1,258 @@
-//! Full job cycles per second: request, starting, running, finished with an output report.
+//! The server under load, over each of its databases: full job cycles, heartbeats, and both with a
+//! million running jobs at 150 queues.
+//!
+//! Load generator, server and database share the machine, and everything is durable as shipped.
+//! A cycle is a request, `starting`, `running` and `finished` with an output report.
 
-use std::{
-    fs,
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-    time::Instant,
-};
+mod database;
+mod load;
 
-use ailurus_testkit::{Connection, Deployment, QueueSettings, Settings, place, place::Profile};
+use std::time::{Duration, Instant};
+
+use ailurus_testkit::{Deployment, QueueSettings, Settings, place, place::Profile};
 use anyhow::{Context as _, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+pub(crate) use self::database::Kind;
+use self::{
+    database::Database,
+    load::{Load, queue_name},
+};
 use crate::figure::{Better, Figure};
 
-/// Clients at a time, each on a connection of its own.
-const CLIENTS: usize = 64;
 /// Cycles in one run.
 const CYCLES: u64 = 10_000;
 /// Runs, each over a new database.
 const RUNS: usize = 3;
-const QUEUE: &str = "BENCH";
+/// How long heartbeats are sent.
+const HEARTBEAT_TIME: Duration = Duration::from_secs(10);
+/// Jobs that are heard of where the database has few.
+const JOBS_HEARD: u64 = 2_000;
+/// Queues of the large measurement.
+const QUEUES: usize = 150;
+/// Jobs that wait at them.
+const JOBS_WAITING: u64 = 3_000;
+/// Requests for jobs of which the slowest hundredth counts.
+const REQUESTS: usize = 2_000;
 
-/// Measures the server on SQLite, durable as shipped.
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Over which database.
+    pub(crate) kind: Kind,
+    /// How many running jobs the database has in the large measurement; none leaves it out.
+    pub(crate) running: Option<u64>,
+}
+
+/// The names of the figures of a database, and their goals that differ.
+struct Names {
+    cycles: &'static str,
+    cycles_goal: f64,
+    heartbeats: &'static str,
+    million_heartbeats: &'static str,
+    million_request: &'static str,
+    million_memory: &'static str,
+    million_restart: &'static str,
+}
+
+const fn names(kind: Kind) -> Names {
+    match kind {
+        Kind::Sqlite => Names {
+            cycles: "server.sqlite.cycles_per_s",
+            cycles_goal: 3000.0,
+            heartbeats: "server.sqlite.heartbeats_per_s",
+            million_heartbeats: "server.sqlite.million.heartbeats_per_s",
+            million_request: "server.sqlite.million.request_p99_ms",
+            million_memory: "server.sqlite.million.rss_mib",
+            million_restart: "server.sqlite.million.restart_s",
+        },
+        Kind::Postgres => Names {
+            cycles: "server.postgres.cycles_per_s",
+            cycles_goal: 2000.0,
+            heartbeats: "server.postgres.heartbeats_per_s",
+            million_heartbeats: "server.postgres.million.heartbeats_per_s",
+            million_request: "server.postgres.million.request_p99_ms",
+            million_memory: "server.postgres.million.rss_mib",
+            million_restart: "server.postgres.million.restart_s",
+        },
+    }
+}
+
+/// Measures the server over a database, durable as shipped.
 ///
 /// # Errors
 ///
 /// A program does not start, or an answer is wrong.
-pub(crate) fn measure() -> anyhow::Result<Vec<Figure>> {
-    let mut rates = Vec::new();
+pub(crate) fn measure(plan: Plan) -> anyhow::Result<Vec<Figure>> {
+    let names = names(plan.kind);
+    let mut cycles = Vec::new();
+    let mut heartbeats = Vec::new();
     for run in 0..RUNS {
-        rates.push(cycles_per_second(run)?);
+        let (rate, heard) = few_jobs(plan.kind, run)?;
+        cycles.push(rate);
+        heartbeats.push(heard);
     }
-    Ok(vec![Figure::new(
-        "server.sqlite.cycles_per_s",
-        "1/s",
-        Better::Larger,
-        1000.0,
-        rates,
-    )])
+    let mut figures = vec![
+        Figure::new(
+            names.cycles,
+            "1/s",
+            Better::Larger,
+            names.cycles_goal,
+            cycles,
+        ),
+        Figure::new(
+            names.heartbeats,
+            "1/s",
+            Better::Larger,
+            20_000.0,
+            heartbeats,
+        ),
+    ];
+    if let Some(running) = plan.running {
+        let large = many_jobs(plan.kind, running)?;
+        figures.extend([
+            Figure::new(
+                names.million_heartbeats,
+                "1/s",
+                Better::Larger,
+                20_000.0,
+                vec![large.heartbeats],
+            ),
+            Figure::new(
+                names.million_request,
+                "ms",
+                Better::Smaller,
+                50.0,
+                vec![large.request_ms],
+            ),
+            Figure::new(
+                names.million_memory,
+                "MiB",
+                Better::Smaller,
+                1024.0,
+                vec![large.memory_mib],
+            ),
+            Figure::new(
+                names.million_restart,
+                "s",
+                Better::Smaller,
+                10.0,
+                vec![large.restart_s],
+            ),
+        ]);
+    }
+    Ok(figures)
 }
 
-fn cycles_per_second(run: usize) -> anyhow::Result<f64> {
-    let folder = place::target().join(format!("bench/server-{run}"));
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    let deployment = Deployment::start_server_only(Settings {
-        folder: folder.clone(),
-        profile: Profile::Release,
-        queues: vec![QueueSettings::new(QUEUE, "BENCH", 1)],
-        transforms: place::production().join("payloads"),
-        programs_first: None,
-        heartbeat_timeout: "2h".into(),
-        heartbeat_interval: "30m".into(),
-    })?;
-    let chain = folder.join("chain.toml");
-    fs::write(&chain, task_file())?;
-    deployment.command_line(&["task", "submit", chain.to_str().context("a plain path")?])?;
-
-    let host = deployment.url().trim_start_matches("http://").to_owned();
-    let done = AtomicU64::new(0);
-    let start = Instant::now();
-    thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| scope.spawn(|| client(&host, &done)))
-            .collect();
-        clients
-            .into_iter()
-            .try_for_each(|client| match client.join() {
-                Ok(result) => result,
-                Err(_) => bail!("a client panicked"),
-            })
-    })?;
-    let elapsed = start.elapsed().as_secs_f64();
-    let finished = done.load(Ordering::Relaxed);
-    if finished != CYCLES {
-        bail!("{finished} of {CYCLES} jobs finished");
-    }
-    check_finished(&deployment)?;
-    deployment.stop()?;
-    Ok(f64::from(u32::try_from(finished)?) / elapsed)
-}
-
-fn task_file() -> String {
-    format!(
-        "scope = \"bench\"\nuser = \"bench\"\n[[task]]\nname = \"cycles\"\n\
-         transformation = \"http://127.0.0.1/none.sh\"\nparameters = \"--seed {{seed}}\"\n\
-         events = {CYCLES}\nevents_per_job = 1\ncores = 1\nmemory = \"1 GiB\"\ndisk = \"1 GiB\"\n\
-         walltime = \"1h\"\n[[task.output]]\nname = \"out\"\ndataset = \"bench.out\"\n\
-         lfn = \"out_{{seed}}.root\"\n"
+fn deployment(
+    folder: &std::path::Path,
+    database: &Database,
+    queues: usize,
+) -> anyhow::Result<Deployment> {
+    Deployment::start_server_over(
+        Settings {
+            folder: folder.join("server"),
+            profile: Profile::Release,
+            queues: (0..queues)
+                .map(|nr| QueueSettings::new(&queue_name(nr), "BENCH", 1))
+                .collect(),
+            transforms: place::production().join("payloads"),
+            programs_first: None,
+            heartbeat_timeout: "2h".into(),
+            heartbeat_interval: "30m".into(),
+        },
+        database.address(),
     )
 }
 
-/// Takes jobs through their lives until there are none.
-fn client(host: &str, done: &AtomicU64) -> anyhow::Result<()> {
-    let mut server = Connection::open(host)?;
-    loop {
-        let answer = server.post(
-            "/api/v1/pilot/acquire_jobs",
-            &json!({"site_name": QUEUE, "prod_source_label": "managed", "node": "bench",
-                "computing_element": QUEUE, "memory": 4000, "disk_space": 20000}),
-        )?;
-        if answer["success"] != json!(true) {
-            return Ok(());
-        }
-        let job = &answer["data"]["jobs"][0];
-        for state in ["starting", "running"] {
-            update(&mut server, job, state, json!({}))?;
-        }
-        update(&mut server, job, "finished", final_fields(job)?)?;
-        done.fetch_add(1, Ordering::Relaxed);
+/// Cycles, then heartbeats of some jobs that stay.
+fn few_jobs(kind: Kind, run: usize) -> anyhow::Result<(f64, f64)> {
+    let folder = new_folder(&format!("server-{}-{run}", kind.name()))?;
+    let database = Database::start(kind, &folder)?;
+    let deployment = deployment(&folder, &database, 1)?;
+    submit(&deployment, "cycles", CYCLES)?;
+    let load = Load::at(&deployment.url());
+    let start = Instant::now();
+    let done = load.cycles()?;
+    let elapsed = start.elapsed().as_secs_f64();
+    if done != CYCLES {
+        bail!("{done} of {CYCLES} jobs finished");
     }
+    check_finished(&deployment)?;
+    submit(&deployment, "heard", JOBS_HEARD)?;
+    let jobs = load.take_and_run()?;
+    let heard = load.heartbeats(&jobs, HEARTBEAT_TIME)?;
+    deployment.stop()?;
+    Ok((rate(done, elapsed)?, heard))
 }
 
-fn update(server: &mut Connection, job: &Value, state: &str, more: Value) -> anyhow::Result<()> {
-    let mut body = json!({"job_id": job["PandaID"], "job_status": state,
-        "attempt_nr": job["attemptNr"], "site_name": QUEUE, "node": "bench",
-        "pilot_id": "bench|PR|0", "core_count": 1});
-    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
-        body.extend(more);
+/// The figures of a server with very many running jobs.
+struct Large {
+    heartbeats: f64,
+    request_ms: f64,
+    memory_mib: f64,
+    restart_s: f64,
+}
+
+fn many_jobs(kind: Kind, running: u64) -> anyhow::Result<Large> {
+    let folder = new_folder(&format!("server-{}-large", kind.name()))?;
+    let database = Database::start(kind, &folder)?;
+    let mut deployment = deployment(&folder, &database, QUEUES)?;
+    submit(&deployment, "waiting", JOBS_WAITING)?;
+    deployment.stop_server()?;
+    let jobs = database.fill(running, QUEUES)?;
+    let start = Instant::now();
+    deployment.restart_server()?;
+    let load = Load::at(&deployment.url());
+    load.wait_until_ready()?;
+    let restart_s = start.elapsed().as_secs_f64();
+    let heartbeats = load.heartbeats(&jobs, HEARTBEAT_TIME)?;
+    let request_ms = load.request_p99(REQUESTS, QUEUES)?;
+    let memory_mib = memory_mib(deployment.server_id())?;
+    deployment.stop()?;
+    Ok(Large {
+        heartbeats,
+        request_ms,
+        memory_mib,
+        restart_s,
+    })
+}
+
+fn new_folder(name: &str) -> anyhow::Result<std::path::PathBuf> {
+    let folder = place::target().join("bench").join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
     }
-    let answer = server.post("/api/v1/pilot/update_job", &body)?;
-    let command = &answer["data"]["command"];
-    let is_refused = answer["success"] != json!(true) || !(command.is_null() || command == "NULL");
-    if is_refused {
-        bail!("update to {state} was answered with {answer}");
-    }
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+fn submit(deployment: &Deployment, name: &str, jobs: u64) -> anyhow::Result<()> {
+    let chain = deployment.folder().join(format!("{name}.toml"));
+    let text = format!(
+        "scope = \"bench\"\nuser = \"bench\"\n[[task]]\nname = \"{name}\"\n\
+         transformation = \"http://127.0.0.1/none.sh\"\nparameters = \"--seed {{seed}}\"\n\
+         events = {jobs}\nevents_per_job = 1\ncores = 1\nmemory = \"1 GiB\"\ndisk = \"1 GiB\"\n\
+         walltime = \"1h\"\n[[task.output]]\nname = \"out\"\ndataset = \"bench.{name}\"\n\
+         lfn = \"{name}_{{seed}}.root\"\n"
+    );
+    std::fs::write(&chain, text)?;
+    deployment.command_line(&["task", "submit", chain.to_str().context("a plain path")?])?;
     Ok(())
 }
 
-fn final_fields(job: &Value) -> anyhow::Result<Value> {
-    let mut report = serde_json::Map::new();
-    let names = job["outFiles"].as_str().context("a job has output names")?;
-    for (index, lfn) in names.split(',').enumerate() {
-        let guid = format!("00000000-0000-4000-8000-{:012}", index);
-        report.insert(
-            lfn.to_owned(),
-            json!({"guid": guid, "fsize": 1000, "adler32": "0a0b0c0d",
-                "surl": format!("file:///bench/{lfn}"), "endpoint": "BENCH_DISK"}),
-        );
-    }
-    Ok(
-        json!({"job_output_report": Value::Object(report).to_string(), "trans_exit_code": 0,
-        "pilot_error_code": 0, "cpu_consumption_time": 10, "max_rss": 100_000, "max_pss": 90_000,
-        "pilot_timing": "0|0|1|0|0|0"}),
-    )
+fn rate(n: u64, seconds: f64) -> anyhow::Result<f64> {
+    Ok(f64::from(u32::try_from(n)?) / seconds)
+}
+
+/// The largest resident memory of a process so far.
+fn memory_mib(process: u32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line
+        .and_then(|line| line.split_whitespace().next())
+        .context("the system says how much memory a process has")?;
+    Ok(kib.parse::<f64>()? / 1024.0)
 }
 
 fn check_finished(deployment: &Deployment) -> anyhow::Result<()> {

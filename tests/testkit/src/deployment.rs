@@ -94,6 +94,49 @@ impl Deployment {
         })
     }
 
+    /// As [`Deployment::start_server_only`], over another database than a file of its own: a URL or
+    /// a path.
+    ///
+    /// # Errors
+    ///
+    /// As [`Deployment::start`].
+    pub fn start_server_over(settings: Settings, database: &str) -> anyhow::Result<Self> {
+        fs::create_dir_all(&settings.folder)
+            .with_context(|| format!("`{}` cannot be made", settings.folder.display()))?;
+        write_queue_data(&settings)?;
+        write_server_configuration(&settings)?;
+        let path = settings.folder.join("server.toml");
+        let text = fs::read_to_string(&path)?;
+        let others: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with("database = "))
+            .collect();
+        let text = format!("database = \"{database}\"\n{}\n", others.join("\n"));
+        fs::write(&path, text)?;
+        let (server, address) = start_server(&settings, "127.0.0.1:0")?;
+        Ok(Self {
+            settings,
+            address,
+            server,
+            harvester: None,
+        })
+    }
+
+    /// Returns the process id of the server.
+    #[must_use]
+    pub fn server_id(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// Ends the server in good order (SIGTERM), to be started again.
+    ///
+    /// # Errors
+    ///
+    /// It does not end within its time.
+    pub fn stop_server(&mut self) -> anyhow::Result<()> {
+        self.server.stop().map(drop)
+    }
+
     /// Starts the Harvester.
     ///
     /// # Errors
