@@ -59,7 +59,11 @@ pub(crate) fn provide() -> anyhow::Result<()> {
 
 /// Says whether everything is there, so that no test may go without.
 pub(crate) fn is_complete() -> bool {
-    let mut programs = XROOTD.iter().chain(OTHERS).chain(MONITORING).chain(POSTGRESQL);
+    let mut programs = XROOTD
+        .iter()
+        .chain(OTHERS)
+        .chain(MONITORING)
+        .chain(POSTGRESQL);
     has_s3() && programs.all(|(name, _)| storage::is_there(name))
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ailurus_testkit::{
-    panda_clients,
+    oidc, panda_clients,
     place::{self, Profile},
     python, rucio,
     storage::{ALL, DEMAND},
@@ -34,12 +34,13 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     if let Some(option) = options.first() {
         bail!("`{option}` is no option of `test`: it takes none");
     }
-    let steps: [Step; 16] = [
+    let steps: [Step; 17] = [
         ("formatting", formatting),
         ("layers, names and sizes", || tidy::run(&[])),
         ("licences and bans", licences),
         ("payload environment", || python::prepare().map(drop)),
         ("Rucio server", || rucio::prepare().map(drop)),
+        ("OIDC provider", || oidc::prepare().map(drop)),
         ("PanDA's Python programs", || {
             panda_clients::prepare().map(drop)
         }),

@@ -17,6 +17,8 @@ pub mod deployment;
 pub mod front;
 pub mod http;
 pub mod listener;
+#[cfg(feature = "oidc")]
+pub mod oidc;
 #[cfg(feature = "panda")]
 pub mod panda;
 #[cfg(feature = "panda-clients")]

@@ -24,3 +24,5 @@ mod reload;
 mod restart;
 #[cfg(test)]
 mod serving;
+#[cfg(test)]
+mod tokens;
