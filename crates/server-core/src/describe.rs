@@ -254,6 +254,18 @@ fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
 
+/// Returns the text that a job's pilot is given (`commandToPilot`), none if there is none.
+#[must_use]
+pub fn command_to_pilot(job: &JobRecord) -> Option<String> {
+    // PanDA leaves the word in the rows of jobs that were killed.
+    let was_killed = matches!(job.status, JobStatus::Cancelled | JobStatus::Closed);
+    let command = was_killed.then_some(&Command::ToBeKilled);
+    job.command
+        .as_ref()
+        .or(command)
+        .map(|command| command_text(Some(command)))
+}
+
 fn command_text(command: Option<&Command>) -> String {
     match command {
         None => String::new(),

@@ -36,6 +36,7 @@ pub mod ledger;
 pub mod memory;
 mod naming;
 pub mod news;
+mod offline_script;
 mod operation;
 mod outputs;
 mod priority;
@@ -72,7 +73,7 @@ pub use commands::{
     give_command, sweep_queue,
 };
 pub use context::{Context, Limits};
-pub use describe::{describe_job, job_label};
+pub use describe::{command_to_pilot, describe_job, job_label};
 pub use dispatch::{AcquireError, acquire_jobs};
 pub use explain::{Explanation, QueueFinding, explain_job, explain_task};
 pub use harvesters::{
@@ -84,6 +85,7 @@ pub use kill::{KillCode, KillRequest, kill_jobs, reassign_jobs};
 pub use ledger::PilotPhase;
 pub use ledger::{Ledger, LedgerError};
 pub use memory::MemoryLedger;
+pub use offline_script::offline_script;
 pub use priority::{PriorityInput, first_priority};
 pub use resource_type::resource_type;
 pub use retry::retry_task;

@@ -11,6 +11,8 @@ mod harvester;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod job_calls;
+#[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod messages;
