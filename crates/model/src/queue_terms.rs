@@ -54,6 +54,8 @@ pub struct QueueTerms {
     pub hardware: Vec<Hardware>,
     /// Whether jobs go there although no pilot was seen (`allow_no_pilot`).
     pub allows_no_pilot: bool,
+    /// Whether jobs that wait here too long stay here all the same (`disableReassign`).
+    pub keeps_its_jobs: bool,
     /// Most workers by resource class, and most cores of all classes with much memory under
     /// `HIMEM` (`uconfig.resource_type_limits`).
     pub worker_limits: BTreeMap<String, u64>,

@@ -44,6 +44,22 @@ pub struct Limits {
     pub transferring_timeout: Duration,
     /// How long a job may wait at one queue before it is brokered anew. Default 2 d.
     pub activated_timeout: Duration,
+    /// How long a pilot may hold a final report of an ordinary production job back. Default 2 d.
+    pub production_holding_timeout: Duration,
+    /// How long a user's job may wait at one queue where nothing of its task runs before it is
+    /// brokered anew. Default 12 h.
+    pub user_activated_timeout: Duration,
+    /// How long a production job of priority 800 or more may wait at a queue that starts nothing.
+    /// Default 4 h.
+    pub urgent_activated_timeout: Duration,
+    /// After how long without a start a queue counts as one that starts nothing. Default 2 h.
+    pub queue_inactive_timeout: Duration,
+    /// How long a job without a task may wait for a pilot before it is closed. Default 7 d.
+    pub waiting_timeout: Duration,
+    /// How long a job may be starting, however often its pilot reports. Default 2 d.
+    pub starting_timeout: Duration,
+    /// How long a job may be running, however often its pilot reports. Default 21 d.
+    pub running_timeout: Duration,
     /// How long a worker that has ended keeps that status, whatever is reported. Default 3 h.
     pub worker_final_sticky: Duration,
     /// Tasks of one submission. Default 1000.
@@ -88,6 +104,13 @@ impl Default for Limits {
             holding_timeout: Duration::from_secs(3 * HOUR),
             transferring_timeout: Duration::from_secs(2 * HOUR),
             activated_timeout: Duration::from_secs(48 * HOUR),
+            production_holding_timeout: Duration::from_secs(48 * HOUR),
+            user_activated_timeout: Duration::from_secs(12 * HOUR),
+            urgent_activated_timeout: Duration::from_secs(4 * HOUR),
+            queue_inactive_timeout: Duration::from_secs(2 * HOUR),
+            waiting_timeout: Duration::from_secs(7 * 24 * HOUR),
+            starting_timeout: Duration::from_secs(48 * HOUR),
+            running_timeout: Duration::from_secs(21 * 24 * HOUR),
             worker_final_sticky: Duration::from_secs(3 * HOUR),
             tasks_per_submission_max: 1000,
             jobs_per_submission_max: 5000,

@@ -15,6 +15,7 @@ mod job_texts;
 mod nodes;
 mod panda_tasks;
 mod secrets;
+mod watch;
 mod worker_pilots;
 mod worker_statistics;
 
@@ -43,6 +44,8 @@ pub use self::panda_tasks::{
 pub use self::secrets::SecretRows;
 pub use self::worker_pilots::{PilotPhase, StaleFilter, WorkerPilotRecord, WorkerPilotRows};
 pub use self::worker_statistics::{WorkerCounts, WorkerStatisticsRecord, WorkerStatisticsRows};
+
+pub use self::watch::{Lasting, URGENT_PRIORITY, Waiting, WatchRows};
 
 /// The rows could not be read or written: the transaction is to be given up.
 #[derive(Debug, thiserror::Error)]
@@ -311,6 +314,7 @@ pub type JobCounts = BTreeMap<JobStatus, u64>;
 )]
 pub trait Ledger:
     BrokerageRows
+    + WatchRows
     + CacheFileRows
     + CommandRows
     + CursorRows

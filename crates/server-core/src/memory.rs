@@ -14,6 +14,7 @@ mod job_texts;
 mod nodes;
 mod panda_tasks;
 mod secrets;
+mod watch;
 mod worker_pilots;
 mod worker_statistics;
 

@@ -3,17 +3,24 @@
 //! Source: PanDA server, `pandaserver/jobdispatcher/Watcher.py` and
 //! `pandaserver/daemons/scripts/copyArchive.py`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use ailurus_diagnosis::ErrorSource;
-use ailurus_model::{JobStatus, PandaId, QueueName, queue::QueueStatus};
+use ailurus_model::{
+    Command, JobKind, JobStatus, PandaId, QueueName, TaskId, queue::QueueStatus,
+    units::format_duration,
+};
 
 use crate::{
-    Context,
+    Context, Limits,
     attempt_end::ServerError,
-    ledger::{JobRecord, Ledger, LedgerError},
+    kill::{KillCode, Rights, TO_REASSIGN},
+    ledger::{JobRecord, Lasting, Ledger, LedgerError, URGENT_PRIORITY, Waiting},
     operation::Operation,
 };
+
+/// Jobs of a task with pilots that are looked at to see whether it runs at a queue.
+const RUNNING_LOOKED_AT: usize = 100;
 
 /// What one call of [`watch`] did, in jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +35,12 @@ pub struct WatchReport {
     pub transferring_too_long: u64,
     /// Jobs that were brokered anew because no pilot came for them.
     pub activated_too_long: u64,
+    /// Jobs that run elsewhere because they did not get beyond `starting`.
+    pub starting_too_long: u64,
+    /// Jobs whose pilots are told to end them because they ran for too long.
+    pub running_too_long: u64,
+    /// Jobs without a task that were closed because no pilot came for them.
+    pub waiting_too_long: u64,
 }
 
 /// PanDA's `jobDispatcherErrorCode`s.
@@ -51,29 +64,46 @@ pub fn watch(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<WatchReport,
     let report = WatchReport {
         lost_heartbeats: op.fail_silent(&Rule {
             statuses: &[JobStatus::Starting, JobStatus::Running],
-            timeout: limits.heartbeat_timeout,
             code: LOST_HEARTBEAT,
             diag: "lost heartbeat",
+            ..Rule::after(limits.heartbeat_timeout)
         })?,
         sent_without_reply: op.fail_silent(&Rule {
             statuses: &[JobStatus::Sent],
-            timeout: limits.sent_timeout,
             code: SENT_WITHOUT_REPLY,
             diag: "sent job was not answered by the pilot",
+            ..Rule::after(limits.sent_timeout)
         })?,
         holding_too_long: op.fail_silent(&Rule {
             statuses: &[JobStatus::Holding],
-            timeout: limits.holding_timeout,
             code: HOLDING_TIMEOUT,
             diag: "final report did not come",
+            patience: |job, limits| {
+                let is_users = matches!(job.source_label.as_str(), "user" | "panda");
+                let is_soon = is_users || job.priority > URGENT_PRIORITY;
+                let patient = limits.production_holding_timeout;
+                if is_soon {
+                    limits.holding_timeout
+                } else {
+                    patient
+                }
+            },
+            ..Rule::after(
+                limits
+                    .holding_timeout
+                    .min(limits.production_holding_timeout),
+            )
         })?,
         transferring_too_long: op.fail_silent(&Rule {
             statuses: &[JobStatus::Transferring],
-            timeout: limits.transferring_timeout,
             code: TRANSFERRING_TIMEOUT,
             diag: "outputs did not arrive",
+            ..Rule::after(limits.transferring_timeout)
         })?,
-        activated_too_long: op.broker_anew()?,
+        activated_too_long: op.broker_anew()? + op.move_users_jobs()? + op.move_urgent_jobs()?,
+        starting_too_long: op.end_lasting(Lasting::Starting, limits.starting_timeout)?,
+        running_too_long: op.end_lasting(Lasting::Running, limits.running_timeout)?,
+        waiting_too_long: op.expire_direct()?,
     };
     op.finish()?;
     Ok(report)
@@ -82,24 +112,37 @@ pub fn watch(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<WatchReport,
 /// Jobs in these statuses that were silent for so long fail with this error.
 struct Rule<'a> {
     statuses: &'a [JobStatus],
+    /// The shortest time after which one of them fails.
     timeout: Duration,
+    /// The time after which this one fails.
+    patience: fn(&JobRecord, &Limits) -> Duration,
     code: i64,
     diag: &'a str,
+}
+
+impl Rule<'_> {
+    /// A rule that is the same for all jobs.
+    const fn after(timeout: Duration) -> Self {
+        Self {
+            statuses: &[],
+            timeout,
+            patience: |_, _| Duration::ZERO,
+            code: 0,
+            diag: "",
+        }
+    }
 }
 
 impl<L: Ledger> Operation<'_, L> {
     fn fail_silent(&mut self, rule: &Rule<'_>) -> Result<u64, LedgerError> {
         let mut failed = 0;
-        for id in self.silent(rule.statuses, rule.timeout)? {
-            if failed >= u64::from(self.ctx.limits.watch_batch) {
+        for id in self.silent(rule)? {
+            if failed >= self.watch_batch() {
                 break;
             }
             let job = self.job(id)?;
-            if job
-                .queue
-                .as_ref()
-                .is_some_and(|queue| self.is_paused(queue))
-            {
+            let patience = (rule.patience)(&job, self.ctx.limits);
+            if self.is_at_paused_queue(&job) || job.modified >= self.ctx.now.before(patience) {
                 continue;
             }
             let diag = format!("{} : {}", rule.diag, job.modified.to_panda_text());
@@ -110,22 +153,17 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(failed)
     }
 
-    /// Lists silent jobs, with room for those of paused queues, which would else fill the list.
-    fn silent(
-        &self,
-        statuses: &[JobStatus],
-        timeout: Duration,
-    ) -> Result<Vec<PandaId>, LedgerError> {
-        let mut limit = u64::from(self.ctx.limits.watch_batch);
-        if self
-            .ctx
-            .queues
-            .values()
-            .any(|queue| queue.status == QueueStatus::Paused)
-        {
+    /// Lists silent jobs, with room for those that are left alone, which would else fill the list:
+    /// those of paused queues, and those of which a rule is more patient.
+    fn silent(&self, rule: &Rule<'_>) -> Result<Vec<PandaId>, LedgerError> {
+        let mut limit = self.watch_batch();
+        let is_paused = |queue: &QueueName| self.is_paused(queue);
+        let holds = rule.statuses.contains(&JobStatus::Holding);
+        if holds || self.ctx.queues.keys().any(is_paused) {
             for (queue, counts) in self.ledger.queue_counts()? {
-                if self.is_paused(&queue) {
-                    limit += statuses
+                if holds || self.is_paused(&queue) {
+                    limit += rule
+                        .statuses
                         .iter()
                         .filter_map(|status| counts.get(status))
                         .sum::<u64>();
@@ -133,8 +171,20 @@ impl<L: Ledger> Operation<'_, L> {
             }
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let before = self.ctx.now.before(timeout);
-        self.ledger.unheard_since(statuses, before, limit)
+        let before = self.ctx.now.before(rule.timeout);
+        self.ledger.unheard_since(rule.statuses, before, limit)
+    }
+
+    fn watch_batch(&self) -> u64 {
+        u64::from(self.ctx.limits.watch_batch)
+    }
+
+    fn batch_limit(&self) -> usize {
+        usize::try_from(self.ctx.limits.watch_batch).unwrap_or(usize::MAX)
+    }
+
+    fn is_at_paused_queue(&self, job: &JobRecord) -> bool {
+        job.queue.as_ref().is_some_and(|name| self.is_paused(name))
     }
 
     fn is_paused(&self, queue: &QueueName) -> bool {
@@ -142,22 +192,136 @@ impl<L: Ledger> Operation<'_, L> {
         queue.is_some_and(|queue| queue.status == QueueStatus::Paused)
     }
 
+    /// Says whether a job's queue keeps its jobs, however long they wait.
+    fn keeps_its_jobs(&self, job: &JobRecord) -> bool {
+        let queue = job.queue.as_ref().and_then(|name| self.ctx.queue(name));
+        queue.is_some_and(|queue| {
+            queue.status == QueueStatus::Paused || queue.options.terms.keeps_its_jobs
+        })
+    }
+
+    /// Brokers production jobs anew that wait too long at one queue.
     fn broker_anew(&mut self) -> Result<u64, LedgerError> {
         let timeout = self.ctx.limits.activated_timeout;
+        let rule = Rule {
+            statuses: &[JobStatus::Activated],
+            ..Rule::after(timeout)
+        };
         let mut moved = 0;
-        for id in self.silent(&[JobStatus::Activated], timeout)? {
-            let mut job: JobRecord = self.job(id)?;
-            if job
-                .queue
-                .as_ref()
-                .is_some_and(|queue| self.is_paused(queue))
-            {
+        for id in self.silent(&rule)? {
+            let job = self.job(id)?;
+            if job.kind == JobKind::Direct || self.keeps_its_jobs(&job) {
                 continue;
             }
-            self.take_back(&mut job)?;
-            self.place(&mut job)?;
+            self.move_on(job, timeout)?;
             moved += 1;
         }
         Ok(moved)
+    }
+
+    /// Brokers users' jobs anew that wait too long at a queue where nothing of their task runs.
+    fn move_users_jobs(&mut self) -> Result<u64, LedgerError> {
+        let timeout = self.ctx.limits.user_activated_timeout;
+        let before = self.ctx.now.before(timeout);
+        let mut groups: BTreeMap<(TaskId, Option<QueueName>), bool> = BTreeMap::new();
+        let mut moved = 0;
+        let limit = self.batch_limit();
+        for id in self.ledger.waiting_since(Waiting::Users, before, limit)? {
+            let job = self.job(id)?;
+            if job.kind == JobKind::Direct || self.keeps_its_jobs(&job) {
+                continue;
+            }
+            let key = (job.task_id, job.queue.clone());
+            let goes_on = match groups.get(&key) {
+                Some(goes_on) => *goes_on,
+                None => self.task_runs_at(job.task_id, job.queue.as_ref())?,
+            };
+            groups.insert(key, goes_on);
+            if !goes_on {
+                self.move_on(job, timeout)?;
+                moved += 1;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Says whether pilots have jobs of a task at a queue.
+    fn task_runs_at(&self, task: TaskId, queue: Option<&QueueName>) -> Result<bool, LedgerError> {
+        let with_pilots = [JobStatus::Sent, JobStatus::Starting, JobStatus::Running];
+        let ids = self.ledger.jobs_of_task(task, &with_pilots)?;
+        for id in ids.into_iter().take(RUNNING_LOOKED_AT) {
+            if self.job(id)?.queue.as_ref() == queue {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Brokers urgent jobs anew that wait at a queue which starts nothing.
+    fn move_urgent_jobs(&mut self) -> Result<u64, LedgerError> {
+        let timeout = self.ctx.limits.urgent_activated_timeout;
+        let before = self.ctx.now.before(timeout);
+        let silent_since = self.ctx.now.before(self.ctx.limits.queue_inactive_timeout);
+        let mut moved = 0;
+        let limit = self.batch_limit();
+        for id in self.ledger.waiting_since(Waiting::Urgent, before, limit)? {
+            let job = self.job(id)?;
+            if job.kind == JobKind::Direct || self.keeps_its_jobs(&job) {
+                continue;
+            }
+            let started = match &job.queue {
+                Some(queue) => self.ledger.pulse(queue)?.job_started,
+                None => None,
+            };
+            if started.is_none_or(|started| started < silent_since) {
+                self.move_on(job, timeout)?;
+                moved += 1;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Has an activated job brokered anew.
+    fn move_on(&mut self, mut job: JobRecord, timeout: Duration) -> Result<(), LedgerError> {
+        job.reason = format!("no pilot came for it within {}", format_duration(timeout));
+        self.run_elsewhere(job)
+    }
+
+    /// Has jobs run elsewhere that are in a state for too long, although their pilots report. A
+    /// pilot whose job runs is told to end it first.
+    fn end_lasting(&mut self, state: Lasting, timeout: Duration) -> Result<u64, LedgerError> {
+        let before = self.ctx.now.before(timeout);
+        let limit = self.batch_limit();
+        let mut ended = 0;
+        for id in self.ledger.in_state_since(state, before, limit)? {
+            let mut job = self.job(id)?;
+            if job.command == Some(Command::ToBeKilled) || self.is_at_paused_queue(&job) {
+                continue;
+            }
+            job.reason = format!("{} for more than {}", job.status, format_duration(timeout));
+            match state {
+                Lasting::Starting => self.run_elsewhere(job)?,
+                Lasting::Running => {
+                    job.command = Some(Command::ToBeKilled);
+                    job.sub_status = TO_REASSIGN.to_owned();
+                    self.ledger.put_job(&job)?;
+                }
+            }
+            ended += 1;
+        }
+        Ok(ended)
+    }
+
+    /// Closes jobs without a task for which no pilot came: nobody brokers them anew.
+    fn expire_direct(&mut self) -> Result<u64, LedgerError> {
+        let before = self.ctx.now.before(self.ctx.limits.waiting_timeout);
+        let limit = self.batch_limit();
+        let mut expired = 0;
+        for id in self.ledger.waiting_since(Waiting::Direct, before, limit)? {
+            let job = self.job(id)?;
+            let is_done = self.kill_by(job, KillCode::Expired, "", Rights::Common, None)?;
+            expired += u64::from(is_done);
+        }
+        Ok(expired)
     }
 }

@@ -65,6 +65,20 @@ limits_section! {
         transferring_timeout,
         /// How long a job may wait at one queue before it is brokered anew. Default `2d`.
         activated_timeout,
+        /// How long an ordinary production job's final report may be held back. Default `2d`.
+        production_holding_timeout,
+        /// How long a user's job may wait where nothing of its task runs. Default `12h`.
+        user_activated_timeout,
+        /// How long an urgent job may wait at a queue that starts nothing. Default `4h`.
+        urgent_activated_timeout,
+        /// After how long without a start a queue starts nothing. Default `2h`.
+        queue_inactive_timeout,
+        /// How long a job without a task may wait for a pilot. Default `7d`.
+        waiting_timeout,
+        /// How long a job may be starting. Default `2d`.
+        starting_timeout,
+        /// How long a job may be running. Default `21d`.
+        running_timeout,
         /// How long a worker that has ended keeps that status. Default `3h`.
         worker_final_sticky,
         /// How long a file that a user sent stays without being of use. Default `7d`.

@@ -120,12 +120,15 @@ fn log(report: &WatchReport) {
     }
 }
 
-const fn counts(report: &WatchReport) -> [(&'static str, u64); 5] {
+const fn counts(report: &WatchReport) -> [(&'static str, u64); 8] {
     [
         ("heartbeat lost", report.lost_heartbeats),
         ("sent, no reply", report.sent_without_reply),
         ("final report held back", report.holding_too_long),
         ("outputs did not arrive", report.transferring_too_long),
         ("no pilot came", report.activated_too_long),
+        ("starting for too long", report.starting_too_long),
+        ("running for too long", report.running_too_long),
+        ("never got a pilot", report.waiting_too_long),
     ]
 }

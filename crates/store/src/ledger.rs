@@ -28,6 +28,7 @@ mod panda_tasks;
 mod pulse;
 mod secrets;
 mod tasks;
+mod watch;
 mod worker_pilots;
 mod worker_rows;
 mod worker_statistics;

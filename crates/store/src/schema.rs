@@ -109,6 +109,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "pulse of jobs",
             sql: include_str!("../migrations/0013-pulse.sql"),
         },
+        Migration {
+            number: 14,
+            name: "jobs that stay in one state",
+            sql: include_str!("../migrations/0014-watch.sql"),
+        },
     ],
 };
 

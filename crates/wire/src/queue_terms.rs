@@ -47,6 +47,7 @@ pub(crate) fn decode(
         releases: names_of(fields.get("releases")),
         hardware: hardware(fields.get("architectures")),
         allows_no_pilot: extra.has("allow_no_pilot"),
+        keeps_its_jobs: extra.has("disableReassign"),
         worker_limits: worker_limits(fields)?,
         streaming_cores: params.whole_if_any("ups_core_target").unwrap_or(0),
     })
@@ -205,6 +206,7 @@ fn encode_params(params: &mut Map<String, Value>, terms: &QueueTerms) {
     for (key, flag) in [
         ("per_core_attr", terms.memory_is_per_core),
         ("allow_no_pilot", terms.allows_no_pilot),
+        ("disableReassign", terms.keeps_its_jobs),
     ] {
         if flag {
             params.insert(key.into(), true.into());

@@ -176,6 +176,7 @@ fn draw_server_limits(chance: &mut Chance) -> ServerLimits {
         heartbeat_timeout: chance.seconds(10 * MINUTE, 40 * MINUTE),
         sent_timeout: chance.seconds(3 * MINUTE, 10 * MINUTE),
         holding_timeout: chance.seconds(10 * MINUTE, 40 * MINUTE),
+        production_holding_timeout: chance.seconds(10 * MINUTE, 40 * MINUTE),
         transferring_timeout: chance.seconds(10 * MINUTE, 40 * MINUTE),
         activated_timeout: chance.seconds(30 * MINUTE, 4 * HOUR),
         worker_final_sticky: chance.seconds(10 * MINUTE, 3 * HOUR),

@@ -175,7 +175,7 @@ fn chain() -> Server {
 
 /// Once everybody behaves, every job ends.
 fn settle(server: &mut Server) {
-    server.pass(Duration::from_secs(4 * 3600));
+    server.pass(Duration::from_secs(49 * 3600));
     server.watch();
     for _ in 0..200 {
         let Some(job) = server.next_job() else { break };

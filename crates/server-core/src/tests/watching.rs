@@ -63,7 +63,7 @@ fn a_final_report_is_not_waited_for_for_ever() {
     let mut server = Server::with([generation(1)]);
     let job = server.running_job();
     server.update(&job, JobStatus::Holding);
-    server.pass(181 * MINUTE);
+    server.pass(2881 * MINUTE);
     assert_eq!(server.watch().holding_too_long, 1);
     assert_eq!(server.attempt(1, 1).server_error.unwrap().code, 103);
 }
@@ -285,4 +285,123 @@ fn a_retry_that_found_no_queue_still_avoids_the_bad_one() {
     server.pass(MINUTE);
     assert_eq!(server.broker(), 1);
     assert_ne!(server.job(1).queue, Some(bad));
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[test]
+fn a_production_job_may_hold_its_report_longer_than_a_users() {
+    for (label, priority, hours, ends) in [
+        ("managed", 100, 47, false),
+        ("managed", 100, 49, true),
+        ("managed", 900, 4, true),
+        ("user", 100, 4, true),
+    ] {
+        let mut task = generation(1);
+        task.source_label = SourceLabel::new(label);
+        task.priority = priority;
+        let mut server = Server::with([task]);
+        let mut request = request(NEAR);
+        request.source_label = SourceLabel::new(label);
+        let job = [NEAR, FAR]
+            .into_iter()
+            .find_map(|queue| {
+                request.queue = queue.into();
+                server.try_acquire(&request).unwrap().pop()
+            })
+            .expect("a job");
+        server.update(&job, JobStatus::Running);
+        server.update(&job, JobStatus::Holding);
+        server.pass(hours * HOUR);
+        let report = server.watch();
+        assert_eq!(
+            report.holding_too_long == 1,
+            ends,
+            "{label} {priority} {hours}"
+        );
+    }
+}
+
+#[test]
+fn a_job_that_only_says_starting_runs_elsewhere() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.next_job().unwrap();
+    for _ in 0..49 {
+        server.update(&job, JobStatus::Starting);
+        server.pass(HOUR);
+        server.update(&job, JobStatus::Starting);
+    }
+    assert_eq!(server.watch().starting_too_long, 1);
+    assert_eq!(server.job(1).attempt_nr, AttemptNr::new(2));
+    assert_eq!(server.watch(), WatchReport::default());
+}
+
+#[test]
+fn a_job_that_runs_for_weeks_is_told_to_end_and_runs_elsewhere() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    server.pass(21 * DAY + MINUTE);
+    server.update(&job, JobStatus::Running);
+    assert_eq!(server.watch().running_too_long, 1);
+    assert_eq!(server.watch(), WatchReport::default());
+    let told = server.update(&job, JobStatus::Running);
+    assert_eq!(told.commands, [ailurus_model::Command::ToBeKilled]);
+    server.fail(&job, ErrorCode::PandaKill);
+    assert_eq!(server.job(1).attempt_nr, AttemptNr::new(2));
+}
+
+#[test]
+fn a_users_job_waits_where_its_task_runs() {
+    let mut task = generation(2);
+    task.source_label = SourceLabel::new("user");
+    let mut server = Server::with([task]);
+    let queue = server.job(1).queue.expect("a queue");
+    // Both wait at one queue, and one of them runs there.
+    let mut second = server.job(2);
+    second.queue = Some(queue.clone());
+    crate::Ledger::put_job(&mut server.ledger, &second).unwrap();
+    let mut request = request(queue.as_str());
+    request.source_label = SourceLabel::new("user");
+    let job = server.try_acquire(&request).unwrap().pop().expect("a job");
+    for _ in 0..13 {
+        server.update(&job, JobStatus::Running);
+        server.pass(HOUR);
+    }
+    server.update(&job, JobStatus::Running);
+    assert_eq!(server.watch(), WatchReport::default());
+    server.finish(&job);
+    assert_eq!(server.watch().activated_too_long, 1);
+}
+
+#[test]
+fn an_urgent_job_leaves_a_queue_that_starts_nothing() {
+    let mut task = generation(1);
+    task.priority = 900;
+    let mut server = Server::with([task]);
+    server.pass(4 * HOUR + MINUTE);
+    let name = server.job(1).queue.expect("a queue");
+    let terms = &mut server.queue(name.as_str()).options.terms;
+    terms.keeps_its_jobs = true;
+    assert_eq!(server.watch(), WatchReport::default());
+    server.queue(name.as_str()).options.terms.keeps_its_jobs = false;
+    assert_eq!(server.watch().activated_too_long, 1);
+    assert_eq!(server.watch(), WatchReport::default());
+}
+
+#[test]
+fn a_job_without_a_task_does_not_wait_for_ever() {
+    let mut server = Server::new();
+    let mut form = ailurus_model::JobForm::default();
+    form.attributes.put("prodSourceLabel", "user");
+    form.attributes.put("computingSite", NEAR);
+    server
+        .run(|ctx, ledger| crate::submit_jobs(ctx, ledger, vec![form], "alice"))
+        .unwrap();
+    server.pass(7 * DAY - MINUTE);
+    assert_eq!(server.watch().waiting_too_long, 0);
+    server.pass(2 * MINUTE);
+    assert_eq!(server.watch().waiting_too_long, 1);
+    let job = server.job(1);
+    assert_eq!((job.status, job.server_code), (JobStatus::Closed, 102));
+    assert_eq!(job.sub_status, "toreassign");
 }

@@ -106,12 +106,10 @@ fn kills_answer_for_each_job_and_closed_ones_keep_the_sub_status() {
     assert_eq!(one["jobStatus"], "closed");
     assert_eq!(one["jobSubStatus"], "xyz");
     assert_eq!(one["taskBufferErrorCode"], 100);
-    let state = server.legacy("checkJobStatus", &json!({"ids": format!("{id},999")}));
-    let data = state.get("data").cloned().expect("states");
-    assert_eq!(
-        data[0],
-        json!({"status": "closed", "command": "tobekilled"})
-    );
+    let path = format!("/server/panda/checkJobStatus?ids={id},999");
+    let state = server.get(&path).json();
+    let expected = json!({"status": "closed", "command": "tobekilled"});
+    assert_eq!(state["data"][0], expected, "{state}");
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! What the server's operations rely on, of every ledger: the same checks on each kind.
 
 use ailurus_model::{
-    AttemptNr, ByteCount, ChangeId, Command, DatasetName, FileStatus, HarvesterId, JobStatus,
-    PandaId, QueueName, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId, WorkerStatus,
+    AttemptNr, ByteCount, ChangeId, Command, DatasetName, FileStatus, HarvesterId, JobKind,
+    JobStatus, PandaId, QueueName, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId,
+    WorkerStatus,
 };
 use ailurus_server_core::{
     MemoryLedger,
-    ledger::{Changed, ClaimFilter, DatasetRecord, JobText, Ledger, StatusChange},
+    ledger::{
+        Changed, ClaimFilter, DatasetRecord, JobText, Lasting, Ledger, StatusChange, Waiting,
+    },
 };
 use ailurus_store::DatabaseLedger;
 
@@ -430,4 +433,41 @@ fn postgresql_keeps_the_contract() {
     let here = include_str!("contract.rs");
     assert_eq!(here.matches("\n#[test]\n").count(), CHECKS.len() + 1);
     postgresql::with_server(|| CHECKS.iter().for_each(|check| check()));
+}
+
+#[test]
+fn jobs_that_stay_in_one_state_come_longest_first() {
+    on_each_ledger(|ledger| {
+        let task = TaskId::new(5);
+        let earlier = |secs| NOW.before(std::time::Duration::from_secs(secs));
+        for (id, status, label, secs) in [
+            (1, JobStatus::Running, "managed", 10),
+            (2, JobStatus::Running, "managed", 30),
+            (3, JobStatus::Starting, "managed", 20),
+            (4, JobStatus::Activated, "user", 20),
+            (5, JobStatus::Activated, "managed", 20),
+        ] {
+            let mut written = job(PandaId::new(id), task);
+            written.status = status;
+            written.source_label = SourceLabel::new(label);
+            written.state_changed = earlier(secs);
+            written.modified = earlier(secs);
+            written.created = earlier(secs);
+            if id == 4 {
+                written.kind = JobKind::Direct;
+            }
+            ledger.insert_job(&written, &[]).unwrap();
+        }
+        let ids =
+            |found: Vec<PandaId>| -> Vec<u64> { found.into_iter().map(PandaId::value).collect() };
+        let lasting = |state, before| ids(ledger.in_state_since(state, before, 10).unwrap());
+        assert_eq!(lasting(Lasting::Running, NOW), [2, 1]);
+        assert_eq!(lasting(Lasting::Running, earlier(15)), [2]);
+        assert_eq!(lasting(Lasting::Starting, NOW), [3]);
+        let waiting = |which, before| ids(ledger.waiting_since(which, before, 10).unwrap());
+        assert_eq!(waiting(Waiting::Users, NOW), [4]);
+        assert_eq!(waiting(Waiting::Urgent, NOW), [5]);
+        assert_eq!(waiting(Waiting::Direct, NOW), [4]);
+        assert!(waiting(Waiting::Direct, earlier(20)).is_empty());
+    });
 }
