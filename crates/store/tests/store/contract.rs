@@ -429,6 +429,7 @@ fn postgresql_keeps_the_contract() {
         a_worker_is_read_as_it_was_written,
         history_is_read_by_cursor_by_job_and_by_task,
         a_text_of_a_job_is_the_one_that_was_written_last,
+        jobs_that_stay_in_one_state_come_longest_first,
     ];
     let here = include_str!("contract.rs");
     assert_eq!(here.matches("\n#[test]\n").count(), CHECKS.len() + 1);
