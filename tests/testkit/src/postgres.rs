@@ -125,9 +125,15 @@ impl PostgresServer {
     /// The system refuses.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
-        let lock = self.folder.join("cluster/postmaster.pid");
-        drop(fs::remove_file(lock));
-        Ok(())
+        // Its children notice within moments, and hold the cluster until then.
+        let cluster = self.folder.join("cluster").canonicalize()?;
+        wait_for("the end of PostgreSQL's processes", START_LIMIT, || {
+            let is_in_it = |entry: fs::DirEntry| {
+                fs::read_link(entry.path().join("cwd")).is_ok_and(|folder| folder == cluster)
+            };
+            let mut processes = fs::read_dir("/proc")?.flatten();
+            Ok((!processes.any(is_in_it)).then_some(()))
+        })
     }
 
     /// Sends its first process a signal.
