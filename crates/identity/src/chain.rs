@@ -345,7 +345,7 @@ fn small(content: &[u8]) -> Option<usize> {
     match content {
         [] => None,
         [first, ..] if *first >= 0x80 => None,
-        [bytes @ ..] if bytes.len() <= 3 => {
+        bytes if bytes.len() <= 3 => {
             let value = bytes.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
             Some(value)
         }
