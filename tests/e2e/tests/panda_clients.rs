@@ -7,6 +7,8 @@
 
 #[path = "panda_clients/site.rs"]
 mod site;
+#[path = "panda_clients/steering.rs"]
+mod steering;
 #[path = "panda_clients/submitting.rs"]
 mod submitting;
 

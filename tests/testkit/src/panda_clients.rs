@@ -22,6 +22,14 @@ const PILOT: &str = "panda-pilot==3.7.0.36";
 /// Where the pilot's source archive is unpacked, in the environment.
 const PILOT_FOLDER: &str = "pilot-source";
 
+/// The name by which the tools know the user.
+pub const NICKNAME: &str = "jdoe";
+/// The virtual organisation of the user.
+pub const VO: &str = "spd";
+/// A token without signature for that user. The tools read the name from it; it is worth nothing to
+/// a server, which has to know its callers otherwise.
+const UNSIGNED: &str = "eyJhbGciOiJub25lIn0.eyJuYW1lIjoiamFuZSBkb2UiLCJwcmVmZXJyZWRfdXNlcm5hbWUiOiJqZG9lIiwiZXhwIjo0MTAyNDQ0ODAwfQ.";
+
 /// How programs reach the server.
 #[derive(Debug, Clone)]
 pub struct Transport {
@@ -66,7 +74,10 @@ impl Transport {
 
     fn apply(&self, command: &mut Command) {
         match &self.identity {
-            Identity::Nobody => {}
+            Identity::Nobody => {
+                command.env("PANDA_AUTH_ID_TOKEN", UNSIGNED);
+                command.env("PANDA_AUTH_VO", VO).env("PANDA_AUTH", "oidc");
+            }
             Identity::Token {
                 token,
                 vo,
@@ -79,6 +90,7 @@ impl Transport {
                 command.env("SSL_CERT_FILE", authorities);
             }
             Identity::Certificate { file, authorities } => {
+                command.env("PANDA_AUTH", "x509_no_grid");
                 command.env("X509_USER_PROXY", file);
                 command.env("X509_CERT_DIR", authorities);
             }
@@ -157,7 +169,6 @@ impl Said {
 pub struct User {
     programs: PathBuf,
     home: PathBuf,
-    nickname: String,
     transport: Transport,
 }
 
@@ -167,12 +178,11 @@ impl User {
     /// # Errors
     ///
     /// The programs cannot be had, or the home cannot be made.
-    pub fn new(home: &Path, nickname: &str, transport: Transport) -> anyhow::Result<Self> {
+    pub fn new(home: &Path, transport: Transport) -> anyhow::Result<Self> {
         fs::create_dir_all(home.join("work"))?;
         Ok(Self {
             programs: prepare()?,
             home: home.to_owned(),
-            nickname: nickname.to_owned(),
             transport,
         })
     }
@@ -250,8 +260,7 @@ impl User {
             .env("PANDA_PYTHONPATH", self.packages()?)
             .env("PANDA_CONFIG_ROOT", self.home.join(".pathena"))
             .env("PANDA_BEHIND_REAL_LB", "1")
-            .env("PANDA_AUTH", "x509_no_grid")
-            .env("PANDA_NICKNAME", &self.nickname)
+            .env("PANDA_NICKNAME", NICKNAME)
             .env("PANDA_URL", &base)
             .env("PANDA_URL_SSL", &base)
             .env("PANDACACHE_URL", &base);

@@ -23,13 +23,11 @@ pub(crate) const PYTHON_PILOT_SCRIPTS: &str = "http://pandaserver-doma.cern.ch:2
 pub(crate) const QUEUE: &str = "NORTH";
 /// The queue of the Python pilot, whose copy tools are other ones.
 pub(crate) const PYTHON_QUEUE: &str = "PYTHON";
-/// The user.
-pub(crate) const NICKNAME: &str = "jdoe";
 
 /// Longest wait for one job of the Python pilot, which needs about a minute.
 const PYTHON_LIMIT: Duration = Duration::from_secs(300);
 /// Longest wait for a task.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(60);
 /// Pause between two looks at a task.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -60,7 +58,7 @@ impl Site {
             vec![QueueSettings::new(QUEUE, QUEUE, 1), python]
         })?;
         let transport = Transport::plain(&world.deployment.url());
-        let user = User::new(&world.folder().join("home"), NICKNAME, transport)?;
+        let user = User::new(&world.folder().join("home"), transport)?;
         Ok(Self { user, world })
     }
 

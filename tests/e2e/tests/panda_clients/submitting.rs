@@ -4,7 +4,11 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::site::Site;
+use ailurus_testkit::panda_clients::NICKNAME;
+
+use crate::site::{QUEUE, Site};
+
+const LABEL: &str = "user";
 
 /// Writes a file of the user's work folder.
 fn write(site: &Site, name: &str, text: &str) {
@@ -64,4 +68,160 @@ fn the_same_sandbox_is_sent_once() {
     let work = site.user.work();
     let read = |name| fs::read(work.join(name)).unwrap();
     assert_eq!(read("back"), read("jobO.1.tar.gz"));
+}
+
+#[test]
+fn a_task_without_build_or_input_gives_outputs_and_logs() {
+    let site = Site::start(&[]).unwrap();
+    write(&site, "go.sh", "echo \"made by $1\" > out.txt\n");
+    let task = site
+        .prun(&[
+            "--noBuild",
+            "--exec",
+            "sh go.sh prun",
+            "--outDS",
+            "user.jdoe.made",
+            "--outputs",
+            "out.txt",
+            "--vo",
+            "spd",
+            "--site",
+            QUEUE,
+            "--nJobs",
+            "2",
+        ])
+        .unwrap();
+    site.wait_for(task, &["running", "scouting"]).unwrap();
+    site.run_pilot(LABEL).unwrap();
+    site.wait_for(task, &["done"]).unwrap();
+    let outputs = site.stored("out.txt").unwrap();
+    assert_eq!(outputs.len(), 2, "{outputs:?}");
+    assert!(
+        outputs.iter().all(|(_, text)| text == "made by prun\n"),
+        "{outputs:?}"
+    );
+    let own = |path: &std::path::Path| path.to_string_lossy().contains(&format!("user.{NICKNAME}"));
+    assert!(outputs.iter().all(|(path, _)| own(path)), "{outputs:?}");
+    assert_eq!(site.stored("log.tgz").unwrap().len(), 2);
+}
+
+#[test]
+fn a_build_job_comes_first_and_its_libraries_are_there() {
+    let site = Site::start(&[]).unwrap();
+    write(&site, "source.txt", "compiled\n");
+    let task = site
+        .prun(&[
+            "--bexec",
+            "tr a-z A-Z < source.txt > built.txt",
+            "--exec",
+            "cp built.txt out.txt",
+            "--outDS",
+            "user.jdoe.built",
+            "--outputs",
+            "out.txt",
+            "--vo",
+            "spd",
+            "--site",
+            QUEUE,
+        ])
+        .unwrap();
+    site.wait_for(task, &["running", "scouting"]).unwrap();
+    for _ in 0..2 {
+        site.run_pilot(LABEL).unwrap();
+    }
+    site.wait_for(task, &["done"]).unwrap();
+    let outputs = site.stored("out.txt").unwrap();
+    assert_eq!(outputs.len(), 1, "{outputs:?}");
+    assert_eq!(outputs[0].1, "COMPILED\n");
+}
+
+#[test]
+fn a_dataset_of_an_earlier_task_is_the_input_of_the_next() {
+    let site = Site::start(&[]).unwrap();
+    write(&site, "go.sh", "echo one > out.txt\n");
+    let first = site
+        .prun(&[
+            "--noBuild",
+            "--exec",
+            "sh go.sh",
+            "--outDS",
+            "user.jdoe.first",
+            "--outputs",
+            "out.txt",
+            "--vo",
+            "spd",
+            "--site",
+            QUEUE,
+            "--nJobs",
+            "2",
+        ])
+        .unwrap();
+    site.wait_for(first, &["running", "scouting"]).unwrap();
+    site.run_pilot(LABEL).unwrap();
+    site.wait_for(first, &["done"]).unwrap();
+    write(
+        &site,
+        "sum.sh",
+        "cat $(echo $1 | tr , ' ') > sum.txt; cp list.txt listed.txt\n",
+    );
+    let second = site
+        .prun(&[
+            "--noBuild",
+            "--exec",
+            "sh sum.sh %IN",
+            "--inDS",
+            "user.jdoe.first_out.txt/",
+            "--notExpandInDS",
+            "--nFilesPerJob",
+            "2",
+            "--writeInputToTxt",
+            "IN:list.txt",
+            "--outDS",
+            "user.jdoe.second",
+            "--outputs",
+            "sum.txt,listed.txt",
+            "--vo",
+            "spd",
+            "--site",
+            QUEUE,
+        ])
+        .unwrap();
+    site.wait_for(second, &["running", "scouting"]).unwrap();
+    site.run_pilot(LABEL).unwrap();
+    site.wait_for(second, &["done"]).unwrap();
+    let sums = site.stored("sum.txt").unwrap();
+    assert_eq!(sums.len(), 1, "{sums:?}");
+    assert_eq!(sums[0].1, "one\none\n");
+    let lists = site.stored("listed.txt").unwrap();
+    assert_eq!(lists[0].1.matches("out.txt").count(), 2, "{lists:?}");
+}
+
+#[test]
+fn the_python_pilot_runs_jobs_of_prun() {
+    let site = Site::start(&[]).unwrap();
+    write(&site, "go.sh", "echo \"by the Python pilot\" > out.txt\n");
+    let scripts = format!("{}/runGen-00-00-02", crate::site::PYTHON_PILOT_SCRIPTS);
+    let task = site
+        .prun(&[
+            "--noBuild",
+            "--exec",
+            "sh go.sh",
+            "--outDS",
+            "user.jdoe.python",
+            "--outputs",
+            "out.txt",
+            "--vo",
+            "spd",
+            "--site",
+            crate::site::PYTHON_QUEUE,
+            "--transPath",
+            &scripts,
+        ])
+        .unwrap();
+    site.wait_for(task, &["running", "scouting"]).unwrap();
+    site.run_python_pilot(LABEL).unwrap();
+    site.wait_for(task, &["done"]).unwrap();
+    let outputs = site.stored("out.txt").unwrap();
+    assert_eq!(outputs.len(), 1, "{outputs:?}");
+    assert_eq!(outputs[0].1, "by the Python pilot\n");
 }
