@@ -25,7 +25,7 @@ mod jobs;
 mod needs;
 mod nodes;
 mod panda_tasks;
-mod pulse;
+pub(crate) mod pulse;
 mod secrets;
 mod tasks;
 mod watch;

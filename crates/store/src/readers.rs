@@ -15,6 +15,7 @@ use ailurus_server_core::ledger::{
 
 use crate::{
     database::Database,
+    ledger::pulse,
     ledger::{ATTEMPT_COLUMNS, FILE_COLUMNS, JOB_COLUMNS, read_attempt, read_file, read_job},
     ledger::{DatabaseLedger, failed},
     schema::OpenError,
@@ -280,8 +281,8 @@ impl Reader {
         }
     }
 
-    fn with_attempts(&self, job: JobRecord) -> Result<JobRow, LedgerError> {
-        let attempts = self.attempts(job.panda_id).map_err(failed(|| {
+    fn with_attempts(&self, mut job: JobRecord) -> Result<JobRow, LedgerError> {
+        let attempts = self.attempts(&mut job).map_err(failed(|| {
             format!("list the attempts of job {}", job.panda_id)
         }))?;
         let task = self.ledger.task(job.task_id)?;
@@ -293,14 +294,21 @@ impl Reader {
         })
     }
 
-    fn attempts(&self, job: PandaId) -> Result<Vec<AttemptRecord>, SqlError> {
-        self.ledger.sql().rows(
+    /// Reads the attempts of a job, and completes both with what was heard of it.
+    fn attempts(&self, job: &mut JobRecord) -> Result<Vec<AttemptRecord>, SqlError> {
+        let session = self.ledger.session();
+        pulse::refresh_job(session, job)?;
+        let mut attempts = self.ledger.sql().rows(
             &format!(
                 "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE panda_id = ?1 ORDER BY attempt_nr"
             ),
-            params![job],
+            params![job.panda_id],
             read_attempt,
-        )
+        )?;
+        for attempt in &mut attempts {
+            pulse::refresh_attempt(session, attempt)?;
+        }
+        Ok(attempts)
     }
 
     /// Counts the jobs that have not ended by queue and status.

@@ -312,6 +312,49 @@ fn needs_are_waited_for_until_settled() {
 }
 
 #[test]
+fn a_heartbeat_is_seen_in_job_and_attempt_and_ends_with_it() {
+    on_each_ledger(|ledger| {
+        let id = PandaId::new(1);
+        let mut beating = job(id, TaskId::new(5));
+        beating.status = JobStatus::Running;
+        beating.modified = Timestamp::from_millis(10);
+        ledger.insert_job(&beating, &[]).unwrap();
+        let mut first = attempt(id, 1, JobStatus::Running);
+        first.ended = None;
+        ledger.put_attempt(&first).unwrap();
+        for heard in [20, 30] {
+            first.cpu_secs = Some(heard);
+            first.report = format!("{{\"nEvents\":{heard}}}");
+            beating.modified = Timestamp::from_millis(i64::try_from(heard).unwrap());
+            ledger.put_attempt(&first).unwrap();
+            ledger.put_job(&beating).unwrap();
+        }
+        assert_eq!(ledger.job(id).unwrap(), Some(beating.clone()));
+        let nr = AttemptNr::new(1);
+        assert_eq!(ledger.attempt(id, nr).unwrap(), Some(first.clone()));
+        let silent = |ledger: &dyn Ledger, before| {
+            let before = Timestamp::from_millis(before);
+            let silent = ledger.unheard_since(&[JobStatus::Running], before, 9);
+            silent.unwrap()
+        };
+        assert!(silent(ledger, 30).is_empty());
+        assert_eq!(silent(ledger, 31), [id]);
+        first.status = JobStatus::Failed;
+        first.ended = Some(NOW);
+        ledger.put_attempt(&first).unwrap();
+        beating.status = JobStatus::Activated;
+        beating.attempt_nr = AttemptNr::new(2);
+        ledger.put_job(&beating).unwrap();
+        let second = attempt(id, 2, JobStatus::Sent);
+        ledger.put_attempt(&second).unwrap();
+        assert_eq!(ledger.attempt(id, nr).unwrap(), Some(first));
+        let read = ledger.attempt(id, AttemptNr::new(2)).unwrap();
+        assert_eq!(read, Some(second));
+        assert_eq!(ledger.job(id).unwrap(), Some(beating));
+    });
+}
+
+#[test]
 fn an_attempt_is_read_as_it_was_written() {
     on_each_ledger(|ledger| {
         let id = PandaId::new(1);
@@ -411,6 +454,7 @@ fn a_text_of_a_job_is_the_one_that_was_written_last() {
 #[test]
 fn postgresql_keeps_the_contract() {
     const CHECKS: &[fn()] = &[
+        a_heartbeat_is_seen_in_job_and_attempt_and_ends_with_it,
         numbers_only_rise,
         a_task_is_read_as_it_was_written,
         only_live_tasks_are_found_by_name_and_input,
