@@ -164,6 +164,26 @@ impl DatabaseLedger {
         jobs::prefetch(&self.session, &jobs)
     }
 
+    /// Does something as one operation in one transaction, and makes it durable. It is for those
+    /// who are alone with the ledger; a [`crate::Writer`] lets many operations share a commit.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the database cannot keep it. Then nothing of it is kept.
+    pub fn transact<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Result<T, LedgerError> {
+        let kept = self.begin_batch(&[]).and_then(|()| {
+            self.begin_operation();
+            let done = work(self);
+            self.session.keep_operation()?;
+            self.session.commit()?;
+            Ok(done)
+        });
+        if kept.is_err() {
+            self.give_up();
+        }
+        kept.map_err(failed(|| "do several things as one".to_owned()))
+    }
+
     /// Begins an operation of the batch.
     pub(crate) fn begin_operation(&self) {
         self.written_tasks.borrow_mut().clear();

@@ -20,11 +20,15 @@ use crate::rows::{NOW, any_job, attempt, file, job, need, task, worker};
 /// `PostgreSQL`.
 pub(crate) fn on_each_ledger(check: impl Fn(&mut dyn Ledger)) {
     if let Some(database) = postgresql::new_database() {
-        return check(&mut DatabaseLedger::open(database).unwrap());
+        check(&mut DatabaseLedger::open(database).unwrap());
+        let mut ledger = DatabaseLedger::open(postgresql::new_database().unwrap()).unwrap();
+        return ledger.transact(|ledger| check(ledger)).unwrap();
     }
     check(&mut MemoryLedger::default());
     let dir = tempfile::tempdir().unwrap();
     check(&mut DatabaseLedger::open(&dir.path().join("server.db")).unwrap());
+    let mut ledger = DatabaseLedger::open(&dir.path().join("batch.db")).unwrap();
+    ledger.transact(|ledger| check(ledger)).unwrap();
 }
 
 #[test]
