@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use ailurus_model::{Caller, Proof};
 use ailurus_wire::fields::text_of;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::panda::{
     Call, Endpoint, Reply,
@@ -93,13 +93,10 @@ async fn user_attributes(call: Call) -> Reply {
         "production_working_groups": rights.working_groups,
         "primary_working_group": primary_working_group(fqans),
     });
-    let text: Vec<String> = match &data {
-        Value::Object(all) => all
-            .iter()
-            .map(|(key, value)| format!("{key}: {value}"))
-            .collect(),
-        _ => Vec::new(),
-    };
+    let named = data.as_object().into_iter().flatten();
+    let text: Vec<String> = named
+        .map(|(key, value)| format!("{key}: {value}"))
+        .collect();
     Reply::data_and_message(data, text.join("\n"))
 }
 
