@@ -48,6 +48,9 @@ pub(crate) enum Noun {
     /// Look at queues.
     #[command(subcommand)]
     Queue(QueueVerb),
+    /// Look at global shares.
+    #[command(subcommand)]
+    Share(ShareVerb),
     /// Look at datasets.
     #[command(subcommand)]
     Dataset(DatasetVerb),
@@ -72,6 +75,11 @@ pub(crate) enum TaskVerb {
     },
     /// Show one task.
     Show {
+        /// Its number.
+        id: u64,
+    },
+    /// Say why a task waits, runs or ended, and what would change that.
+    Explain {
         /// Its number.
         id: u64,
     },
@@ -107,6 +115,11 @@ pub(crate) enum JobVerb {
     },
     /// Show one job with all of its attempts, and why they failed.
     Show {
+        /// Its number.
+        id: u64,
+    },
+    /// Say why a job waits, runs or ended, where it would run, and what would change that.
+    Explain {
         /// Its number.
         id: u64,
     },
@@ -163,6 +176,13 @@ pub(crate) enum QueueVerb {
         /// Its name.
         name: String,
     },
+}
+
+/// What to do with global shares.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShareVerb {
+    /// List shares with what is pledged to them, runs and waits.
+    List,
 }
 
 /// What to do with datasets.

@@ -10,7 +10,10 @@ use std::{
 };
 
 use ailurus_wire::{
-    rest::{ActionAnswer, DatasetView, JobView, QueueView, SubmitAnswer, TaskView},
+    rest::{
+        ActionAnswer, DatasetView, ExplanationView, JobView, QueueView, ShareView, SubmitAnswer,
+        TaskView,
+    },
     task_file,
 };
 use clap::Parser as _;
@@ -18,13 +21,14 @@ use serde::Serialize;
 
 use crate::{
     api::{Api, DEFAULT_SERVER, encode},
-    args::{Cli, DatasetVerb, JobVerb, Noun, QueueVerb, TaskVerb},
+    args::{Cli, DatasetVerb, JobVerb, Noun, QueueVerb, ShareVerb, TaskVerb},
     failure::Failure,
     table::printable,
 };
 
 mod api;
 mod args;
+mod explain;
 mod failure;
 mod log;
 mod show;
@@ -94,6 +98,10 @@ fn run(cli: &Cli) -> Result<Vec<u8>, Failure> {
             let queue: QueueView = api.get(&format!("queues/{}", encode(name)))?;
             Ok(form.render(&queue, show::queue))
         }
+        Noun::Share(ShareVerb::List) => {
+            let shares: Vec<ShareView> = api.get("shares")?;
+            Ok(form.render(&shares, |shares| explain::shares(shares)))
+        }
         Noun::Dataset(DatasetVerb::Show { name }) => {
             let dataset: DatasetView = api.get(&format!("datasets/{}", encode(name)))?;
             Ok(form.render(&dataset, show::dataset))
@@ -115,6 +123,7 @@ fn run_task(api: &Api, form: Form, verb: &TaskVerb) -> Result<Vec<u8>, Failure> 
             let task: TaskView = api.get(&format!("tasks/{id}"))?;
             Ok(form.render(&task, show::task))
         }
+        TaskVerb::Explain { id } => explain(api, form, &format!("tasks/{id}/explain")),
         TaskVerb::Kill { id } => act(api, form, &format!("tasks/{id}/kill")),
         TaskVerb::Retry { id } => act(api, form, &format!("tasks/{id}/retry")),
     }
@@ -148,6 +157,7 @@ fn run_job(api: &Api, form: Form, verb: &JobVerb) -> Result<Vec<u8>, Failure> {
             let job: JobView = api.get(&format!("jobs/{id}"))?;
             Ok(form.render(&job, show::job))
         }
+        JobVerb::Explain { id } => explain(api, form, &format!("jobs/{id}/explain")),
         JobVerb::Log { id, attempt, file } => {
             let job: JobView = api.get(&format!("jobs/{id}"))?;
             let log = log::read(&job, *attempt, *file)?;
@@ -195,6 +205,11 @@ fn submit(api: &Api, form: Form, file: &Path, user: &str) -> Result<Vec<u8>, Fai
 fn line_of(bytes: &[u8], place: usize) -> usize {
     let before = bytes.iter().take(place);
     before.filter(|byte| **byte == b'\n').count() + 1
+}
+
+fn explain(api: &Api, form: Form, path: &str) -> Result<Vec<u8>, Failure> {
+    let explanation: ExplanationView = api.get(path)?;
+    Ok(form.render(&explanation, explain::explanation))
 }
 
 fn act(api: &Api, form: Form, path: &str) -> Result<Vec<u8>, Failure> {

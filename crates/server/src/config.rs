@@ -6,6 +6,7 @@
 mod identity;
 mod messages;
 mod rucio;
+mod scheduling;
 mod tasks;
 
 use std::{
@@ -30,6 +31,8 @@ pub(crate) use identity::{CredentialsConfig, IdentityConfig, TlsConfig};
 use identity::{CredentialsSection, RolesSection, Sections, TlsSection, TokensSection};
 pub(crate) use messages::MessagesConfig;
 use messages::MessagesSection;
+pub(crate) use scheduling::SchedulingConfig;
+use scheduling::SchedulingSection;
 
 /// The configuration file. Unknown keys are refused. Durations and sizes have units: `"10s"`,
 /// `"2h 30m"`, `"16 MiB"`. Relative paths begin at the directory in which the server was started.
@@ -89,6 +92,8 @@ pub(crate) struct ConfigFile {
     tasks: tasks::TasksSection,
     /// The catalogue of files that is asked for datasets of tasks.
     rucio: rucio::RucioSection,
+    /// Where jobs go and in which order.
+    scheduling: SchedulingSection,
     /// The broker that is told of changes.
     messages: MessagesSection,
     /// HTTPS, and clients' certificates.
@@ -142,6 +147,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// The catalogue of files, if there is one.
     pub(crate) rucio: Option<ailurus_rucio::RucioConfig>,
+    /// Where jobs go and in which order.
+    pub(crate) scheduling: SchedulingConfig,
     /// The broker that is told of changes, if there is one.
     pub(crate) messages: Option<MessagesConfig>,
     /// Who calls.
@@ -213,6 +220,9 @@ pub(crate) enum ConfigError {
         value: String,
         allowed: &'static str,
     },
+    /// Shares make no tree.
+    #[error("`scheduling.shares`: {problem}")]
+    Scheduling { problem: String },
     /// Others could reach the server, and it cannot tell who they are.
     #[error(
         "`listen` is `{address}`, which other machines may reach, and there is no HTTPS by which \
@@ -328,6 +338,7 @@ fn resolve(
             ..file.limits.resolve(&mut picker.shown)
         },
         rucio: file.rucio.resolve(picker)?,
+        scheduling: file.scheduling.resolve(picker)?,
         messages: file.messages.resolve(picker)?,
         identity: Sections {
             trust_loopback: file.trust_loopback,

@@ -12,7 +12,7 @@ use std::{
 
 use ailurus_diagnosis::Catalogue;
 use ailurus_model::{Queue, QueueName, Timestamp};
-use ailurus_server_core::{Context, Limits};
+use ailurus_server_core::{Context, Limits, Scheduling};
 use ailurus_wire::{
     body::BodyError,
     queue_data::{self, QueueDataError},
@@ -32,6 +32,8 @@ pub(crate) struct Knowledge {
     pub(crate) catalogue: Catalogue,
     /// Limits on jobs, tasks and workers.
     pub(crate) limits: Limits,
+    /// Where jobs go and in which order.
+    pub(crate) scheduling: Scheduling,
     /// The record of each queue, by its name.
     queue_records: BTreeMap<String, Value>,
     /// All queue records, as served.
@@ -97,6 +99,7 @@ impl Knowledge {
             queues: set.queues,
             catalogue: Catalogue::built_in(),
             limits: config.limits.clone(),
+            scheduling: config.scheduling.rules.clone(),
             queue_file: Value::from_iter(queue_records.clone()).to_string().into(),
             queue_records,
             storage_file: storage_bytes.into(),
@@ -116,7 +119,7 @@ impl Knowledge {
             queues: &self.queues,
             catalogue: &self.catalogue,
             limits: &self.limits,
-            scheduling: ailurus_server_core::Scheduling::built_in(),
+            scheduling: &self.scheduling,
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod error;
 mod events;
+mod explain;
 mod view;
 
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/ailurus/v1/queues/{name}", get(show_queue))
         .route("/ailurus/v1/datasets/{*name}", get(show_dataset))
         .merge(events::routes())
+        .merge(explain::routes())
         .route("/ailurus/{*path}", axum::routing::any(no_such_path))
 }
 

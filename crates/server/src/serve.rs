@@ -127,6 +127,8 @@ async fn serve(
         Arc::clone(&app),
         config.rucio.clone().map(Catalogue::new),
     ));
+    let steerer = watchdog::steer(Arc::clone(&app), config.scheduling.clone());
+    let steerer = tokio::spawn(steerer);
     let teller = config.messages.clone();
     let teller = teller.map(|messages| tokio::spawn(Teller::new(Arc::clone(&app), messages).run()));
     let identities = tokio::spawn(identities::watch(identities, config.watch_interval));
@@ -136,6 +138,7 @@ async fn serve(
     if let Some(teller) = teller {
         drop(tokio::time::timeout(config.stop_timeout, teller).await);
     }
+    steerer.abort();
     sweeper.abort();
     drop(sweeper.await);
     feeder.abort();

@@ -3,12 +3,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use ailurus_server_core::{WatchReport, broker, watch};
+use ailurus_server_core::{WatchReport, broker, refresh_shares, stream_pilots, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     app::App,
-    config::Config,
+    config::{Config, SchedulingConfig},
     knowledge::{chain, now},
     listening::{Clock, Listening},
     reload::Reloader,
@@ -37,6 +37,34 @@ pub(crate) async fn run(app: Arc<App>, mut reloader: Reloader, config: Config) {
             watch_all(&app).await;
         }
         broker_all(&app).await;
+    }
+}
+
+/// Works out the need of global shares and tells Harvesters of streamed queues how many workers to
+/// submit, again and again, until the future is dropped.
+pub(crate) async fn steer(app: Arc<App>, config: SchedulingConfig) {
+    let every = |time| {
+        let mut ticks = interval(time);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    };
+    let mut shares = every(config.shares_interval);
+    let mut streaming = every(config.streaming_interval);
+    loop {
+        tokio::select! {
+            _ = shares.tick() => {
+                if let Err(error) = app.write(refresh_shares).await {
+                    tracing::error!(error = chain(&error), "shares could not be ordered");
+                }
+            }
+            _ = streaming.tick() => match app.write(stream_pilots).await {
+                Ok(0) => {}
+                Ok(queues) => tracing::debug!(queues, "Harvesters were told how many workers to submit"),
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "workers could not be numbered");
+                }
+            },
+        }
     }
 }
 

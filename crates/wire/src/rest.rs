@@ -13,6 +13,8 @@
 //! | `GET /ailurus/v1/jobs?failed_attempts=true` | | the jobs with failed attempts, with all attempts |
 //! | `GET /ailurus/v1/jobs/ID` | | [`JobView`] with attempts |
 //! | `POST /ailurus/v1/jobs/ID/kill` | | [`ActionAnswer`] |
+//! | `GET /ailurus/v1/jobs/ID/explain` and `…/tasks/ID/explain` | | [`ExplanationView`] |
+//! | `GET /ailurus/v1/shares` | | list of [`ShareView`], the tree depth first |
 //! | `GET /ailurus/v1/queues` and `…/queues/NAME` | | [`QueueView`] |
 //! | `GET /ailurus/v1/datasets/NAME` | | [`DatasetView`] |
 //!
@@ -121,6 +123,55 @@ pub struct JobView {
     /// Every change of its status, oldest first. Empty in lists.
     #[serde(default)]
     pub history: Vec<ChangeView>,
+}
+
+/// Why a job or task waits, runs or ended, and what would change that.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExplanationView {
+    /// One sentence without a full stop.
+    pub sentence: String,
+    /// The queue where it runs or would run, empty if there is none.
+    pub would_run: String,
+    /// What would change that, the best first.
+    pub changes: Vec<String>,
+    /// What was found about each queue, the best first.
+    pub queues: Vec<QueueFindingView>,
+}
+
+/// What brokerage found about one queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueueFindingView {
+    /// The queue.
+    pub queue: String,
+    /// Its site.
+    pub site: String,
+    /// Its weight, none if it cannot have the job.
+    pub weight: Option<f64>,
+    /// The filter that dropped it, empty if none did.
+    pub filter: String,
+    /// The reason; it continues a sentence that begins with the queue's name.
+    pub reason: String,
+    /// Jobs that wait there.
+    pub waiting: u64,
+    /// Jobs that pilots have there.
+    pub running: u64,
+}
+
+/// A node of the tree of global shares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShareView {
+    /// Its name.
+    pub name: String,
+    /// How deep it lies, from 0.
+    pub depth: usize,
+    /// Whether jobs count for it.
+    pub is_leaf: bool,
+    /// Percent of everything that is pledged to it.
+    pub pledged_percent: f64,
+    /// Power of what runs for it, in HS06.
+    pub executing_hs06: f64,
+    /// Power of what waits for it, in HS06.
+    pub queued_hs06: f64,
 }
 
 /// One change of a status.
