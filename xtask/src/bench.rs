@@ -13,7 +13,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     // These measure no other program, and the others take long to build.
     let is_small = matches!(
         options.first().map(String::as_str),
-        Some("transfer" | "root-check")
+        Some("brokerage" | "transfer" | "root-check")
     );
     let programs: &[&str] = if is_small {
         &["ailurus-pilot"]

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use server::{Kind, Plan};
 
+mod brokerage;
 mod figure;
 mod monitor;
 mod pilot;
@@ -21,7 +22,7 @@ mod root_check;
 mod server;
 mod transfer;
 
-const HELP: &str = "usage: ailurus-bench [pilot|server|transfer|root-check|all] [--runs N] \
+const HELP: &str = "usage: ailurus-bench [pilot|server|brokerage|transfer|root-check|all] [--runs N] \
                     [--database sqlite|postgres] [--running N]";
 
 /// Running jobs in the server's database where that is not said.
@@ -45,7 +46,7 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut words = arguments;
     while let Some(word) = words.next() {
         match word.as_str() {
-            "pilot" | "server" | "transfer" | "root-check" | "all" => which = word,
+            "pilot" | "server" | "brokerage" | "transfer" | "root-check" | "all" => which = word,
             "--runs" => {
                 let value = words.next().context(HELP)?;
                 runs = value
@@ -83,6 +84,9 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
                 running: Some(running).filter(|running| *running > 0),
             })?);
         }
+    }
+    if is_asked("brokerage") {
+        figures.extend(brokerage::measure()?);
     }
     if is_asked("transfer") {
         figures.extend(transfer::measure()?);
