@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod explaining;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod harness;
