@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ailurus_model::{
-    BatchId, HarvesterId, InputFile, Job, JobRequest, JobStatus, NodeName, OutputFile, PandaId,
-    Queue, QueueName, Seed, SourceLabel, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId,
-    WorkerStatus, queue::QueueStatus,
+    AlternativeStageOut, BatchId, HarvesterId, InputFile, Job, JobOptions, JobRequest, JobStatus,
+    JobTags, NodeName, OutputFile, PandaId, Queue, QueueName, Seed, SourceLabel, TaskSpec,
+    TaskStatus, Timestamp, Worker, WorkerId, WorkerStatus, job_tags, queue::QueueStatus,
 };
 
 use crate::{
@@ -227,6 +227,19 @@ impl<L: Ledger> Operation<'_, L> {
     }
 }
 
+/// Adds what a job's tags say to its options.
+fn with_tags(mut options: JobOptions, tags: &JobTags) -> JobOptions {
+    options.is_debug |= tags.has(job_tags::DEBUG);
+    options.is_hpo |= tags.has(job_tags::HPO);
+    options.has_own_setup |= tags.has(job_tags::NO_STRING_CONVERSION);
+    match tags.value_of(job_tags::ALTERNATIVE_STAGE_OUT) {
+        Some("on") => options.alternative_stage_out = AlternativeStageOut::On,
+        Some("off") => options.alternative_stage_out = AlternativeStageOut::Off,
+        Some(_) | None => {}
+    }
+    options
+}
+
 /// An attempt of which nothing is known yet.
 pub(crate) fn fresh_attempt(
     job: &JobRecord,
@@ -321,10 +334,10 @@ fn described(
             .collect(),
         log: Some(output(&outputs.log, Some(guid::of_log(attempt)))),
         inputs: inputs.into_iter().map(input_file).collect(),
-        looping_check: payload.looping_check,
+        looping_check: payload.looping_check && !job.tags.has(job_tags::NO_LOOPING_CHECK),
         outputs_optional: optional.map(|file| file.lfn.clone()).collect(),
         transfer_type: payload.transfer_type,
-        options: payload.options,
+        options: with_tags(payload.options, &job.tags),
     }
 }
 

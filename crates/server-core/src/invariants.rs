@@ -7,7 +7,7 @@ mod panda_tasks;
 
 use std::collections::BTreeMap;
 
-use ailurus_model::{ChangeId, JobStatus, PandaId, Seed, TaskId};
+use ailurus_model::{ChangeId, JobKind, JobStatus, PandaId, Seed, TaskId};
 
 use self::panda_tasks::has_outputs;
 pub use self::panda_tasks::{ended_tasks_are_over, jobs_are_different_parts};
@@ -354,9 +354,11 @@ pub fn outputs_are_registered_once(ledger: &MemoryLedger) -> Result<(), String> 
                 file.lfn, file.id
             ));
         }
-        let is_of_job = jobs
-            .get(&producer)
-            .is_some_and(|job| has_outputs(job) && job.part == file.part);
+        let is_of_job = jobs.get(&producer).is_some_and(|job| {
+            // Outputs of jobs without a task come behind what their dataset has.
+            let is_its_part = job.part == file.part || job.kind == JobKind::Direct;
+            has_outputs(job) && is_its_part
+        });
         let is_complete = file.size.is_some() && file.checksum.is_some();
         holds(is_of_job && is_complete, || {
             format!(

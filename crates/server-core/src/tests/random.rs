@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use ailurus_model::{
-    AttemptNr, ErrorCode, Job, JobStatus, JobUpdate, PandaId, WorkerStatus, task::Split,
+    AttemptNr, Attributes, Caller, ErrorCode, Job, JobForm, JobStatus, JobUpdate, PandaId,
+    WorkerStatus, task::Split,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::harness::*;
+use crate::{KillCode, KillRequest, kill_jobs, reassign_jobs, submit_jobs};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -47,6 +49,16 @@ enum Step {
     KillJob {
         id: u64,
     },
+    /// Kills a job by one of PanDA's codes.
+    KillBy {
+        id: u64,
+        code: i64,
+    },
+    Reassign {
+        id: u64,
+    },
+    /// Submits a job as it is.
+    Direct,
     KillTask {
         id: u64,
     },
@@ -84,6 +96,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0_u64..6, select(WorkerStatus::ALL), 0_u64..12)
             .prop_map(|(id, status, panda_id)| Step::Worker { id, status, panda_id }),
         1 => (0_u64..12).prop_map(|id| Step::KillJob { id }),
+        2 => (0_u64..16, select(&[2_i64, 8, 9, 10, 51, 52, 55, 60, 99][..]))
+            .prop_map(|(id, code)| Step::KillBy { id, code }),
+        1 => (0_u64..16).prop_map(|id| Step::Reassign { id }),
+        1 => Just(Step::Direct),
         1 => (0_u64..5).prop_map(|id| Step::KillTask { id }),
         1 => (0_u64..5).prop_map(|id| Step::Retry { id }),
         1 => Just(Step::Watch),
@@ -149,6 +165,27 @@ fn apply(server: &mut Server, given_out: &mut Vec<Job>, step: Step) {
             server.report_worker(&report);
         }
         Step::KillJob { id } => drop(server.kill_job(id)),
+        Step::KillBy { id, code } => {
+            let request = KillRequest {
+                code: KillCode::of_number(Some(code)),
+                caller: &Caller::loopback(),
+                sub_status: None,
+            };
+            let done =
+                server.run(|ctx, ledger| kill_jobs(ctx, ledger, &[PandaId::new(id)], request));
+            assert_eq!(done.unwrap().len(), 1);
+        }
+        Step::Reassign { id } => {
+            let ids = [PandaId::new(id)];
+            let caller = Caller::loopback();
+            let moved = server.run(|ctx, ledger| reassign_jobs(ctx, ledger, &ids, &caller));
+            assert!(moved.unwrap() <= 1);
+        }
+        Step::Direct => {
+            let form = direct_form(server.ledger.jobs().count());
+            let taken = server.run(|ctx, ledger| submit_jobs(ctx, ledger, vec![form], "alice"));
+            assert_eq!(taken.unwrap().len(), 1);
+        }
         Step::KillTask { id } => drop(server.kill_task(id)),
         Step::Retry { id } => drop(server.retry_task(id)),
         Step::Watch => drop(server.watch()),
@@ -162,6 +199,19 @@ fn apply(server: &mut Server, given_out: &mut Vec<Job>, step: Step) {
             };
         }
     }
+}
+
+/// A production job that writes one file of its own name.
+fn direct_form(nr: usize) -> JobForm {
+    let mut form = JobForm::default();
+    form.attributes.put("prodSourceLabel", "managed");
+    form.attributes.put("maxAttempt", 2_i64);
+    let mut file = Attributes::default();
+    file.put("lfn", format!("direct_{nr}.root"));
+    file.put("type", "output");
+    file.put("dataset", "spd.direct");
+    form.files.push(file);
+    form
 }
 
 fn chain() -> Server {
