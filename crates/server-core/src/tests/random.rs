@@ -108,6 +108,29 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn kill_by(server: &mut Server, id: u64, code: i64) {
+    let request = KillRequest {
+        code: KillCode::of_number(Some(code)),
+        caller: &Caller::loopback(),
+        sub_status: None,
+    };
+    let done = server.run(|ctx, ledger| kill_jobs(ctx, ledger, &[PandaId::new(id)], request));
+    assert_eq!(done.unwrap().len(), 1);
+}
+
+fn reassign(server: &mut Server, id: u64) {
+    let ids = [PandaId::new(id)];
+    let caller = Caller::loopback();
+    let moved = server.run(|ctx, ledger| reassign_jobs(ctx, ledger, &ids, &caller));
+    assert!(moved.unwrap() <= 1);
+}
+
+fn submit_direct(server: &mut Server) {
+    let form = direct_form(server.ledger.jobs().count());
+    let taken = server.run(|ctx, ledger| submit_jobs(ctx, ledger, vec![form], "alice"));
+    assert_eq!(taken.unwrap().len(), 1);
+}
+
 fn apply(server: &mut Server, given_out: &mut Vec<Job>, step: Step) {
     let job_of = |which: usize| {
         let index = which.checked_rem(given_out.len())?;
@@ -165,27 +188,9 @@ fn apply(server: &mut Server, given_out: &mut Vec<Job>, step: Step) {
             server.report_worker(&report);
         }
         Step::KillJob { id } => drop(server.kill_job(id)),
-        Step::KillBy { id, code } => {
-            let request = KillRequest {
-                code: KillCode::of_number(Some(code)),
-                caller: &Caller::loopback(),
-                sub_status: None,
-            };
-            let done =
-                server.run(|ctx, ledger| kill_jobs(ctx, ledger, &[PandaId::new(id)], request));
-            assert_eq!(done.unwrap().len(), 1);
-        }
-        Step::Reassign { id } => {
-            let ids = [PandaId::new(id)];
-            let caller = Caller::loopback();
-            let moved = server.run(|ctx, ledger| reassign_jobs(ctx, ledger, &ids, &caller));
-            assert!(moved.unwrap() <= 1);
-        }
-        Step::Direct => {
-            let form = direct_form(server.ledger.jobs().count());
-            let taken = server.run(|ctx, ledger| submit_jobs(ctx, ledger, vec![form], "alice"));
-            assert_eq!(taken.unwrap().len(), 1);
-        }
+        Step::KillBy { id, code } => kill_by(server, id, code),
+        Step::Reassign { id } => reassign(server, id),
+        Step::Direct => submit_direct(server),
         Step::KillTask { id } => drop(server.kill_task(id)),
         Step::Retry { id } => drop(server.retry_task(id)),
         Step::Watch => drop(server.watch()),
