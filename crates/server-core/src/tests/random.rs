@@ -108,6 +108,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn report_worker(server: &mut Server, id: u64, status: WorkerStatus, panda_id: u64) {
+    let mut report = worker(id, status);
+    report.panda_ids = vec![PandaId::new(panda_id)];
+    report.submit_time = Some(server.now);
+    server.report_worker(&report);
+}
+
+fn jump(server: &mut Server, minutes: i64) {
+    let size = Duration::from_secs(minutes.unsigned_abs() * 60);
+    server.now = if minutes < 0 {
+        server.now.before(size)
+    } else {
+        server.now.after(size)
+    };
+}
+
 fn kill_by(server: &mut Server, id: u64, code: i64) {
     let request = KillRequest {
         code: KillCode::of_number(Some(code)),
@@ -181,12 +197,7 @@ fn apply(server: &mut Server, given_out: &mut Vec<Job>, step: Step) {
             id,
             status,
             panda_id,
-        } => {
-            let mut report = worker(id, status);
-            report.panda_ids = vec![PandaId::new(panda_id)];
-            report.submit_time = Some(server.now);
-            server.report_worker(&report);
-        }
+        } => report_worker(server, id, status, panda_id),
         Step::KillJob { id } => drop(server.kill_job(id)),
         Step::KillBy { id, code } => kill_by(server, id, code),
         Step::Reassign { id } => reassign(server, id),
@@ -195,14 +206,7 @@ fn apply(server: &mut Server, given_out: &mut Vec<Job>, step: Step) {
         Step::Retry { id } => drop(server.retry_task(id)),
         Step::Watch => drop(server.watch()),
         Step::Broker => drop(server.broker()),
-        Step::Jump { minutes } => {
-            let size = Duration::from_secs(minutes.unsigned_abs() * 60);
-            server.now = if minutes < 0 {
-                server.now.before(size)
-            } else {
-                server.now.after(size)
-            };
-        }
+        Step::Jump { minutes } => jump(server, minutes),
     }
 }
 
