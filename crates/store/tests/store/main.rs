@@ -4,6 +4,7 @@
 mod backup;
 #[cfg(test)]
 mod brokerage;
+#[cfg(test)]
 mod cache_files;
 #[cfg(test)]
 mod contract;

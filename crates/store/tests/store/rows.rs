@@ -172,7 +172,7 @@ pub(crate) fn worker(id: u64, status: WorkerStatus) -> Worker {
         panda_ids: vec![PandaId::new(1), PandaId::new(2)],
         detail: ailurus_model::WorkerDetail {
             computing_element: "ce.example:9619".to_owned(),
-            error: Some(ailurus_model::update::ReportedError {
+            error: Some(ReportedError {
                 code: 3,
                 diag: "no slot".to_owned(),
             }),
