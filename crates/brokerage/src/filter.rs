@@ -164,6 +164,19 @@ impl Filter {
 }
 
 impl Filter {
+    /// Returns its constant that is a number, zero if it has none.
+    pub(crate) const fn ratio(&self) -> f64 {
+        if let Self::QueueCap { per_running, .. } | Self::Transferring { per_running, .. } = self {
+            *per_running
+        } else if let Self::Overload { ratio, .. } | Self::OverPledge { ratio } = self {
+            *ratio
+        } else if let Self::TaskFailures { per_finished, .. } = self {
+            *per_finished
+        } else {
+            0.0
+        }
+    }
+
     /// Says whether a queue may stop to pass it by each job that it gets.
     pub(crate) const fn is_about_load(&self) -> bool {
         matches!(self, Self::QueueCap { .. })

@@ -200,14 +200,7 @@ fn check(profile: &Profile) -> Result<(), PolicyError> {
     }
     let is_number = |number: f64| number.is_finite() && number >= 0.0;
     for rule in &profile.filters {
-        let number = match rule.filter {
-            Filter::QueueCap { per_running, .. } | Filter::Transferring { per_running, .. } => {
-                per_running
-            }
-            Filter::Overload { ratio, .. } | Filter::OverPledge { ratio } => ratio,
-            Filter::TaskFailures { per_finished, .. } => per_finished,
-            _ => 0.0,
-        };
+        let number = rule.filter.ratio();
         if !is_number(number) {
             return wrong("ratio", &number, "a number from zero on");
         }

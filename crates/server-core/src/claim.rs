@@ -84,7 +84,8 @@ impl<L: Ledger> Operation<'_, L> {
             time.is_none_or(|time| now.since(time) >= PULSE_INTERVAL)
         };
         let starts = !given.is_empty();
-        if !is_old(pulse.pilot_seen) && !(starts && is_old(pulse.job_started)) {
+        let is_news = is_old(pulse.pilot_seen) || (starts && is_old(pulse.job_started));
+        if !is_news {
             return Ok(());
         }
         pulse.pilot_seen = Some(now);

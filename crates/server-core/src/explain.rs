@@ -105,7 +105,15 @@ impl<L: Ledger> Operation<'_, L> {
             JobStatus::Holding => "has ended, and its final report is awaited",
             JobStatus::Transferring => "has ended, and its outputs are on their way",
             JobStatus::Merging => "has ended, and its outputs wait to be merged",
-            _ => "runs",
+            JobStatus::Running
+            | JobStatus::Pending
+            | JobStatus::Defined
+            | JobStatus::Assigned
+            | JobStatus::Activated
+            | JobStatus::Finished
+            | JobStatus::Failed
+            | JobStatus::Cancelled
+            | JobStatus::Closed => "runs",
         };
         let since = format_duration(whole_minutes(self.ctx.now.since(job.state_changed)));
         let mut sentence = format!(
@@ -298,13 +306,16 @@ fn ended(job: &JobRecord) -> Explanation {
     } else {
         format!(": {}", job.reason)
     };
-    let sentence = match job.status {
-        JobStatus::Finished => format!("finished{at} with attempt {}", job.attempt_nr),
-        JobStatus::Failed if job.attempt_nr.value() >= job.max_attempts => format!(
+    let is_used_up = job.attempt_nr.value() >= job.max_attempts;
+    let sentence = if job.status == JobStatus::Finished {
+        format!("finished{at} with attempt {}", job.attempt_nr)
+    } else if job.status == JobStatus::Failed && is_used_up {
+        format!(
             "failed{at}, and all of its {} attempts are used up{because}",
             job.max_attempts
-        ),
-        _ => format!("is {}{because}", job.status),
+        )
+    } else {
+        format!("is {}{because}", job.status)
     };
     let may_retry = matches!(job.status, JobStatus::Failed | JobStatus::Closed);
     let change = format!(

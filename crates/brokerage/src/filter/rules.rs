@@ -1,5 +1,7 @@
 //! What each filter means.
 
+use std::time::Duration;
+
 use ailurus_model::{ByteCount, Queue, QueueTerms, queue::QueueStatus};
 
 use super::{Filter, NarrowJobs, Refusal, is_analysis_label, is_test_label};
@@ -99,14 +101,7 @@ fn refused_now(
             let is_free = is_test_label(job.source_label) || queue.options.terms.allows_no_pilot;
             (!is_seen && !is_free).then_some(Refusal::NoPilot { within: *within })
         }
-        Filter::Inactive { within } => {
-            let is_recent = candidate.job_started.is_none_or(|ago| ago <= *within);
-            let queued = load.queued();
-            (!is_recent && load.busy() == 0 && queued > 0).then_some(Refusal::Inactive {
-                within: *within,
-                queued,
-            })
-        }
+        Filter::Inactive { within } => inactive(load, candidate.job_started, *within),
         Filter::QueueCap { least, per_running } => {
             let (queued, running) = (of_share.queued(), of_share.busy());
             let limit = cap(*least, *per_running, running);
@@ -125,12 +120,7 @@ fn refused_now(
             let has = load.transferring;
             (has > limit).then_some(Refusal::Transferring { has, limit })
         }
-        Filter::OverPledge { ratio } => {
-            let pledged = queue.options.pledged_cpu;
-            let allowed = as_f64(pledged.unsigned_abs()) * ratio;
-            let used = load.running_cores;
-            (pledged > 0 && as_f64(used) > allowed).then_some(Refusal::OverPledge { used, pledged })
-        }
+        Filter::OverPledge { ratio } => over_pledge(candidate, *ratio),
         Filter::Opportunistic { priority_min } => {
             let is_opportunistic = queue.options.pledged_cpu < 0;
             (is_opportunistic && job.priority >= *priority_min).then_some(Refusal::Opportunistic {
@@ -168,6 +158,19 @@ fn refused_now(
         | Filter::LocalInput {}
         | Filter::ZeroShare {} => None,
     }
+}
+
+fn over_pledge(candidate: &Candidate<'_>, ratio: f64) -> Option<Refusal> {
+    let pledged = candidate.queue.options.pledged_cpu;
+    let allowed = as_f64(pledged.unsigned_abs()) * ratio;
+    let used = candidate.load.running_cores;
+    (pledged > 0 && as_f64(used) > allowed).then_some(Refusal::OverPledge { used, pledged })
+}
+
+fn inactive(load: &Load, started: Option<Duration>, within: Duration) -> Option<Refusal> {
+    let is_recent = started.is_none_or(|ago| ago <= within);
+    let queued = load.queued();
+    (!is_recent && load.busy() == 0 && queued > 0).then_some(Refusal::Inactive { within, queued })
 }
 
 fn state(queue: &Queue) -> Option<Refusal> {

@@ -65,21 +65,33 @@ fn by_demand<'a>(needs: &JobNeeds<'a>, verdicts: &[Verdict]) -> Vec<Vec<Relaxed<
         .iter()
         .filter_map(|verdict| Some(&verdict.finding.as_ref().err()?.why))
         .collect();
-    let memory = values(&refusals, |it| match it {
-        Refusal::Memory { has, .. } => Some(*has),
-        _ => None,
+    let memory = values(&refusals, |it| {
+        if let Refusal::Memory { has, .. } = it {
+            Some(*has)
+        } else {
+            None
+        }
     });
-    let disk = values(&refusals, |it| match it {
-        Refusal::Disk { has, .. } => Some(*has),
-        _ => None,
+    let disk = values(&refusals, |it| {
+        if let Refusal::Disk { has, .. } = it {
+            Some(*has)
+        } else {
+            None
+        }
     });
-    let cores = values(&refusals, |it| match it {
-        Refusal::Cores { has, .. } => Some(*has),
-        _ => None,
+    let cores = values(&refusals, |it| {
+        if let Refusal::Cores { has, .. } = it {
+            Some(*has)
+        } else {
+            None
+        }
     });
-    let walltime = values(&refusals, |it| match it {
-        Refusal::Walltime { has, .. } => Some(*has),
-        _ => None,
+    let walltime = values(&refusals, |it| {
+        if let Refusal::Walltime { has, .. } = it {
+            Some(*has)
+        } else {
+            None
+        }
     });
     let with = |change: &dyn Fn(&mut JobNeeds<'a>), what: String| {
         let mut needs = needs.clone();
@@ -140,29 +152,24 @@ fn by_queue(
             continue;
         };
         let name = &candidate.queue.name;
-        match &dropped.why {
-            Refusal::Status { .. } => {
-                let mut queue = candidate.queue.clone();
-                queue.status = QueueStatus::Online;
-                let online = Candidate {
-                    queue: &queue,
-                    ..candidate.clone()
-                };
-                if !takers(profile, needs, &[online], |_| true).is_empty() {
-                    changes.push(format!("it could run if `{name}` was online"));
-                }
+        if let Refusal::Status { .. } = &dropped.why {
+            let mut queue = candidate.queue.clone();
+            queue.status = QueueStatus::Online;
+            let online = Candidate {
+                queue: &queue,
+                ..candidate.clone()
+            };
+            if !takers(profile, needs, &[online], |_| true).is_empty() {
+                changes.push(format!("it could run if `{name}` was online"));
             }
-            Refusal::NoPilot { .. } => {
-                changes.push(format!(
-                    "it could run once a pilot asks for jobs at `{name}`"
-                ));
-            }
-            Refusal::StorageSpace { .. } => {
-                changes.push(format!(
-                    "it could run once `{name}` has free space on its storage"
-                ));
-            }
-            _ => {}
+        } else if let Refusal::NoPilot { .. } = &dropped.why {
+            changes.push(format!(
+                "it could run once a pilot asks for jobs at `{name}`"
+            ));
+        } else if let Refusal::StorageSpace { .. } = &dropped.why {
+            changes.push(format!(
+                "it could run once `{name}` has free space on its storage"
+            ));
         }
     }
     changes.truncate(QUEUES_NAMED);

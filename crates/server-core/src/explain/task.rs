@@ -96,7 +96,32 @@ impl<L: Ledger> Operation<'_, L> {
                     task.status
                 )
             }
-            status => format!("is {status}{because}, {jobs}{next}"),
+            TaskStatus::Defined
+            | TaskStatus::Assigning
+            | TaskStatus::ToPreprocess
+            | TaskStatus::Preprocessing
+            | TaskStatus::Ready
+            | TaskStatus::Scouted
+            | TaskStatus::Running
+            | TaskStatus::Merging
+            | TaskStatus::Prepared
+            | TaskStatus::Finishing
+            | TaskStatus::Passed
+            | TaskStatus::ToRetry
+            | TaskStatus::ToIncexec
+            | TaskStatus::Rerefine
+            | TaskStatus::ToReassign
+            | TaskStatus::Reassigning
+            | TaskStatus::Done
+            | TaskStatus::Finished
+            | TaskStatus::Failed
+            | TaskStatus::Aborting
+            | TaskStatus::ToAbort
+            | TaskStatus::Aborted
+            | TaskStatus::ToBroken
+            | TaskStatus::Broken => {
+                format!("is {}{because}, {jobs}{next}", task.status)
+            }
         })
     }
 
@@ -147,7 +172,34 @@ fn change_of(task: &TaskRecord, counts: &JobCounts) -> Option<String> {
         TaskStatus::Finished | TaskStatus::Failed if has_failed => Some(format!(
             "`ailurus task retry {id}` gives its failed jobs further attempts"
         )),
-        _ => None,
+        TaskStatus::Waiting
+        | TaskStatus::Registered
+        | TaskStatus::Defined
+        | TaskStatus::Staging
+        | TaskStatus::Assigning
+        | TaskStatus::Pending
+        | TaskStatus::ToPreprocess
+        | TaskStatus::Preprocessing
+        | TaskStatus::Ready
+        | TaskStatus::Scouted
+        | TaskStatus::Running
+        | TaskStatus::Merging
+        | TaskStatus::Prepared
+        | TaskStatus::Finishing
+        | TaskStatus::Passed
+        | TaskStatus::ToRetry
+        | TaskStatus::ToIncexec
+        | TaskStatus::Rerefine
+        | TaskStatus::ToReassign
+        | TaskStatus::Reassigning
+        | TaskStatus::Done
+        | TaskStatus::Finished
+        | TaskStatus::Failed
+        | TaskStatus::Aborting
+        | TaskStatus::ToAbort
+        | TaskStatus::Aborted
+        | TaskStatus::ToBroken
+        | TaskStatus::Broken => None,
     }
 }
 
