@@ -159,7 +159,7 @@ pub fn round_robin(mut tasks: Vec<TaskInLine>, seed: u64) -> Vec<TaskId> {
     order.into_iter().map(|task| task.id).collect()
 }
 
-/// Numbers that look random and follow from a seed (SplitMix64).
+/// Numbers that look random and follow from a seed (`SplitMix64`).
 #[derive(Debug)]
 struct Dice(u64);
 
