@@ -6,6 +6,7 @@ use crate::{
     Context,
     ledger::{Ledger, LedgerError},
     operation::Operation,
+    tasks::{CommandRequest, command::command_by_name},
 };
 
 /// A kill or retry was refused.
@@ -98,6 +99,10 @@ pub fn kill_task(
     };
     if task.status.is_terminal() {
         return Ok(0);
+    }
+    if task.revision > 0 {
+        let request = CommandRequest::Kill;
+        return Ok(command_by_name(ctx, ledger, id, request, who)?);
     }
     let mut op = Operation::new(ctx, ledger);
     if task.status != TaskStatus::Aborting {

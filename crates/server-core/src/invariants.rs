@@ -158,7 +158,7 @@ pub fn one_attempt_finishes_a_job(ledger: &MemoryLedger) -> Result<(), String> {
     }
     ledger.jobs().try_for_each(|job| {
         let n = finishers.get(&job.panda_id).copied().unwrap_or(0);
-        let expected = u32::from(has_outputs(job));
+        let expected = u32::from(has_outputs(ledger, job));
         holds(n == expected, || {
             format!(
                 "job {} is {} with {n} finished attempts",
@@ -357,7 +357,7 @@ pub fn outputs_are_registered_once(ledger: &MemoryLedger) -> Result<(), String> 
         let is_of_job = jobs.get(&producer).is_some_and(|job| {
             // Outputs of jobs without a task come behind what their dataset has.
             let is_its_part = job.part == file.part || job.kind == JobKind::Direct;
-            has_outputs(job) && is_its_part
+            has_outputs(ledger, job) && is_its_part
         });
         let is_complete = file.size.is_some() && file.checksum.is_some();
         holds(is_of_job && is_complete, || {

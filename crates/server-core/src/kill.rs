@@ -307,7 +307,8 @@ impl<L: Ledger> Operation<'_, L> {
     /// Has a job brokered anew; if a pilot had it, by its next attempt, if there is one. `reason`
     /// of the job says why.
     pub(crate) fn run_elsewhere(&mut self, mut job: JobRecord) -> Result<(), LedgerError> {
-        if job.status == JobStatus::Pending {
+        // One has no queue, and the other has nothing left to run.
+        if matches!(job.status, JobStatus::Pending | JobStatus::Merging) {
             return self.ledger.put_job(&job);
         }
         let why = job.reason.clone();
@@ -335,6 +336,10 @@ impl<L: Ledger> Operation<'_, L> {
             return Ok(());
         }
         let mut attempt = self.attempt(job)?;
+        // A job whose outputs are being merged has ended its attempt already.
+        if attempt.ended.is_some() {
+            return Ok(());
+        }
         attempt.status = status;
         attempt.ended = Some(self.ctx.now);
         self.ledger.put_attempt(&attempt)

@@ -5,12 +5,14 @@
 
 use std::collections::VecDeque;
 
+use ailurus_jedi::command::RetryQualifiers;
 use ailurus_model::{DatasetName, FileStatus, JobStatus, JobUpdate, TaskId, TaskStatus};
 
 use crate::{
     ActionError, Context,
     ledger::{JobRecord, Ledger, LedgerError},
     operation::Operation,
+    tasks::{CommandRequest, command::command_by_name},
     text::{DIAG_CHARS_MAX, clipped},
 };
 
@@ -66,6 +68,11 @@ pub fn retry_task(
     let Some(task) = ledger.task(id)? else {
         return Err(ActionError::UnknownTask { id });
     };
+    if task.revision > 0 {
+        let words = RetryQualifiers::default();
+        let request = CommandRequest::Retry(words, serde_json::Map::new());
+        return Ok(command_by_name(ctx, ledger, id, request, who)?);
+    }
     if is_aborted(task.status) {
         return Err(ActionError::TaskAborted {
             id,

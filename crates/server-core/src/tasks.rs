@@ -23,7 +23,7 @@
 //! | `describe` | what people are shown of a task |
 
 mod chunk;
-mod command;
+pub(crate) mod command;
 pub(crate) mod define;
 mod describe;
 mod end;

@@ -8,13 +8,17 @@ use super::holds;
 use crate::{
     ledger::{Generation, JobRecord, Ledger, PandaTaskRows},
     memory::MemoryLedger,
-    tasks::merges,
 };
 
-/// Says whether a job has written its outputs, whatever became of it then.
-pub(super) fn has_outputs(job: &JobRecord) -> bool {
-    matches!(job.status, JobStatus::Finished | JobStatus::Merging)
-        || (job.status == JobStatus::Failed && merges::is_only_unmerged(job))
+/// Says whether a job has written its outputs, whatever became of it then: jobs whose outputs are
+/// to be merged may end badly afterwards.
+pub(super) fn has_outputs(ledger: &MemoryLedger, job: &JobRecord) -> bool {
+    if matches!(job.status, JobStatus::Finished | JobStatus::Merging) {
+        return true;
+    }
+    let may_have = job.serial > 0 && matches!(job.kind, JobKind::Run | JobKind::Scout);
+    let attempt = ledger.attempt(job.panda_id, job.attempt_nr);
+    may_have && matches!(attempt, Ok(Some(attempt)) if attempt.status == JobStatus::Finished)
 }
 
 /// T1: no two jobs of a task of PanDA are the same part of its work, or write the same names.

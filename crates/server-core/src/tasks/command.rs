@@ -173,6 +173,58 @@ pub fn command_task(
     Ok(CommandReply::done(message))
 }
 
+/// Ends or retries a task of PanDA for a person at the server itself, if its status allows that,
+/// and returns how many jobs this is about.
+///
+/// # Errors
+///
+/// [`LedgerError`] if the rows are out of reach.
+pub(crate) fn command_by_name(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    id: TaskId,
+    request: CommandRequest,
+    who: &str,
+) -> Result<u64, LedgerError> {
+    let mut op = Operation::new(ctx, ledger);
+    let Some(mut task) = op.load_task(id)? else {
+        return Ok(0);
+    };
+    let role = CallerRole::Production;
+    let label = task.record.spec.source_label.as_str().to_owned();
+    let is_taken = request
+        .word()
+        .is_none_or(|word| word.check(task.status(), role, &label).is_ok());
+    if !is_taken {
+        return Ok(0);
+    }
+    let statuses: Vec<JobStatus> = JobStatus::ALL
+        .iter()
+        .copied()
+        .filter(|status| match request {
+            CommandRequest::Retry(..) => status.is_terminal() && *status != JobStatus::Finished,
+            CommandRequest::Kill
+            | CommandRequest::Finish(_)
+            | CommandRequest::Incexec(..)
+            | CommandRequest::Reassign(..)
+            | CommandRequest::Pause
+            | CommandRequest::Resume
+            | CommandRequest::Avalanche
+            | CommandRequest::Release
+            | CommandRequest::Reactivate
+            | CommandRequest::IncreaseAttempts(_)
+            | CommandRequest::Priority(_)
+            | CommandRequest::Change(_) => !status.is_terminal(),
+        })
+        .collect();
+    let n = op.ledger.jobs_of_task(id, &statuses)?.len();
+    // Only changes of parameters are refused, and there are none.
+    drop(op.follow(&mut task, request, who)?);
+    op.save_task(&mut task)?;
+    op.finish()?;
+    Ok(u64::try_from(n).unwrap_or(u64::MAX))
+}
+
 impl<L: Ledger> Operation<'_, L> {
     fn follow(
         &mut self,
@@ -376,13 +428,9 @@ impl<L: Ledger> Operation<'_, L> {
             if changed >= most {
                 break;
             }
-            let job = self.job(id)?;
             order.after = id.value();
             changed += 1;
-            if is_only_unmerged(&job) {
-                continue;
-            }
-            self.revive(job, &order.who)?;
+            self.revive_one(id, &order.who)?;
         }
         self.reload_progress(task)?;
         if changed > 0 {
@@ -444,14 +492,21 @@ impl<L: Ledger> Operation<'_, L> {
     fn retry_active(&mut self, task: &mut PandaTask, who: &str) -> Result<String, LedgerError> {
         self.save_task(task)?;
         for id in self.ledger.jobs_of_task(task.id(), &[JobStatus::Failed])? {
-            let job = self.job(id)?;
-            if !is_only_unmerged(&job) {
-                self.revive(job, who)?;
-            }
+            self.revive_one(id, who)?;
         }
         self.reload_progress(task)?;
         self.give_attempts(task, MORE_ATTEMPTS)?;
         Ok("retry has been triggered for failed jobs while the task is still active".to_owned())
+    }
+
+    /// Tries a job again, or only its merge if it has done its own work.
+    fn revive_one(&mut self, id: PandaId, who: &str) -> Result<(), LedgerError> {
+        let mut job = self.job(id)?;
+        let why = format!("tried again by `{who}`");
+        if is_only_unmerged(&job) || self.merge_again(&mut job, &why)? {
+            return Ok(());
+        }
+        self.revive(job, who)
     }
 
     fn live_jobs(&self, task: &PandaTask) -> Result<Vec<PandaId>, LedgerError> {

@@ -194,6 +194,25 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(())
     }
 
+    /// Has a job that has written its outputs wait for a merge again, and says whether it has.
+    pub(super) fn merge_again(
+        &mut self,
+        job: &mut JobRecord,
+        why: &str,
+    ) -> Result<bool, LedgerError> {
+        let attempt = self.ledger.attempt(job.panda_id, job.attempt_nr)?;
+        let is_worker = matches!(job.kind, JobKind::Run | JobKind::Scout);
+        if !is_worker || attempt.is_none_or(|one| one.status != JobStatus::Finished) {
+            return Ok(false);
+        }
+        job.sub_status.clear();
+        job.reason.clear();
+        job.command = None;
+        self.set_status(job, JobStatus::Merging, why)?;
+        self.ledger.put_job(job)?;
+        Ok(true)
+    }
+
     fn sources_of(
         &self,
         merge: &JobRecord,

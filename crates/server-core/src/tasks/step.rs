@@ -238,9 +238,6 @@ impl<L: Ledger> Operation<'_, L> {
     /// Has a task of PanDA looked at if something follows from what its jobs are now. Called at
     /// each job's end, so it must not take long.
     pub(crate) fn note_jobs_changed(&mut self, task: &TaskRecord) -> Result<(), LedgerError> {
-        if task.status.is_terminal() {
-            return Ok(());
-        }
         let counts = self.ledger.task_counts(task.id)?;
         let of = |is_it: fn(JobStatus) -> bool| -> u64 {
             let some = counts.iter().filter(|(status, _)| is_it(**status));
@@ -248,6 +245,12 @@ impl<L: Ledger> Operation<'_, L> {
         };
         let merging = of(|status| status == JobStatus::Merging);
         let live = of(|status| !status.is_terminal() && status != JobStatus::Merging);
+        if task.status.is_terminal() {
+            if live + merging > 0 {
+                self.revive_task(task.id)?;
+            }
+            return Ok(());
+        }
         if live == 0 {
             return self.wake_task(task.id);
         }
@@ -262,6 +265,17 @@ impl<L: Ledger> Operation<'_, L> {
             }
         }
         Ok(())
+    }
+
+    /// Has a task live again whose jobs do, because the task before it is tried again.
+    fn revive_task(&mut self, id: TaskId) -> Result<(), LedgerError> {
+        let Some(mut task) = self.load_task(id)? else {
+            return Ok(());
+        };
+        let why = "its input is tried again";
+        self.move_task(&mut task, TaskStatus::Running, why)?;
+        task.progress.ended = None;
+        self.save_task(&mut task)
     }
 
     /// Says whether the outputs of a task's jobs are merged by other jobs of it.

@@ -28,7 +28,7 @@ fn jane() -> Caller {
 }
 
 /// A task without input: `n` jobs of one event each.
-fn generation(name: &str, n: u32) -> Value {
+pub(super) fn generation(name: &str, n: u32) -> Value {
     json!({
         "taskName": name,
         "userName": "prod",
@@ -53,7 +53,7 @@ fn generation(name: &str, n: u32) -> Value {
 }
 
 /// A task that reads what another one writes.
-fn reading(name: &str, dataset: &str, changes: &Value) -> Value {
+pub(super) fn reading(name: &str, dataset: &str, changes: &Value) -> Value {
     let mut task = generation(name, 1);
     let map = task.as_object_mut().unwrap();
     for key in ["noInput", "nEvents", "nEventsPerJob"] {
@@ -68,7 +68,7 @@ fn reading(name: &str, dataset: &str, changes: &Value) -> Value {
     task
 }
 
-fn with(mut task: Value, changes: &Value) -> Value {
+pub(super) fn with(mut task: Value, changes: &Value) -> Value {
     for (key, value) in changes.as_object().unwrap() {
         task[key] = value.clone();
     }
@@ -80,7 +80,7 @@ impl Server {
         self.submit_panda_by(params, &Caller::loopback(), None)
     }
 
-    fn submit_panda_by(
+    pub(super) fn submit_panda_by(
         &mut self,
         params: Value,
         caller: &Caller,
@@ -114,7 +114,12 @@ impl Server {
         panic!("the steps do not come to an end");
     }
 
-    fn command(&mut self, id: u64, request: CommandRequest, caller: &Caller) -> (i64, String) {
+    pub(super) fn command(
+        &mut self,
+        id: u64,
+        request: CommandRequest,
+        caller: &Caller,
+    ) -> (i64, String) {
         let reply = self
             .run_again(|ctx, ledger| command_task(ctx, ledger, TaskId::new(id), request, caller));
         let reply = reply.unwrap();

@@ -8,6 +8,7 @@ use ailurus_model::{
     WorkerStatus, task::Split,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
+use serde_json::json;
 
 use super::harness::*;
 use crate::{KillCode, KillRequest, kill_jobs, reassign_jobs, submit_jobs};
@@ -255,6 +256,93 @@ proptest! {
         settle(&mut server);
         for task in 1..=4 {
             prop_assert!(server.task_status(task).is_terminal(), "task {task}: {:?}", server.statuses(task));
+        }
+    }
+
+    #[test]
+    fn no_sequence_of_messages_and_commands_breaks_a_task_of_panda(
+        steps in vec((step(), 0_u8..6), 1..60),
+    ) {
+        let mut server = panda_tasks();
+        let mut given_out = Vec::new();
+        for (step, command) in steps {
+            apply(&mut server, &mut given_out, step);
+            panda_step(&mut server, command);
+        }
+        for _ in 0..20 {
+            server.pass(Duration::from_secs(4 * 3600));
+            settle(&mut server);
+            panda_step(&mut server, 0);
+            panda_step(&mut server, 1);
+        }
+        for task in 1..=4 {
+            prop_assert!(server.task_status(task).is_terminal(), "task {task}: {:?} {:?}", server.task_status(task), server.statuses(task));
+        }
+    }
+}
+
+/// A chain with scouts, a library and merging, and a task that waits for its parent.
+fn panda_tasks() -> Server {
+    use super::panda_tasks::{generation, reading, with};
+
+    let mut server = Server::new();
+    server.limits.tasks.jobs_per_step = 3;
+    server.limits.tasks.scouts_max = 2;
+    let first = with(generation("gen", 5), &json!({"skipScout": false}));
+    let second = reading(
+        "sim",
+        "gen.hits",
+        &json!({"nFilesPerJob": 1, "noWaitParent": true}),
+    );
+    let third = with(
+        reading(
+            "reco",
+            "sim.hits",
+            &json!({"nFilesPerJob": 2, "noWaitParent": true}),
+        ),
+        &json!({
+            "mergeOutput": true, "nFilesPerMergeJob": 2,
+            "mergeSpec": {"transPath": "m.sh", "jobParameters": "-o ${OUTPUT0} -i ${TRN_OUTPUT0/L}"},
+            "buildSpec": {"prodSourceLabel": "managed", "archiveName": "a", "jobParameters": "x"},
+        }),
+    );
+    let last = generation("last", 3);
+    for (params, parent) in [
+        (first, None),
+        (second, Some(1)),
+        (third, Some(2)),
+        (last, Some(1)),
+    ] {
+        server.submit_panda_by(params, &ailurus_model::Caller::loopback(), parent);
+    }
+    server
+}
+
+/// A round of the server's timer, or a command.
+fn panda_step(server: &mut Server, command: u8) {
+    use crate::tasks::{CommandRequest, FinishMode, step_tasks};
+
+    let id = u64::from(command % 4) + 1;
+    let caller = ailurus_model::Caller::loopback();
+    match command {
+        0 | 1 => {
+            for _ in 0..10 {
+                server
+                    .run_again(|ctx, ledger| step_tasks(ctx, ledger))
+                    .unwrap();
+            }
+        }
+        2 => drop(server.command(id, CommandRequest::Finish(FinishMode::Soft), &caller)),
+        3 => {
+            let words = ailurus_jedi::command::RetryQualifiers::default();
+            let request = CommandRequest::Retry(words, serde_json::Map::new());
+            drop(server.command(id, request, &caller));
+        }
+        4 => drop(server.command(id, CommandRequest::Avalanche, &caller)),
+        _ => {
+            let words = ailurus_jedi::command::RetryQualifiers::default();
+            let request = CommandRequest::Incexec(words, serde_json::Map::new());
+            drop(server.command(2, request, &caller));
         }
     }
 }

@@ -30,3 +30,4 @@ mod restart;
 mod serving;
 #[cfg(test)]
 mod tokens;
+mod tasks;
