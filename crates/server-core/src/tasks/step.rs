@@ -222,7 +222,8 @@ impl<L: Ledger> Operation<'_, L> {
             return Ok(made);
         }
         made += self.make_merges(task)?;
-        if task.status() == TaskStatus::Ready && made > 0 {
+        // Its jobs may have come back to life before any new one was made.
+        if task.status() == TaskStatus::Ready && task.record.n_jobs > 0 {
             self.move_task(task, TaskStatus::Running, "")?;
         }
         if made == 0 {

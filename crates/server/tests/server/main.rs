@@ -29,5 +29,6 @@ mod restart;
 #[cfg(test)]
 mod serving;
 #[cfg(test)]
-mod tokens;
 mod tasks;
+#[cfg(test)]
+mod tokens;

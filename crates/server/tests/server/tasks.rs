@@ -52,8 +52,8 @@ fn a_task_is_submitted_run_and_looked_at() {
     assert_eq!(ids.data().as_array().unwrap().len(), 2);
     for _ in 0..2 {
         let request = json!({"site_name": QUEUE, "timeout": 60, "prod_source_label": "managed"});
-        let job = server.v1("pilot/acquire_jobs", &request).json();
-        let job = &job["data"];
+        let jobs = server.v1("pilot/acquire_jobs", &request).data();
+        let job = &jobs["jobs"][0];
         assert!(
             job["jobPars"]
                 .as_str()
