@@ -6,6 +6,7 @@
 
 mod database;
 mod load;
+mod task;
 
 use std::time::{Duration, Instant};
 
@@ -108,6 +109,13 @@ pub(crate) fn measure(plan: Plan) -> anyhow::Result<Vec<Figure>> {
             heartbeats,
         ),
     ];
+    figures.push(Figure::new(
+        "server.task_100k_s",
+        "s",
+        Better::Smaller,
+        10.0,
+        vec![large_task(plan.kind)?],
+    ));
     if let Some(running) = plan.running {
         let large = many_jobs(plan.kind, running)?;
         figures.extend([
@@ -184,6 +192,16 @@ fn few_jobs(kind: Kind, run: usize) -> anyhow::Result<(f64, f64)> {
     let heard = load.heartbeats(&jobs, HEARTBEAT_TIME)?;
     deployment.stop()?;
     Ok((rate(done, elapsed)?, heard))
+}
+
+/// How long a large task takes from its submission to its last job.
+fn large_task(kind: Kind) -> anyhow::Result<f64> {
+    let folder = new_folder(&format!("server-{}-task", kind.name()))?;
+    let database = Database::start(kind, &folder)?;
+    let deployment = deployment(&folder, &database, 1)?;
+    let seconds = task::seconds(&deployment.url())?;
+    deployment.stop()?;
+    Ok(seconds)
 }
 
 /// The figures of a server with very many running jobs.
