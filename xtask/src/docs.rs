@@ -10,7 +10,15 @@ use anyhow::{Context as _, bail};
 fn described(form: &str) -> anyhow::Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = std::process::Command::new(cargo)
-        .args(["run", "--quiet", "--package", "ailurus-server", "--", "api", form])
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "ailurus-server",
+            "--",
+            "api",
+            form,
+        ])
         .current_dir(place::workspace())
         .stderr(std::process::Stdio::inherit())
         .output()

@@ -9,7 +9,7 @@ use std::{
 use ailurus_testkit::{
     oidc, panda_clients,
     place::{self, Profile},
-    python, rucio,
+    python, rucio, schemathesis,
     storage::{ALL, DEMAND},
 };
 use anyhow::bail;
@@ -34,7 +34,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
     if let Some(option) = options.first() {
         bail!("`{option}` is no option of `test`: it takes none");
     }
-    let steps: [Step; 17] = [
+    let steps: [Step; 18] = [
         ("formatting", formatting),
         ("layers, names and sizes", || tidy::run(&[])),
         ("licences and bans", licences),
@@ -44,6 +44,7 @@ pub(crate) fn run(options: &[String]) -> anyhow::Result<()> {
         ("PanDA's Python programs", || {
             panda_clients::prepare().map(drop)
         }),
+        ("API fuzzer", || schemathesis::prepare().map(drop)),
         ("storage servers", storage::provide),
         ("lints", lints),
         ("generated pages", generated_pages),

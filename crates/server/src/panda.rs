@@ -5,6 +5,7 @@
 //! calls has its rows and its handlers in a file of its own; the table is all rows together.
 //! Handlers decode with `wire`, decide with `server-core`, and act through [`App`].
 
+mod absent;
 mod call;
 mod creds;
 mod endpoint;
@@ -56,6 +57,7 @@ use validate::{NOT_OWNER, Written, check_caller, check_fields, check_verb, missi
 
 /// The rows of all modules.
 const MODULES: &[&[Endpoint]] = &[
+    absent::ENDPOINTS,
     creds::ENDPOINTS,
     event::ENDPOINTS,
     file_server::ENDPOINTS,

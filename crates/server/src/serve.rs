@@ -139,6 +139,7 @@ async fn serve(
         drop(tokio::time::timeout(config.stop_timeout, teller).await);
     }
     steerer.abort();
+    drop(steerer.await);
     sweeper.abort();
     drop(sweeper.await);
     feeder.abort();

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use ailurus_wire::body::JSON_TYPE;
+use ailurus_wire::{body::JSON_TYPE, fields::text_of};
 use axum::{
     Router,
     extract::{Path, State},
@@ -26,29 +26,65 @@ const SCRIPT_MAX: u64 = 64 << 20;
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/cache/schedconfig/{file}", get(queue_data))
+        .route(
+            "/cache/schedconfig/pilot_gdp_config.json",
+            get(pilot_settings),
+        )
         .route("/cache/ddmendpoints.json", get(storage_data))
+        .route("/cric/queues.json", get(all_queue_data))
+        .route("/cric/ddmendpoints.json", get(storage_data))
         .route("/ddmendpoints.json", get(storage_data))
         .route("/trf/user/{name}", get(script))
 }
 
-/// `NAME.all.json` is the record of one queue, `NAME.json` a map with that record, and
-/// `schedconfig.all.json` the map of all.
+/// The endings of files that hold the record of one queue: PanDA cuts it for some readers, who
+/// read no more when there is more.
+const RECORD_ENDINGS: [&str; 3] = [".all.json", ".pilot.json", ".factory.json"];
+
+/// `NAME.all.json` is the record of one queue, `NAME.pilot.pilot` the same in the words of older
+/// pilots, `NAME.json` a map with that record, and `schedconfig.all.json` the map of all.
 async fn queue_data(State(app): State<Arc<App>>, Path(file): Path<String>) -> Response {
     let knowledge = app.knowledge();
     if file == "schedconfig.all.json" || file == "schedconfig.json" {
         return json_file(knowledge.queue_file.clone());
     }
-    let record = |name| knowledge.queue_record(name);
-    let found = match file.strip_suffix(".all.json") {
-        Some(name) => record(name).cloned(),
-        None => file
-            .strip_suffix(".json")
-            .and_then(|name| record(name).map(|queue| json!({ name: queue }))),
+    if let Some(name) = file.strip_suffix(".pilot.pilot") {
+        return match knowledge.queue_record(name) {
+            Some(record) => pilot_words(record).into_response(),
+            None => not_found(&format!("no queue data `{file}`")),
+        };
+    }
+    let of_record = |ending: &&str| file.strip_suffix(*ending);
+    let found = match RECORD_ENDINGS.iter().find_map(of_record) {
+        Some(name) => knowledge.queue_record(name).cloned(),
+        None => file.strip_suffix(".json").and_then(|name| {
+            let record = knowledge.queue_record(name);
+            record.map(|queue| json!({ name: queue }))
+        }),
     };
     match found {
         Some(value) => json_file(text(&value)),
         None => not_found(&format!("no queue data `{file}`")),
     }
+}
+
+/// The texts and numbers of a record as `key=value|key=value`.
+fn pilot_words(record: &Value) -> String {
+    let members = record.as_object().into_iter().flatten();
+    let words: Vec<String> = members
+        .filter(|(_, value)| value.is_string() || value.is_number())
+        .map(|(key, value)| format!("{key}={}", text_of(value)))
+        .collect();
+    words.join("|")
+}
+
+async fn all_queue_data(State(app): State<Arc<App>>) -> Response {
+    json_file(app.knowledge().queue_file.clone())
+}
+
+/// Settings of pilots by organisation: this server has none, pilots have theirs from profiles.
+async fn pilot_settings() -> Response {
+    json_file(axum::body::Bytes::from_static(b"{}"))
 }
 
 async fn storage_data(State(app): State<Arc<App>>) -> Response {
@@ -116,6 +152,12 @@ fn not_found(text: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_pilots_read_the_plain_values_of_a_record() {
+        let record = json!({"name": "Q", "corecount": 8, "params": {"a": 1}, "none": null});
+        assert_eq!(pilot_words(&record), "corecount=8|name=Q");
+    }
 
     #[test]
     fn only_plain_names_lead_to_a_file() {

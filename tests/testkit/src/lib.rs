@@ -29,6 +29,7 @@ pub mod postgres;
 pub mod python;
 #[cfg(feature = "rucio")]
 pub mod rucio;
+pub mod schemathesis;
 #[cfg(feature = "servers")]
 pub mod server;
 pub mod stand_in;

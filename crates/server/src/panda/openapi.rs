@@ -225,7 +225,8 @@ fn envelope(data: Shape) -> Value {
         "properties": {
             "success": {"type": "boolean"},
             "message": {"type": "string"},
-            "data": {"anyOf": [shape(data), {"type": ["null", "object", "integer"]}]},
+            "data": {"anyOf": [
+                shape(data), {"type": "null"}, {"type": "object"}, {"type": "integer"}]},
         },
         "required": ["success", "message", "data"],
     })
@@ -245,7 +246,7 @@ fn shape(shape_of: Shape) -> Value {
         Shape::Nothing => json!({"type": "null"}),
         Shape::Any => json!({}),
         Shape::Int => json!({"type": "integer"}),
-        Shape::Text => json!({"type": ["string", "null"]}),
+        Shape::Text => json!({"anyOf": [{"type": "string"}, {"type": "null"}]}),
         Shape::Flag => json!({"type": "boolean"}),
         Shape::List(items) => json!({"type": "array", "items": shape(*items)}),
         Shape::Map(values) => json!({"type": "object", "additionalProperties": shape(*values)}),

@@ -7,6 +7,8 @@ mod explaining;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod fuzzing;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod harvester;
