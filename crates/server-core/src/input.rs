@@ -75,10 +75,10 @@ pub(crate) fn usable(split: Split, needs: &[InputNeed]) -> Vec<&InputNeed> {
 
 /// Returns the inputs that exist if any of the first kind does, and all others are there; a job
 /// without inputs of the first kind needs only the others.
-pub(crate) fn companions<'n>(
-    needs: &'n [InputNeed],
+pub(crate) fn companions(
+    needs: &[InputNeed],
     is_first: impl Fn(&&InputNeed) -> bool,
-) -> Vec<&'n InputNeed> {
+) -> Vec<&InputNeed> {
     let is_ready = |need: &&InputNeed| need.status == FileStatus::Ready;
     let (first, others): (Vec<_>, Vec<_>) = needs.iter().partition(&is_first);
     let mut usable: Vec<&InputNeed> = first.iter().copied().filter(is_ready).collect();

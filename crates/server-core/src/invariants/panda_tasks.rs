@@ -26,9 +26,10 @@ pub fn jobs_are_different_parts(ledger: &MemoryLedger) -> Result<(), String> {
     let mut parts = BTreeSet::new();
     let mut serials = BTreeSet::new();
     for job in ledger.jobs().filter(|job| job.serial > 0) {
-        let kind = match job.kind {
-            JobKind::Scout => JobKind::Run,
-            kind => kind,
+        let kind = if job.kind == JobKind::Scout {
+            JobKind::Run
+        } else {
+            job.kind
         };
         holds(parts.insert((job.task_id, kind, job.part)), || {
             format!("part {} of task {} is in two jobs", job.part, job.task_id)

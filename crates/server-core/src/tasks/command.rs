@@ -142,12 +142,7 @@ pub fn command_task(
     };
     let label = task.record.spec.source_label.as_str().to_owned();
     // New parameters make a retry another command, with other statuses.
-    let request = match request {
-        CommandRequest::Retry(words, changes) if !changes.is_empty() => {
-            CommandRequest::Incexec(words, changes)
-        }
-        request => request,
-    };
+    let request = with_parameters(request);
     if let Some(word) = request.word() {
         match word.check(task.status(), role, &label) {
             Ok(()) => {}
@@ -223,6 +218,16 @@ pub(crate) fn command_by_name(
     op.save_task(&mut task)?;
     op.finish()?;
     Ok(u64::try_from(n).unwrap_or(u64::MAX))
+}
+
+/// Makes a retry with new parameters the command that reads them.
+fn with_parameters(request: CommandRequest) -> CommandRequest {
+    if let CommandRequest::Retry(words, changes) = &request
+        && !changes.is_empty()
+    {
+        return CommandRequest::Incexec(*words, changes.clone());
+    }
+    request
 }
 
 impl<L: Ledger> Operation<'_, L> {

@@ -46,10 +46,17 @@ fn load(ledger: &impl Ledger, id: TaskId) -> Result<Option<PandaTask>, LedgerErr
 }
 
 /// PanDA's summary of a status: what people look for first.
-const fn super_status(status: TaskStatus) -> &'static str {
-    match status {
-        TaskStatus::Prepared | TaskStatus::Finishing | TaskStatus::Passed => "running",
-        other => other.as_str(),
+fn super_status(status: TaskStatus) -> &'static str {
+    let is_ending = [
+        TaskStatus::Prepared,
+        TaskStatus::Finishing,
+        TaskStatus::Passed,
+    ]
+    .contains(&status);
+    if is_ending {
+        TaskStatus::Running.as_str()
+    } else {
+        status.as_str()
     }
 }
 

@@ -40,10 +40,9 @@ impl<L: Ledger> Operation<'_, L> {
         }
         if has_ended {
             // None of them did it: the others would not either.
-            task.progress.generation = match task.progress.generation {
-                Generation::Open => Generation::Stopped,
-                other => other,
-            };
+            if task.progress.generation == Generation::Open {
+                task.progress.generation = Generation::Stopped;
+            }
         } else {
             let later = self.ctx.now.after(self.ctx.limits.tasks.scouts_interval);
             task.progress.due = Some(later);

@@ -121,35 +121,33 @@ impl<L: Ledger> Operation<'_, L> {
     fn is_out_of_time(&mut self, task: &mut PandaTask) -> Result<bool, LedgerError> {
         let limits = &self.ctx.limits.tasks;
         let now = self.ctx.now;
-        match task.status() {
-            TaskStatus::Pending => {
-                let is_late = task
-                    .progress
-                    .frozen
-                    .is_some_and(|since| now.since(since) > limits.pending_timeout);
-                if !is_late {
-                    return Ok(false);
-                }
-                let why = format!("timeout while pending: {}", task.progress.message);
-                if task.record.n_jobs == 0 {
-                    self.break_task(task, &why)?;
-                } else {
-                    self.stop_task(task, TaskStatus::Finishing, &why)?;
-                }
-                Ok(true)
+        if task.status() == TaskStatus::Pending {
+            let is_late = task
+                .progress
+                .frozen
+                .is_some_and(|since| now.since(since) > limits.pending_timeout);
+            if !is_late {
+                return Ok(false);
             }
-            TaskStatus::Exhausted => {
-                let deadline = task.record.state_changed.after(limits.exhausted_timeout);
-                if now < deadline {
-                    task.progress.due = Some(deadline);
-                    return Ok(true);
-                }
-                let why = "nobody decided how it goes on";
-                self.stop_task(task, TaskStatus::Finishing, why)?;
-                Ok(true)
+            let why = format!("timeout while pending: {}", task.progress.message);
+            if task.record.n_jobs == 0 {
+                self.break_task(task, &why)?;
+            } else {
+                self.stop_task(task, TaskStatus::Finishing, &why)?;
             }
-            _ => Ok(false),
+            return Ok(true);
         }
+        if task.status() == TaskStatus::Exhausted {
+            let deadline = task.record.state_changed.after(limits.exhausted_timeout);
+            if now < deadline {
+                task.progress.due = Some(deadline);
+                return Ok(true);
+            }
+            let why = "nobody decided how it goes on";
+            self.stop_task(task, TaskStatus::Finishing, why)?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Ends a task that cannot be understood or fed.
@@ -186,16 +184,14 @@ impl<L: Ledger> Operation<'_, L> {
         if let Some(parent) = task.progress.parent.filter(|_| waits)
             && let Some(before) = self.ledger.task(parent)?
         {
-            match before.status {
-                TaskStatus::Failed | TaskStatus::Broken | TaskStatus::Aborted => {
-                    let why = format!("parent task {parent} is {}", before.status);
-                    return self.break_task(task, &why);
-                }
-                TaskStatus::Done | TaskStatus::Finished => {}
-                status => {
-                    let why = format!("waits for parent task {parent}, which is {status}");
-                    return self.have_task_wait(task, &why);
-                }
+            let status = before.status;
+            if !status.is_terminal() {
+                let why = format!("waits for parent task {parent}, which is {status}");
+                return self.have_task_wait(task, &why);
+            }
+            if !matches!(status, TaskStatus::Done | TaskStatus::Finished) {
+                let why = format!("parent task {parent} is {status}");
+                return self.break_task(task, &why);
             }
         }
         self.move_task(task, TaskStatus::Defined, "")?;

@@ -108,8 +108,7 @@ impl Server {
             if self.ledger.tasks_due(self.now, 1).unwrap().is_empty() {
                 return;
             }
-            self.run_again(|ctx, ledger| step_tasks(ctx, ledger))
-                .unwrap();
+            self.run_again(step_tasks).unwrap();
         }
         panic!("the steps do not come to an end");
     }
@@ -299,14 +298,9 @@ fn jobs_are_made_in_steps_of_bounded_size() {
     let mut server = Server::new();
     server.limits.tasks.jobs_per_step = 4;
     server.submit_panda(generation("big", 10));
-    server.run(|ctx, ledger| step_tasks(ctx, ledger)).unwrap();
+    server.run(step_tasks).unwrap();
     let made: Vec<u64> = (0..4)
-        .map(|_| {
-            server
-                .run(|ctx, ledger| step_tasks(ctx, ledger))
-                .unwrap()
-                .jobs
-        })
+        .map(|_| server.run(step_tasks).unwrap().jobs)
         .collect();
     assert_eq!(made.iter().sum::<u64>(), 10, "{made:?}");
     assert!(made.iter().all(|n| *n <= 4), "{made:?}");

@@ -313,7 +313,7 @@ fn panda_tasks() -> Server {
         (third, Some(2)),
         (last, Some(1)),
     ] {
-        server.submit_panda_by(params, &ailurus_model::Caller::loopback(), parent);
+        server.submit_panda_by(params, &Caller::loopback(), parent);
     }
     server
 }
@@ -323,13 +323,11 @@ fn panda_step(server: &mut Server, command: u8) {
     use crate::tasks::{CommandRequest, FinishMode, step_tasks};
 
     let id = u64::from(command % 4) + 1;
-    let caller = ailurus_model::Caller::loopback();
+    let caller = Caller::loopback();
     match command {
         0 | 1 => {
             for _ in 0..10 {
-                server
-                    .run_again(|ctx, ledger| step_tasks(ctx, ledger))
-                    .unwrap();
+                server.run_again(step_tasks).unwrap();
             }
         }
         2 => drop(server.command(id, CommandRequest::Finish(FinishMode::Soft), &caller)),
