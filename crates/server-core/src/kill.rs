@@ -350,7 +350,7 @@ impl<L: Ledger> Operation<'_, L> {
         if !matches!(job.source_label.as_str(), "managed" | "test") {
             return Ok(false);
         }
-        let group = self.working_group(job.task_id)?;
+        let group = self.working_group_of(job)?;
         Ok(caller.rights.working_groups.iter().any(|theirs| {
             let (group, theirs) = (group.to_ascii_lowercase(), theirs.to_ascii_lowercase());
             !theirs.is_empty() && (group == theirs || group.ends_with(&format!("_{theirs}")))

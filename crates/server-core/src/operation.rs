@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use ailurus_model::{JobStatus, PandaId, TaskId, TaskSpec, TaskStatus};
+use ailurus_model::{JobKind, JobStatus, PandaId, TaskId, TaskSpec, TaskStatus};
 
 use crate::{
     Context,
@@ -85,6 +85,19 @@ impl<'a, L: Ledger> Operation<'a, L> {
         let task = self.panda_task(id)?;
         let group = task.and_then(|task| task.refined.as_ref()?.working_group.clone());
         Ok(group.unwrap_or_default())
+    }
+
+    /// Returns the working group of a job, empty if it has none: that of its task, or what was
+    /// submitted with it.
+    pub(crate) fn working_group_of(&mut self, job: &JobRecord) -> Result<String, LedgerError> {
+        if job.kind == JobKind::Direct {
+            return Ok(self
+                .form_of(job)?
+                .attributes
+                .text("workingGroup")
+                .to_owned());
+        }
+        self.working_group(job.task_id)
     }
 
     /// Reads the specification of a task anew when it is asked for next.

@@ -52,7 +52,7 @@ pub fn set_debug_mode(
         ));
     }
     let owner = op.spec(job.task_id)?.user.clone();
-    let group = op.working_group(job.task_id)?;
+    let group = op.working_group_of(&job)?;
     if !caller.may_steer(&owner, &group) {
         return Ok("Permission denied. Not the owner or production manager".to_owned());
     }

@@ -1,9 +1,15 @@
 //! Jobs that are submitted as they are.
 
-use ailurus_model::{Attributes, ErrorCode, JobForm, JobStatus, PandaId};
+use std::collections::BTreeSet;
+
+use ailurus_model::{
+    Attributes, Caller, ErrorCode, JobForm, JobStatus, PandaId, Proof, Rights, SourceLabel,
+};
 
 use super::harness::*;
-use crate::{describe_job, submit_jobs};
+use crate::{
+    DebugMode, KillCode, KillRequest, describe_job, kill_jobs, set_debug_mode, submit_jobs,
+};
 
 /// A user's job that writes one file and a log.
 fn form(name: &str) -> JobForm {
@@ -40,7 +46,7 @@ fn submit(server: &mut Server, forms: Vec<JobForm>) -> Vec<Option<PandaId>> {
 
 fn acquire_users(server: &mut Server, queue: &str) -> Vec<ailurus_model::Job> {
     let mut request = request(queue);
-    request.source_label = ailurus_model::SourceLabel::new("user");
+    request.source_label = SourceLabel::new("user");
     server.try_acquire(&request).unwrap()
 }
 
@@ -129,4 +135,47 @@ fn a_job_of_a_task_is_described_with_its_files_before_and_after_it_ran() {
 fn describe_job_of_nobody(server: &mut Server) -> bool {
     let found = server.run(|ctx, ledger| describe_job(ctx, ledger, PandaId::new(99)));
     found.unwrap().is_none()
+}
+
+/// Somebody with production rights in one working group.
+fn of_group(group: &str) -> Caller {
+    Caller {
+        proof: Proof::Certificate,
+        name: "Group Manager".to_owned(),
+        rights: Rights {
+            working_groups: BTreeSet::from([group.to_owned()]),
+            ..Rights::default()
+        },
+        ..Caller::nobody()
+    }
+}
+
+#[test]
+fn production_rights_in_the_group_that_a_job_names_are_enough() {
+    let mut server = Server::new();
+    let mut of_mpd = form("a");
+    of_mpd.attributes.put("prodSourceLabel", "managed");
+    of_mpd.attributes.put("workingGroup", "gr_mpd");
+    submit(&mut server, vec![of_mpd]);
+    let id = PandaId::new(1);
+    let debug = |server: &mut Server, caller: &Caller| {
+        let on = DebugMode::On;
+        let said = server.run(|ctx, ledger| set_debug_mode(ctx, ledger, id, caller, on));
+        said.unwrap()
+    };
+    let kill = |server: &mut Server, caller: &Caller| {
+        let request = KillRequest {
+            code: KillCode::of_number(None),
+            caller,
+            sub_status: None,
+        };
+        let killed = server.run(|ctx, ledger| kill_jobs(ctx, ledger, &[id], request));
+        killed.unwrap()[0]
+    };
+    let (theirs, other) = (of_group("gr_mpd"), of_group("gr_spd"));
+    assert!(debug(&mut server, &other).starts_with("Permission denied"));
+    assert_eq!(debug(&mut server, &theirs), "Succeeded");
+    assert!(!kill(&mut server, &other));
+    assert!(kill(&mut server, &theirs));
+    assert_eq!(server.status(1), JobStatus::Cancelled);
 }

@@ -489,3 +489,32 @@ fn a_task_whose_input_never_appears_is_broken_in_the_end() {
     server.steps();
     assert_eq!(server.task_status(1), TaskStatus::Broken);
 }
+
+#[test]
+fn production_rights_in_the_working_group_of_a_task_reach_its_jobs() {
+    let mut server = Server::new();
+    let task = with(generation("gen", 1), &json!({"workingGroup": "gr_mpd"}));
+    server.submit_panda(task);
+    server.steps();
+    let kill = |server: &mut Server, group: &str| {
+        let caller = Caller {
+            proof: Proof::Token,
+            name: "Group Manager".into(),
+            rights: ailurus_model::Rights {
+                working_groups: [group.to_owned()].into(),
+                ..ailurus_model::Rights::default()
+            },
+            ..Caller::nobody()
+        };
+        let request = crate::KillRequest {
+            code: crate::KillCode::of_number(None),
+            caller: &caller,
+            sub_status: None,
+        };
+        let ids = [ailurus_model::PandaId::new(1)];
+        let killed = server.run(|ctx, ledger| crate::kill_jobs(ctx, ledger, &ids, request));
+        killed.unwrap()[0]
+    };
+    assert!(!kill(&mut server, "gr_spd"));
+    assert!(kill(&mut server, "gr_mpd"));
+}
