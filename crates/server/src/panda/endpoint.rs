@@ -174,11 +174,11 @@ pub(crate) enum Shape {
     Text,
     Flag,
     /// A list of these.
-    List(&'static Shape),
+    List(&'static Self),
     /// A map from names to these.
-    Map(&'static Shape),
+    Map(&'static Self),
     /// An object with these members, and perhaps others.
-    Object(&'static [(&'static str, Shape)]),
+    Object(&'static [(&'static str, Self)]),
 }
 
 impl Endpoint {

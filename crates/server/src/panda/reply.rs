@@ -1,6 +1,5 @@
 //! What a handler gives back, and how it is written for the client that asked.
 
-use ailurus_model::Timestamp;
 use ailurus_wire::{
     Answer, Dialect, Envelope, LegacyForm, RequestError,
     body::{self, JSON_TYPE},
@@ -10,7 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode as HttpStatus, header},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::knowledge::chain;
 
@@ -27,14 +26,8 @@ pub(crate) enum Reply {
     Text(String),
     /// JSON without any frame.
     Json(Value),
-    /// What is asked for is not there: HTTP 404.
-    NotFound(String),
-    /// The caller may not do this: HTTP 403.
-    Forbidden(String),
     /// Nothing was done, and the client is to ask again: why. HTTP 503.
     Failed(String),
-    /// Something that is not in PanDA's forms, for example a file.
-    Raw(Box<Response>),
 }
 
 impl From<Answer> for Reply {
@@ -74,11 +67,6 @@ impl Reply {
     pub(crate) fn bad_request(dialect: Dialect, error: &RequestError) -> Self {
         error.to_answer(dialect).into()
     }
-}
-
-/// A time as PanDA's JSON has it: without a zone, which is UTC.
-pub(crate) fn datetime(time: Timestamp) -> Value {
-    json!({ "__datetime__": time.to_panda_text().replace(' ', "T") })
 }
 
 /// The answer to a call that the server could not carry out.
@@ -123,10 +111,7 @@ impl Wanted {
             Reply::Form(answer) => (TEXT_TYPE, answer.to_body(LegacyForm::Urlencoded)),
             Reply::Text(text) => (TEXT_TYPE, text.into_bytes()),
             Reply::Json(value) => (JSON_TYPE, value.to_string().into_bytes()),
-            Reply::NotFound(text) => return (HttpStatus::NOT_FOUND, text).into_response(),
-            Reply::Forbidden(reason) => return error(HttpStatus::FORBIDDEN, &reason),
             Reply::Failed(reason) => return error(HttpStatus::SERVICE_UNAVAILABLE, &reason),
-            Reply::Raw(response) => return *response,
         };
         ([(header::CONTENT_TYPE, kind)], bytes).into_response()
     }
@@ -171,6 +156,8 @@ pub(crate) fn text_of(headers: &HeaderMap, name: header::HeaderName) -> Option<&
 mod tests {
     use ailurus_server_core::ledger::LedgerError;
     use ailurus_store::WriteError;
+
+    use serde_json::json;
 
     use super::*;
 

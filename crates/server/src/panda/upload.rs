@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use ailurus_wire::{Fields, body::FORM_TYPE};
+use ailurus_wire::Fields;
 use axum::{
     extract::{FromRequest, Multipart, Request, multipart::Field},
     http::{StatusCode, header},
@@ -91,11 +91,6 @@ pub(crate) async fn read_multipart(
         }
     }
     Ok((fields, upload))
-}
-
-/// Says whether a body that is no multipart is a form.
-pub(crate) fn is_form(request: &Request) -> bool {
-    text_of(request.headers(), header::CONTENT_TYPE).is_none_or(|kind| kind.starts_with(FORM_TYPE))
 }
 
 async fn read_text(mut part: Field<'_>) -> Result<String, Response> {
