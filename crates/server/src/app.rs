@@ -39,9 +39,11 @@ pub(crate) struct App {
     pub(crate) cache: CacheFolder,
     /// Folder of files that are being uploaded; on the file system where they will stay.
     pub(crate) uploads: PathBuf,
-    writer: Writer,
+    // Readers go before the writer: whoever closes the database last folds its log into it, which
+    // a reader cannot.
     readers: Arc<Readers>,
     reads: Semaphore,
+    writer: Writer,
     /// Counts what this server has written, for those who wait for changes.
     written: watch::Sender<u64>,
     is_stopping: watch::Sender<bool>,
