@@ -14,6 +14,7 @@ use crate::{
     guid,
     ledger::{AttemptRecord, ClaimFilter, ClaimOrder, FileRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
+    secrets::secrets_for_job,
     text::{NAME_CHARS_MAX, clipped},
 };
 
@@ -191,7 +192,11 @@ impl<L: Ledger> Operation<'_, L> {
             outputs,
             inputs,
         };
-        Ok(described(&task.spec, &job, &attempt, queue, defined))
+        let mut described = described(&task.spec, &job, &attempt, queue, defined);
+        if job.tags.has(job_tags::SECRETS) {
+            described.options.secrets = Some(secrets_for_job(self.ledger, &task.spec.user)?);
+        }
+        Ok(described)
     }
 
     /// A worker that asks for jobs runs, also if Harvester has not said so yet.

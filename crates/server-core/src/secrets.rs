@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use ailurus_model::SecretText;
+
 use crate::ledger::{Ledger, LedgerError};
 
 /// Largest value, in bytes: a file of 1000 KiB as base64.
@@ -13,6 +15,9 @@ pub const SECRET_MAX_BYTES: usize = 1000 * 1024 * 4 / 3 + 4;
 pub const SECRET_NAME_MAX_BYTES: usize = 250;
 /// Secrets that one person may have.
 pub const SECRETS_MAX: usize = 100;
+/// What all secrets of one person may have together, in bytes of names and values: they go along
+/// with each of their jobs.
+pub const SECRETS_MAX_BYTES: usize = 4 << 20;
 /// Stands before the name of a secret whose value is a file in base64.
 pub const FILE_MARK: &str = "___file___:";
 
@@ -63,6 +68,15 @@ pub enum SecretError {
     /// There are enough already.
     #[error("there are {SECRETS_MAX} secrets already: forget one first")]
     TooMany,
+    /// They are too large together.
+    #[error(
+        "the secrets would have {n_bytes} bytes together: at most {SECRETS_MAX_BYTES} are kept, \
+         forget one first"
+    )]
+    TooLargeTogether {
+        /// What they would have.
+        n_bytes: usize,
+    },
     /// The rows are out of reach.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -93,6 +107,12 @@ pub fn change_secrets(
             let known = ledger.secrets(owner)?;
             if known.len() >= SECRETS_MAX && !known.contains_key(name) {
                 return Err(SecretError::TooMany);
+            }
+            let others = known.iter().filter(|(other, _)| *other != name);
+            let n_bytes = others.map(|(name, value)| name.len() + value.len());
+            let n_bytes = n_bytes.sum::<usize>() + name.len() + value.len();
+            if n_bytes > SECRETS_MAX_BYTES {
+                return Err(SecretError::TooLargeTogether { n_bytes });
             }
             ledger.put_secret(owner, name, value)?;
         }
@@ -125,6 +145,22 @@ pub fn secrets_of(
         secrets.retain(|name, _| names.contains(name));
     }
     Ok(secrets)
+}
+
+/// Returns somebody's secrets as one of their jobs gets them: the JSON text of an object, also of
+/// an empty one.
+///
+/// Source: PanDA server, `pandaserver/taskbuffer/TaskBuffer.py`, `getJobs`.
+pub(crate) fn secrets_for_job(
+    ledger: &impl Ledger,
+    owner: &str,
+) -> Result<SecretText, LedgerError> {
+    let secrets = ledger.secrets(owner)?;
+    let members = secrets
+        .into_iter()
+        .map(|(name, value)| (name, value.into()));
+    let object = serde_json::Value::Object(members.collect());
+    Ok(SecretText::new(object.to_string()))
 }
 
 #[cfg(test)]
@@ -180,6 +216,15 @@ mod tests {
             set(&mut ledger, &format!("name {nr}"), "x").unwrap();
         }
         set(&mut ledger, "name 7", "y").unwrap();
+        let file = "x".repeat(SECRET_MAX_BYTES);
+        let refused = (0..SECRETS_MAX).find_map(|nr| {
+            let error = set(&mut ledger, &format!("name {nr}"), &file).err()?;
+            Some((nr, error))
+        });
+        let (nr, error) = refused.expect("there is an end");
+        assert_eq!(nr, SECRETS_MAX_BYTES / SECRET_MAX_BYTES);
+        assert!(error.contains("together"), "{error}");
+        set(&mut ledger, "name 0", &file).unwrap();
         assert!(
             set(&mut ledger, "one more", "x")
                 .unwrap_err()

@@ -44,7 +44,12 @@ use axum::{
     response::Response,
 };
 
-use crate::{app::App, caller::Peer, knowledge::chain, metrics::CallName};
+use crate::{
+    app::App,
+    caller::{Peer, Way},
+    knowledge::chain,
+    metrics::CallName,
+};
 
 pub(crate) use call::Call;
 pub(crate) use endpoint::Endpoint;
@@ -145,7 +150,9 @@ pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
 
 async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request) -> Response {
     let wanted = Wanted::of(request.headers());
-    let origin = origin_of(request.headers());
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    let peer = peer.map(|info| info.0.clone());
+    let origin = origin_of(request.headers(), peer.as_ref().map(|peer| &peer.way));
     // Whoever lets requests in says whose they are.
     let caller = request.extensions_mut().remove::<Caller>();
     let caller = caller.unwrap_or_else(Caller::nobody);
@@ -156,8 +163,7 @@ async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request
         drop(axum::body::to_bytes(request.into_body(), DRAINED_MAX).await);
         return wanted.write(refusal);
     }
-    let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    let peer = peer.map(|info| info.0.address.ip());
+    let peer = peer.map(|peer| peer.address.ip());
     let said = match read(&app, endpoint, request).await {
         Ok(said) => said,
         Err(refusal) => return refusal,
@@ -186,14 +192,17 @@ async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request
     wanted.write((endpoint.handler)(call).await)
 }
 
-/// Returns how the client reached the server, as far as it says so.
-fn origin_of(headers: &HeaderMap) -> String {
+/// Returns how the client reached the server: over its own TLS, or as a proxy before it says.
+fn origin_of(headers: &HeaderMap, way: Option<&Way>) -> String {
     let host = text_of(headers, header::HOST).unwrap_or("localhost");
-    let scheme = text_of(
-        headers,
-        header::HeaderName::from_static("x-forwarded-proto"),
-    );
-    format!("{}://{host}", scheme.unwrap_or("http"))
+    let forwarded = header::HeaderName::from_static("x-forwarded-proto");
+    let scheme = match way {
+        Some(Way::Tls(_)) => "https",
+        Some(Way::Plain) | None => text_of(headers, forwarded)
+            .filter(|scheme| matches!(*scheme, "http" | "https"))
+            .unwrap_or("http"),
+    };
+    format!("{scheme}://{host}")
 }
 
 /// Refuses a caller to whom the task that the call names does not belong. A task that is not there

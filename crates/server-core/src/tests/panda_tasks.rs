@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::harness::Server;
 use crate::{
+    SecretChange, change_secrets,
     ledger::PandaTaskRows,
     tasks::{
         CommandRequest, FinishMode, SubmitReply, TaskRequest, command_task, file_tally, step_tasks,
@@ -517,4 +518,42 @@ fn production_rights_in_the_working_group_of_a_task_reach_its_jobs() {
     };
     assert!(!kill(&mut server, "gr_spd"));
     assert!(kill(&mut server, "gr_mpd"));
+}
+
+#[test]
+fn jobs_of_a_task_that_uses_secrets_get_those_of_its_owner() {
+    let mut server = Server::new();
+    for (owner, value) in [("Jane Doe", "open \"sesame\""), ("John Doe", "other")] {
+        let change = SecretChange::Set {
+            name: "PASSWORD".into(),
+            value: value.into(),
+        };
+        server
+            .run(|_, ledger| change_secrets(ledger, owner, &change))
+            .unwrap();
+    }
+    for (name, changes, expected) in [
+        (
+            "with",
+            json!({"useSecrets": true}),
+            Some(json!({"PASSWORD": "open \"sesame\""})),
+        ),
+        ("without", json!({}), None),
+    ] {
+        let task = with(generation(name, 1), &changes);
+        server.submit_panda_by(task, &jane(), None);
+        server.steps();
+        let job = server.next_job().unwrap();
+        let secrets = job
+            .options
+            .secrets
+            .map(|secrets| secrets.reveal().to_owned());
+        let secrets = secrets.map(|text| serde_json::from_str::<Value>(&text).unwrap());
+        assert_eq!(secrets, expected, "{name}");
+    }
+    let nobodys = with(generation("nobody's", 1), &json!({"useSecrets": true}));
+    server.submit_panda(nobodys);
+    server.steps();
+    let job = server.next_job().unwrap();
+    assert_eq!(job.options.secrets.unwrap().reveal(), "{}");
 }

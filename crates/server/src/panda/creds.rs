@@ -162,8 +162,10 @@ async fn set_secret(call: Call) -> Reply {
     match written {
         Ok(()) => said(call.dialect, true, "OK"),
         Err(WriteError::Operation(
-            error
-            @ (SecretError::TooLarge { .. } | SecretError::Name { .. } | SecretError::TooMany),
+            error @ (SecretError::TooLarge { .. }
+            | SecretError::Name { .. }
+            | SecretError::TooMany
+            | SecretError::TooLargeTogether { .. }),
         )) => said(call.dialect, false, &error.to_string()),
         Err(error) => failed(&error),
     }

@@ -695,3 +695,28 @@ fn what_is_wrong_with_certificates_is_said_at_the_start() {
         "{nobody}"
     );
 }
+
+#[test]
+fn links_of_the_server_lead_back_over_its_own_tls() {
+    let roles = "[roles]\nproduction_dns = [\"/CN=Jane Doe\"]\n";
+    let Some(secure) = start(roles, "") else {
+        return;
+    };
+    let user = secure.certificates.user("Jane Doe").unwrap();
+    let client = secure.with_certificate(&user);
+    let url = format!("{}/api/v1/file_server/upload_jedi_log", secure.url());
+    let body = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"7.log\"\r\n\
+                Content-Type: application/octet-stream\r\n\r\nseen\r\n--b--\r\n";
+    let kind = "multipart/form-data; boundary=b";
+    // What somebody says of a proxy does not count where there is none.
+    let headers = [
+        ("X-Forwarded-Proto", "http"),
+        ("Accept", "application/json"),
+    ];
+    let answer = client.post(&url, body.as_bytes(), kind, &headers).unwrap();
+    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+    let link = format!("{}/cache/jedilog/7.log", secure.url());
+    assert_eq!(answer["data"], link, "{answer}");
+    let log = client.get(&link, &[]).unwrap();
+    assert_eq!((log.status, &log.body[..]), (200, &b"seen"[..]));
+}
