@@ -166,6 +166,9 @@ pub struct RequestDetails {
     pub job_type: Option<String>,
     /// Whether the task was named by a message of the broker.
     pub is_via_topic: bool,
+    /// Whether the slot is one in the background: only jobs for such slots fit.
+    #[serde(default)]
+    pub is_background: bool,
     /// Clock of the first processor in MHz, if known; servers of today ignore it.
     pub cpu_mhz: Option<u32>,
 }

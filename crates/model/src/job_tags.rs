@@ -40,6 +40,8 @@ pub const HPO: &str = "ho";
 pub const WRITE_INPUT_LIST: &str = "wf";
 /// Outputs are merged where they are written.
 pub const ON_SITE_MERGING: &str = "om";
+/// The job is for slots in the background only (`jobExecutionID` 1). Ours: PanDA has a column.
+pub const BACKGROUND: &str = "bg";
 /// Before the mode of alternative stage-out: `ao:on`.
 pub const ALTERNATIVE_STAGE_OUT: &str = "ao:";
 /// Before the mode of cloning: `sc:1` (run once) or `sc:2` (store once).

@@ -317,6 +317,7 @@ fn core_config(
             allows_other_country: args.jobs.allow_other_country,
             job_type: some_text(args.jobs.job_type.as_ref()),
             is_via_topic: false,
+            is_background: false,
             cpu_mhz: clock_mhz(facts),
         },
         next_job: if args.jobs.allow_same_user {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ailurus_model::{JobRequest, PandaId, QueueName};
+use ailurus_model::{ByteCount, JobRequest, PandaId, Queue, QueueName};
 
 use crate::{
     ledger::{ClaimFilter, ClaimOrder, Ledger, LedgerError},
@@ -12,6 +12,8 @@ use crate::{
 
 /// How often it is noted that a queue lives: more often would cost a write for each request.
 const PULSE_INTERVAL: Duration = Duration::from_secs(60);
+/// How the workflows of queues begin whose jobs come before their workers.
+const PUSH: &str = "push";
 
 impl<L: Ledger> Operation<'_, L> {
     /// Lists the jobs to give out: share by share, those that need it most first. Now and then,
@@ -51,6 +53,24 @@ impl<L: Ledger> Operation<'_, L> {
             ids.extend(self.ledger.claimable(&of_share, limit - ids.len())?);
         }
         Ok(ids)
+    }
+
+    /// Returns how much memory a core of a new job may have: on push queues what the queue wants on
+    /// average, once its running jobs have more than that; zero for no limit.
+    ///
+    /// Source: PanDA server, `getJobs`, and `IGNORE_MEANRSS`.
+    pub(crate) fn core_memory_left(&self, queue: &Queue) -> Result<ByteCount, LedgerError> {
+        let terms = &queue.options.terms;
+        let wanted = terms.memory_mean;
+        if wanted == ByteCount::ZERO
+            || !terms.workflow.starts_with(PUSH)
+            || self.ctx.scheduling.streaming.ignores_mean_memory
+        {
+            return Ok(ByteCount::ZERO);
+        }
+        let (memory, cores) = self.ledger.running_memory(&queue.name)?;
+        let is_above = memory.as_bytes() > wanted.as_bytes().saturating_mul(cores);
+        Ok(if is_above { wanted } else { ByteCount::ZERO })
     }
 
     /// A number that follows from time and request, and looks random.

@@ -1,7 +1,7 @@
 //! Describes a job by PanDA's attributes, as clients ask for it.
 
 use ailurus_model::{
-    Attributes, Checksum, Command, JobForm, JobKind, JobStatus, PandaId, SourceLabel,
+    Attributes, Checksum, Command, JobForm, JobKind, JobStatus, PandaId, SourceLabel, job_tags,
     update::ReportedError,
 };
 use serde_json::Value;
@@ -122,6 +122,11 @@ impl<L: Ledger> Operation<'_, L> {
         if out.get("assignedPriority").is_none() {
             out.put("assignedPriority", spec.priority);
         }
+        let mut tags = job.tags.clone();
+        if out.get("jobExecutionID").is_some() {
+            out.put("jobExecutionID", u64::from(tags.has(job_tags::BACKGROUND)));
+        }
+        tags.remove(job_tags::BACKGROUND);
         let queue = job.queue.as_ref().and_then(|name| self.ctx.queue(name));
         let kind = queue.map_or("", |queue| queue.kind.as_str());
         for (name, text) in [
@@ -131,7 +136,7 @@ impl<L: Ledger> Operation<'_, L> {
             ("job_label", job_label(&job.source_label, kind)),
             ("resource_type", &job.resource_type),
             ("gshare", &job.global_share),
-            ("specialHandling", job.tags.as_str()),
+            ("specialHandling", tags.as_str()),
             ("prodUserName", &spec.user),
             ("commandToPilot", &command_text(job.command.as_ref())),
             ("minRamUnit", "MB"),

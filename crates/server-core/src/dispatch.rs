@@ -12,7 +12,9 @@ use crate::{
     Context,
     definition::{JobOutput, JobOutputs, Payload, Presence},
     guid,
-    ledger::{AttemptRecord, ClaimFilter, ClaimOrder, FileRecord, JobRecord, Ledger, LedgerError},
+    ledger::{
+        AttemptRecord, ClaimFilter, ClaimOrder, FileRecord, JobRecord, Ledger, LedgerError, Probes,
+    },
     operation::Operation,
     secrets::secrets_for_job,
     text::{NAME_CHARS_MAX, clipped},
@@ -121,6 +123,17 @@ fn as_test(label: &SourceLabel) -> SourceLabel {
     }
 }
 
+/// Pilots that ask for test jobs get the probes of their queue, whatever label these have; those
+/// that run users' jobs of a queue for everything get nothing else.
+fn probes_for(label: &SourceLabel, queue: &Queue, request: &JobRequest) -> Probes {
+    let is_users = request.details.job_type.as_deref() == Some("user");
+    match label.as_str() {
+        "test" if queue.kind == "unified" && is_users => Probes::Only,
+        "test" => Probes::Too,
+        _ => Probes::AsLabelled,
+    }
+}
+
 /// How an attempt is defined.
 struct Defined {
     payload: Payload,
@@ -139,7 +152,10 @@ impl<L: Ledger> Operation<'_, L> {
             queue: &queue.name,
             order: ClaimOrder::Oldest,
             source_label: label,
+            probes: probes_for(label, queue, request),
+            is_background: request.details.is_background,
             memory: request.memory,
+            core_memory: self.core_memory_left(queue)?,
             disk: request.disk,
             remaining_secs: request.remaining_time.map(|time| time.as_secs()),
             resource_type: request.resource_type.as_deref(),
@@ -182,6 +198,9 @@ impl<L: Ledger> Operation<'_, L> {
         self.ledger.put_task(&task)?;
         self.set_status(&mut job, JobStatus::Sent, "")?;
         job.worker = worker_of(request);
+        if !request.details.is_background {
+            job.tags.remove(job_tags::BACKGROUND);
+        }
         self.ledger.put_job(&job)?;
         let needs = self.ledger.needs_of(id)?;
         let needs = self.usable_needs(&job, &needs)?;

@@ -7,6 +7,7 @@
 
 mod brokerage;
 mod cache_files;
+mod claims;
 mod commands;
 mod cursor;
 mod harvesters;
@@ -29,6 +30,7 @@ use ailurus_model::{
 
 pub use self::brokerage::{BrokerageRows, LoadRow, MixtureRecord, QueuePulse, TaskPlace};
 pub use self::cache_files::{CacheFileRecord, CacheFileRows};
+pub use self::claims::{ClaimFilter, ClaimOrder, Probes};
 pub use self::commands::{Acknowledgement, CommandRecord, CommandRows, CommandStatus};
 pub use self::cursor::{Cursor, CursorRows};
 pub use self::harvesters::{
@@ -264,41 +266,6 @@ pub struct InputNeed {
     /// [`FileStatus::Expected`] while it is waited for, [`FileStatus::Ready`] when it is there,
     /// [`FileStatus::Failed`] when it cannot come any more.
     pub status: FileStatus,
-}
-
-/// Which of several jobs that fit is given out first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClaimOrder<'a> {
-    /// Jobs of one share only, by falling priority, then rising turn, then rising number.
-    ByNeed {
-        /// The leaf of global shares.
-        share: &'a str,
-    },
-    /// Jobs of all shares by rising number.
-    Oldest,
-}
-
-/// Which activated jobs fit a pilot's request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimFilter<'a> {
-    /// The queue.
-    pub queue: &'a QueueName,
-    /// Which of them first.
-    pub order: ClaimOrder<'a>,
-    /// The label with which the pilot asks.
-    pub source_label: &'a SourceLabel,
-    /// Memory, zero for no limit.
-    pub memory: ByteCount,
-    /// Disk, zero for no limit.
-    pub disk: ByteCount,
-    /// Seconds that the slot lives on, none for no limit.
-    pub remaining_secs: Option<u64>,
-    /// Resource class, none for any.
-    pub resource_type: Option<&'a str>,
-    /// Task, none for any.
-    pub task_id: Option<TaskId>,
-    /// User, none for any.
-    pub user: Option<&'a str>,
 }
 
 /// How many jobs of a queue are in which status.

@@ -151,7 +151,7 @@ impl MemoryLedger {
     fn fits(&self, job: &JobRecord, filter: &ClaimFilter<'_>) -> bool {
         let is_within = |need: u64, limit: u64| limit == 0 || need <= limit;
         job.queue.as_ref() == Some(filter.queue)
-            && filter.source_label.accepts(&job.source_label)
+            && filter.admits(job)
             && is_within(job.memory.as_bytes(), filter.memory.as_bytes())
             && is_within(job.disk.as_bytes(), filter.disk.as_bytes())
             && filter
@@ -161,9 +161,9 @@ impl MemoryLedger {
                 .resource_type
                 .is_none_or(|wanted| job.resource_type == wanted)
             && filter.task_id.is_none_or(|wanted| job.task_id == wanted)
-            && filter.user.is_none_or(|wanted| {
+            && (!filter.depends_on_task() || {
                 let task = self.tasks.get(&job.task_id);
-                task.is_some_and(|task| task.spec.user == wanted)
+                task.is_some_and(|task| filter.admits_task(&job.source_label, &task.spec))
             })
     }
 }

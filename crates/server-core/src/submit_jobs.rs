@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use ailurus_model::{
     AttemptNr, Attributes, ByteCount, JobForm, JobKind, JobStatus, JobTags, PandaId, QueueName,
-    Scope, SourceLabel, TaskId, TaskSpec, TaskStatus,
+    Scope, SourceLabel, TaskId, TaskSpec, TaskStatus, job_tags,
     task::{Resources, Split},
 };
 
@@ -206,7 +206,10 @@ impl<L: Ledger> Operation<'_, L> {
         let cores = u32::try_from(attributes.count("coreCount")).unwrap_or(u32::MAX);
         let cores = cores.clamp(1, self.ctx.limits.cores_max.max(1));
         let memory = ByteCount::from_mib(attributes.count("minRamCount"));
-        let tags = JobTags::new(attributes.text("specialHandling"));
+        let mut tags = JobTags::new(attributes.text("specialHandling"));
+        if attributes.whole("jobExecutionID") == Some(1) {
+            tags.insert(job_tags::BACKGROUND);
+        }
         let priority = first_priority(&PriorityInput {
             source_label: label,
             processing_type: attributes.text("processingType"),

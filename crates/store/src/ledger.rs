@@ -226,13 +226,12 @@ impl DatabaseLedger {
     }
 
     /// Says whose a task is, which is the same in all revisions.
-    fn is_of_user(&self, id: TaskId, user: &str) -> Result<bool, SqlError> {
+    /// Says whether a task is there and is as wanted.
+    fn is_task(&self, id: TaskId, is_it: impl Fn(&TaskSpec) -> bool) -> Result<bool, SqlError> {
         if let Some((_, spec)) = self.specs.borrow().get(&id) {
-            return Ok(spec.user == user);
+            return Ok(is_it(spec));
         }
-        Ok(self
-            .read_task(id)?
-            .is_some_and(|task| task.spec.user == user))
+        Ok(self.read_task(id)?.is_some_and(|task| is_it(&task.spec)))
     }
 
     fn keep_spec(&self, id: TaskId, revision: u32, spec: &Arc<TaskSpec>) {
@@ -367,11 +366,13 @@ impl Ledger for DatabaseLedger {
         filter: &ClaimFilter<'_>,
         limit: usize,
     ) -> Result<Vec<PandaId>, LedgerError> {
-        let is_of_user = |task: TaskId| match filter.user {
-            Some(user) => self.is_of_user(task, user),
-            None => Ok(true),
+        let of_task = |task: TaskId, label: &SourceLabel| {
+            if !filter.depends_on_task() {
+                return Ok(true);
+            }
+            self.is_task(task, |spec| filter.admits_task(label, spec))
         };
-        claims::claimable(&self.session, &self.claims, filter, limit, is_of_user)
+        claims::claimable(&self.session, &self.claims, filter, limit, of_task)
             .map_err(failed(|| format!("find jobs for queue `{}`", filter.queue)))
     }
 

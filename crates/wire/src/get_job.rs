@@ -48,7 +48,7 @@ field_table!(FIELDS {
     _PROXY_KEY = text("getProxyKey", "get_proxy_key");
     TASK_ID = id("taskID", "task_id");
     N_JOBS = int("nJobs", "n_jobs");
-    _BACKGROUND = flag("background", "background");
+    BACKGROUND = flag("background", "background");
     RESOURCE_TYPE = text("resourceType", "resource_type");
     // Harvester sends the legacy name in v1 too.
     RESOURCE_TYPE_OF_HARVESTER = text("", "resourceType");
@@ -105,6 +105,7 @@ fn encode_details(out: &mut Writer, details: &RequestDetails) {
     for (field, flag) in [
         (&VIA_TOPIC, details.is_via_topic),
         (&OTHER_COUNTRY, details.allows_other_country),
+        (&BACKGROUND, details.is_background),
     ] {
         if flag {
             out.put(field, true);
@@ -151,6 +152,7 @@ pub fn decode_request(dialect: Dialect, fields: &Fields) -> Result<JobRequest, R
             allows_other_country: message.flag(&OTHER_COUNTRY),
             job_type: message.text_if_any(&JOB_TYPE),
             is_via_topic: message.flag(&VIA_TOPIC),
+            is_background: message.flag(&BACKGROUND),
             cpu_mhz: message.whole_if_any(&CPU),
         },
     })

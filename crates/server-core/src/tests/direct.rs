@@ -137,6 +137,33 @@ fn describe_job_of_nobody(server: &mut Server) -> bool {
     found.unwrap().is_none()
 }
 
+#[test]
+fn slots_in_the_background_get_jobs_for_the_background_only() {
+    let mut server = Server::new();
+    let mut quiet = form("quiet");
+    quiet.attributes.put("jobExecutionID", 1_i64);
+    submit(&mut server, vec![form("a"), quiet]);
+    let mut background = request(FAR);
+    background.source_label = SourceLabel::new("user");
+    background.details.is_background = true;
+    let execution = |server: &mut Server, id: u64| {
+        let described = server.run(|ctx, ledger| describe_job(ctx, ledger, PandaId::new(id)));
+        let attributes = described.unwrap().expect("the job").attributes;
+        assert_eq!(attributes.text("specialHandling"), "");
+        attributes.whole("jobExecutionID")
+    };
+    assert_eq!(execution(&mut server, 2), Some(1));
+    let jobs = server.try_acquire(&background).unwrap();
+    assert_eq!(jobs[0].panda_id, PandaId::new(2));
+    assert!(server.try_acquire(&background).unwrap().is_empty());
+    // Tried again, it is for the background still; any other slot may take it, and then it is not.
+    server.fail(&jobs[0], ErrorCode::StageInFailed);
+    assert_eq!(acquire_users(&mut server, FAR)[0].panda_id.value(), 1);
+    assert_eq!(execution(&mut server, 2), Some(1));
+    assert_eq!(acquire_users(&mut server, FAR)[0].panda_id.value(), 2);
+    assert_eq!(execution(&mut server, 2), Some(0));
+}
+
 /// Somebody with production rights in one working group.
 fn of_group(group: &str) -> Caller {
     Caller {

@@ -136,6 +136,80 @@ fn a_pilot_gets_only_what_fits() {
 }
 
 #[test]
+fn a_pilot_for_test_jobs_gets_probes_whatever_their_label() {
+    let task = |name: &str, label: &str, processing: &str| {
+        let mut task = generation(1);
+        task.name = name.to_owned();
+        task.source_label = SourceLabel::new(label);
+        task.processing_type = processing.to_owned();
+        task.outputs.clear();
+        task.parameters = String::new();
+        task
+    };
+    let mut server = only_near([
+        task("work", "user", "evgen"),
+        task("probe", "user", "gangarobot"),
+        task("check", "prod_test", "evgen"),
+        task("try", "test", "evgen"),
+        task("setup", "install", "evgen"),
+        task("second", "managed", "gangarobot"),
+    ]);
+    let asking = |label: &str, job_type: Option<&str>| {
+        let mut request = request(NEAR);
+        request.source_label = SourceLabel::new(label);
+        request.details.job_type = job_type.map(str::to_owned);
+        request
+    };
+    let first = |server: &mut Server, request: &JobRequest| {
+        let job = server.try_acquire(request).unwrap().pop();
+        job.map(|job| job.name)
+    };
+    let users = asking("test", Some("user"));
+    assert_eq!(first(&mut server, &users).as_deref(), Some("probe.000000"));
+    // Users' pilots of a queue under test ask for test jobs, too.
+    server.queue(NEAR).status = QueueStatus::Test;
+    let users = asking("user", Some("user"));
+    assert_eq!(first(&mut server, &users).as_deref(), Some("second.000000"));
+    assert_eq!(first(&mut server, &users), None);
+    let all: Vec<_> = (0..4)
+        .filter_map(|_| first(&mut server, &asking("unified", None)))
+        .collect();
+    assert_eq!(all, ["check.000000", "try.000000", "setup.000000"]);
+    server.queue(NEAR).status = QueueStatus::Online;
+    let users = asking("user", None);
+    assert_eq!(first(&mut server, &users).as_deref(), Some("work.000000"));
+}
+
+#[test]
+fn a_push_queue_above_its_mean_memory_takes_only_jobs_below_it() {
+    let task = |name: &str, cores: u32, mib: u64| {
+        let mut task = generation(1);
+        task.name = name.to_owned();
+        task.resources.cores = cores;
+        task.resources.memory = ByteCount::from_mib(mib);
+        task.outputs.clear();
+        task.parameters = String::new();
+        task
+    };
+    let mut server = only_near([
+        task("large", 1, 3000),
+        task("larger", 1, 3000),
+        task("wide", 2, 4000),
+    ]);
+    let terms = &mut server.queue(NEAR).options.terms;
+    terms.memory_mean = ByteCount::from_mib(2000);
+    terms.workflow = "push_cric".to_owned();
+    let job = server.acquire(NEAR).pop().expect("nothing runs yet");
+    assert_eq!(job.name, "large.000000");
+    server.update(&job, JobStatus::Running);
+    let job = server.acquire(NEAR).pop().expect("a job below the mean");
+    assert_eq!(job.name, "wide.000000");
+    assert!(server.acquire(NEAR).is_empty());
+    server.queue(NEAR).options.terms.workflow = "pull".to_owned();
+    assert_eq!(server.acquire(NEAR).len(), 1);
+}
+
+#[test]
 fn a_job_is_given_out_once() {
     let mut server = only_near([generation(1)]);
     assert_eq!(server.acquire(NEAR).len(), 1);

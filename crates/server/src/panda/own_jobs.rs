@@ -14,12 +14,15 @@ const NO_ROLE: &str = "no production/pilot role in VOMS FQANs or non pilot owner
 /// The label of people's own jobs.
 const USER_LABEL: &str = "user";
 
-/// Lets a request through, narrows it to the caller's own jobs, or refuses it.
+/// Lets a request through, with the user's name in it in the form in which tasks have it, narrows it to the caller's own jobs, or refuses it.
 pub(super) fn narrow(
     caller: &Caller,
     dialect: Dialect,
     request: &mut JobRequest,
 ) -> Result<(), Reply> {
+    if let Some(named) = &request.user {
+        request.user = Some(ailurus_identity::name::compact(named));
+    }
     if caller.rights.pilot || caller.rights.production {
         return Ok(());
     }

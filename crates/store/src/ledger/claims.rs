@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, cmp::Reverse, collections::BTreeMap, ops::ControlFlow};
 
-use ailurus_model::{ByteCount, PandaId, TaskId};
+use ailurus_model::{ByteCount, PandaId, SourceLabel, TaskId};
 use ailurus_server_core::ledger::{ClaimFilter, ClaimOrder, JobRecord};
 
 use super::{
@@ -72,7 +72,7 @@ pub(super) fn claimable(
     claims: &Claims,
     filter: &ClaimFilter<'_>,
     limit: usize,
-    is_of_user: impl Fn(TaskId) -> Result<bool, SqlError>,
+    of_task: impl Fn(TaskId, &SourceLabel) -> Result<bool, SqlError>,
 ) -> Result<Vec<PandaId>, SqlError> {
     let key = key_of(filter);
     let mut page = limit.max(PAGE_MIN).max(*claims.expected.borrow());
@@ -81,7 +81,7 @@ pub(super) fn claimable(
     let mut alone: Vec<OwnedRow> = Vec::new();
     loop {
         if let Some(horizon) = horizon {
-            let mut fitting: Vec<Result<Option<(Place, TaskId)>, SqlError>> = Vec::new();
+            let mut fitting: Vec<Result<Option<Fit>, SqlError>> = Vec::new();
             let mut see = |row: &OwnedRow| fitting.push(fits(row, filter));
             match session.is_batch() {
                 true => session.for_each_kept(&JOB, &mut see),
@@ -89,11 +89,11 @@ pub(super) fn claimable(
             }
             let mut found: Vec<Place> = Vec::new();
             for fit in fitting {
-                if let Some((place, task)) = fit?
-                    && horizon.has(place)
-                    && is_of_user(task)?
+                if let Some(fit) = fit?
+                    && horizon.has(fit.place)
+                    && of_task(fit.task, &fit.label)?
                 {
-                    found.push(place);
+                    found.push(fit.place);
                 }
             }
             if found.len() >= limit || matches!(horizon, Horizon::All) {
@@ -218,14 +218,25 @@ fn read_page(
     Ok(rows)
 }
 
-/// Returns the place of a job in the order, and its task, if it fits.
-fn fits(row: &OwnedRow, filter: &ClaimFilter<'_>) -> Result<Option<(Place, TaskId)>, SqlError> {
+/// A job that fits as far as its row tells.
+struct Fit {
+    place: Place,
+    task: TaskId,
+    label: SourceLabel,
+}
+
+/// Returns what a job is in the order, if it fits.
+fn fits(row: &OwnedRow, filter: &ClaimFilter<'_>) -> Result<Option<Fit>, SqlError> {
     if !is_activated(row) {
         return Ok(None);
     }
     let job = read_job(&mut Columns::of(row))?;
     let place = place_of(&job, filter.order);
-    Ok(fits_filter(&job, filter).then_some((place, job.task_id)))
+    Ok(fits_filter(&job, filter).then_some(Fit {
+        place,
+        task: job.task_id,
+        label: job.source_label,
+    }))
 }
 
 fn fits_filter(job: &JobRecord, filter: &ClaimFilter<'_>) -> bool {
@@ -240,5 +251,5 @@ fn fits_filter(job: &JobRecord, filter: &ClaimFilter<'_>) -> bool {
             .resource_type
             .is_none_or(|class| job.resource_type == class)
         && filter.task_id.is_none_or(|task| job.task_id == task)
-        && filter.source_label.accepts(&job.source_label)
+        && filter.admits(job)
 }

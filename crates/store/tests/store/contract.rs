@@ -8,7 +8,8 @@ use ailurus_model::{
 use ailurus_server_core::{
     MemoryLedger,
     ledger::{
-        Changed, ClaimFilter, DatasetRecord, JobText, Lasting, Ledger, StatusChange, Waiting,
+        Changed, ClaimFilter, DatasetRecord, JobText, Lasting, Ledger, Probes, StatusChange,
+        Waiting,
     },
 };
 use ailurus_store::DatabaseLedger;
@@ -147,6 +148,31 @@ fn claimable_jobs_come_by_priority_then_number() {
 }
 
 #[test]
+fn a_claim_for_probes_gets_them_whatever_their_label() {
+    on_each_ledger(|ledger| {
+        let mut probing = task(TaskId::new(5), "probe");
+        let mut spec = (*probing.spec).clone();
+        spec.processing_type = "gangarobot".to_owned();
+        probing.spec = spec.into();
+        ledger.put_task(&probing).unwrap();
+        let id = PandaId::new(1);
+        ledger.insert_job(&job(id, TaskId::new(5)), &[]).unwrap();
+        let (queue, label) = (QueueName::new("JINR"), SourceLabel::new("test"));
+        for (probes, found) in [
+            (Probes::AsLabelled, vec![]),
+            (Probes::Too, vec![id]),
+            (Probes::Only, vec![id]),
+        ] {
+            let filter = ClaimFilter {
+                probes,
+                ..any_job(&queue, &label)
+            };
+            assert_eq!(ledger.claimable(&filter, 3).unwrap(), found, "{probes:?}");
+        }
+    });
+}
+
+#[test]
 fn a_claim_gets_only_what_fits() {
     on_each_ledger(|ledger| {
         ledger.put_task(&task(TaskId::new(5), "sim")).unwrap();
@@ -159,6 +185,9 @@ fn a_claim_gets_only_what_fits() {
         for change in [
             |filter: &mut ClaimFilter<'_>| filter.memory = ByteCount::from_gib(1),
             |filter: &mut ClaimFilter<'_>| filter.disk = ByteCount::from_gib(9),
+            |filter: &mut ClaimFilter<'_>| filter.core_memory = ByteCount::from_mib(1),
+            |filter: &mut ClaimFilter<'_>| filter.is_background = true,
+            |filter: &mut ClaimFilter<'_>| filter.probes = Probes::Only,
             |filter: &mut ClaimFilter<'_>| filter.remaining_secs = Some(3599),
             |filter: &mut ClaimFilter<'_>| filter.resource_type = Some("MCORE"),
             |filter: &mut ClaimFilter<'_>| filter.task_id = Some(TaskId::new(6)),
@@ -466,6 +495,7 @@ fn postgresql_keeps_the_contract() {
         a_part_of_a_dataset_has_one_file,
         a_job_is_read_as_it_was_written,
         claimable_jobs_come_by_priority_then_number,
+        a_claim_for_probes_gets_them_whatever_their_label,
         a_claim_gets_only_what_fits,
         counts_equal_the_rows_they_count,
         jobs_of_a_task_come_in_rising_order,

@@ -11,7 +11,7 @@ use ailurus_model::{
     update::ReportedError,
 };
 use ailurus_server_core::ledger::{
-    AttemptRecord, ClaimFilter, ClaimOrder, FileRecord, InputNeed, JobRecord, TaskRecord,
+    AttemptRecord, ClaimFilter, ClaimOrder, FileRecord, InputNeed, JobRecord, Probes, TaskRecord,
 };
 
 /// The time at which everything in tests was made.
@@ -187,7 +187,10 @@ pub(crate) fn any_job<'a>(queue: &'a QueueName, label: &'a SourceLabel) -> Claim
         queue,
         order: ClaimOrder::ByNeed { share: "Test" },
         source_label: label,
+        probes: Probes::AsLabelled,
+        is_background: false,
         memory: ByteCount::ZERO,
+        core_memory: ByteCount::ZERO,
         disk: ByteCount::ZERO,
         remaining_secs: None,
         resource_type: None,
