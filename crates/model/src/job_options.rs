@@ -46,6 +46,28 @@ pub struct JobOptions {
     pub is_virtual_placement: bool,
     /// Whether the parameters hold the set-up too (`noExecStrCnv`).
     pub has_own_setup: bool,
+    /// Whether several copies of the job run at a time (`cloneJob`).
+    #[serde(default)]
+    pub cloning: JobCloning,
+    /// Whether the log goes to an object store (`putLogToOS`).
+    #[serde(default)]
+    pub logs_to_object_store: bool,
+    /// Whether event numbers are positions in files (`inFilePosEvtNum`).
+    #[serde(default)]
+    pub has_in_file_positions: bool,
+    /// Whether events are fetched ahead (`usePrefetcher`).
+    #[serde(default)]
+    pub uses_prefetcher: bool,
+    /// Whether outputs are merged where they are made (`onSiteMerging`).
+    #[serde(default)]
+    pub merges_on_site: bool,
+    /// Speed of input and output (`ioIntensity`) in [`Self::io_intensity_unit`]; zero means not
+    /// stated.
+    #[serde(default)]
+    pub io_intensity: u64,
+    /// PanDA's word for that unit (`ioIntensityUnit`), mostly `kBPerS`; empty means not stated.
+    #[serde(default)]
+    pub io_intensity_unit: String,
     /// Lists of names to be written to files (`writeToFile`), as PanDA writes it.
     pub write_to_file: String,
     /// The nucleus of the task, empty if none.
@@ -101,6 +123,41 @@ pub enum AlternativeStageOut {
     On,
     /// They may not.
     Off,
+}
+
+/// Whether several copies of a job run at a time, and which of them counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobCloning {
+    /// There is one copy.
+    #[default]
+    None,
+    /// The first that starts is the only one that runs.
+    RunOnce,
+    /// All run, and the first that ends stores its outputs.
+    StoreOnce,
+}
+
+impl JobCloning {
+    /// Returns PanDA's word, none where there is one copy.
+    #[must_use]
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::RunOnce => Some("runonce"),
+            Self::StoreOnce => Some("storeonce"),
+        }
+    }
+
+    /// Reads PanDA's word; what is none of them means one copy.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "runonce" => Self::RunOnce,
+            "storeonce" => Self::StoreOnce,
+            _ => Self::None,
+        }
+    }
 }
 
 /// A secret that a server sent along. `Debug` and `Display` do not show it.

@@ -32,7 +32,9 @@ pub use id::{
 };
 pub use job::{Job, JobRequest, RequestDetails, SourceLabel};
 pub use job_form::{Attributes, FormValue, JobForm};
-pub use job_options::{AlternativeStageOut, ContainerOptions, JobOptions, JobStep, SecretText};
+pub use job_options::{
+    AlternativeStageOut, ContainerOptions, JobCloning, JobOptions, JobStep, SecretText,
+};
 pub use job_tags::JobTags;
 pub use queue::{Queue, QueueOptions};
 pub use queue_terms::{Hardware, QueueTerms};

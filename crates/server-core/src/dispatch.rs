@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use ailurus_model::{
-    AlternativeStageOut, BatchId, HarvesterId, InputFile, Job, JobOptions, JobRequest, JobStatus,
-    JobTags, NodeName, OutputFile, PandaId, Queue, QueueName, Seed, SourceLabel, TaskSpec,
-    TaskStatus, Timestamp, Worker, WorkerId, WorkerStatus, job_tags, queue::QueueStatus,
+    AlternativeStageOut, BatchId, HarvesterId, InputFile, Job, JobCloning, JobOptions, JobRequest,
+    JobStatus, JobTags, NodeName, OutputFile, PandaId, Queue, QueueName, Seed, SourceLabel,
+    TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, WorkerStatus, job_tags, queue::QueueStatus,
 };
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     Context,
@@ -256,6 +258,15 @@ fn with_tags(mut options: JobOptions, tags: &JobTags) -> JobOptions {
     options.is_debug |= tags.has(job_tags::DEBUG);
     options.is_hpo |= tags.has(job_tags::HPO);
     options.has_own_setup |= tags.has(job_tags::NO_STRING_CONVERSION);
+    options.logs_to_object_store |= tags.has(job_tags::LOG_TO_OBJECT_STORE);
+    options.has_in_file_positions |= tags.has(job_tags::IN_FILE_POSITION);
+    options.uses_prefetcher |= tags.has(job_tags::PREFETCHER);
+    options.merges_on_site |= tags.has(job_tags::ON_SITE_MERGING);
+    match tags.value_of(job_tags::CLONING) {
+        Some("1") => options.cloning = JobCloning::RunOnce,
+        Some("2") => options.cloning = JobCloning::StoreOnce,
+        Some(_) | None => {}
+    }
     match tags.value_of(job_tags::ALTERNATIVE_STAGE_OUT) {
         Some("on") => options.alternative_stage_out = AlternativeStageOut::On,
         Some("off") => options.alternative_stage_out = AlternativeStageOut::Off,
@@ -327,6 +338,15 @@ fn described(
         .files
         .iter()
         .filter(|file| file.presence == Presence::Optional);
+    let mut options = with_tags(payload.options, &job.tags);
+    if job.tags.has(job_tags::WRITE_INPUT_LIST) {
+        options.write_to_file = input_lists(&inputs);
+    }
+    let parameters = if job.tags.has(job_tags::ENCODED_PARAMETERS) {
+        STANDARD.encode(&payload.parameters)
+    } else {
+        payload.parameters
+    };
     Job {
         panda_id: job.panda_id,
         attempt_nr: attempt.attempt_nr,
@@ -337,7 +357,7 @@ fn described(
         processing_type: payload.processing_type,
         user: spec.user.clone(),
         transformation: payload.transformation,
-        parameters: payload.parameters,
+        parameters,
         release: payload.release,
         platform: if payload.platform.is_empty() {
             queue.platform.clone()
@@ -361,8 +381,31 @@ fn described(
         looping_check: payload.looping_check && !job.tags.has(job_tags::NO_LOOPING_CHECK),
         outputs_optional: optional.map(|file| file.lfn.clone()).collect(),
         transfer_type: payload.transfer_type,
-        options: with_tags(payload.options, &job.tags),
+        options,
     }
+}
+
+/// Lists the inputs by dataset, as PanDA writes it: the name of a file for each dataset, and what
+/// is to be in it.
+fn input_lists(inputs: &[FileRecord]) -> String {
+    let mut lists: Vec<(&str, Vec<&str>)> = Vec::new();
+    for file in inputs {
+        let name = file.dataset.as_str().trim_end_matches('/');
+        let name = name.rsplit(':').next().unwrap_or(name);
+        let place = match lists.iter().position(|(known, _)| *known == name) {
+            Some(place) => place,
+            None => {
+                lists.push((name, Vec::new()));
+                lists.len() - 1
+            }
+        };
+        lists[place].1.push(file.lfn.as_str());
+    }
+    let lists = lists.iter();
+    let lists: Vec<String> = lists
+        .map(|(name, lfns)| format!("tmpin_{name}:{}", lfns.join(",")))
+        .collect();
+    lists.join("^")
 }
 
 fn input_file(file: FileRecord) -> InputFile {

@@ -36,6 +36,7 @@ mod scouts;
 mod settings;
 mod step;
 mod submit;
+mod tags;
 
 pub use command::{CommandReply, CommandRequest, FinishMode, command_task};
 pub use define::streams_by_dataset;

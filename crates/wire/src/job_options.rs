@@ -12,7 +12,8 @@ use std::{
 };
 
 use ailurus_model::{
-    AlternativeStageOut, ContainerOptions, InputFile, JobOptions, JobStep, Lfn, SecretText,
+    AlternativeStageOut, ContainerOptions, InputFile, JobCloning, JobOptions, JobStep, Lfn,
+    SecretText,
 };
 use serde_json::{Map, Value, json};
 
@@ -36,6 +37,7 @@ macro_rules! texts {
         [
             ("debug_command", &$options.debug_command),
             ("writeToFile", &$options.write_to_file),
+            ("ioIntensityUnit", &$options.io_intensity_unit),
             ("nucleus", &$options.nucleus),
             ("scheduler_ip", &$options.scheduler_ip),
             ("session_ip", &$options.session_ip),
@@ -77,6 +79,10 @@ pub(crate) fn encode(out: &mut Fields, options: &JobOptions) {
         ("isHPO", options.is_hpo),
         ("useVP", options.is_virtual_placement),
         ("noExecStrCnv", options.has_own_setup),
+        ("putLogToOS", options.logs_to_object_store),
+        ("inFilePosEvtNum", options.has_in_file_positions),
+        ("usePrefetcher", options.uses_prefetcher),
+        ("onSiteMerging", options.merges_on_site),
     ] {
         // The reference server sends them as text, and only where they are set.
         if flag {
@@ -92,6 +98,12 @@ pub(crate) fn encode(out: &mut Fields, options: &JobOptions) {
         AlternativeStageOut::Unspecified => {}
         AlternativeStageOut::On => out.put("altStageOut", "on"),
         AlternativeStageOut::Off => out.put("altStageOut", "off"),
+    }
+    if let Some(word) = options.cloning.word() {
+        out.put("cloneJob", word);
+    }
+    if options.io_intensity > 0 {
+        out.put("ioIntensity", options.io_intensity);
     }
     if let Some(secrets) = &options.secrets {
         out.put(SECRETS, secrets.reveal());
@@ -129,6 +141,13 @@ pub(crate) fn decode(fields: &Fields, inputs: &[InputFile]) -> Result<JobOptions
         is_hpo: flag("isHPO"),
         is_virtual_placement: flag("useVP"),
         has_own_setup: flag("noExecStrCnv"),
+        cloning: JobCloning::from_word(&fields.text("cloneJob")),
+        logs_to_object_store: flag("putLogToOS"),
+        has_in_file_positions: flag("inFilePosEvtNum"),
+        uses_prefetcher: flag("usePrefetcher"),
+        merges_on_site: flag("onSiteMerging"),
+        io_intensity: fields.whole_if_any("ioIntensity").unwrap_or(0),
+        io_intensity_unit: fields.text("ioIntensityUnit"),
         write_to_file: fields.text("writeToFile"),
         nucleus: fields.text("nucleus"),
         scheduler_ip: fields.text("scheduler_ip"),
@@ -275,6 +294,13 @@ mod tests {
             debug_command: "tail x".into(),
             alternative_stage_out: AlternativeStageOut::Off,
             is_hpo: true,
+            cloning: JobCloning::StoreOnce,
+            logs_to_object_store: true,
+            has_in_file_positions: true,
+            uses_prefetcher: true,
+            merges_on_site: true,
+            io_intensity: 250,
+            io_intensity_unit: "kBPerS".into(),
             nucleus: "N".into(),
             secrets: Some(SecretText::new("{\"a\": 1}")),
             pilot_secrets: BTreeMap::from([("k".to_owned(), SecretText::new("v"))]),

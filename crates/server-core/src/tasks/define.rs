@@ -348,6 +348,9 @@ impl JobView<'_> {
                 Some(2) => AlternativeStageOut::Off,
                 Some(_) | None => AlternativeStageOut::Unspecified,
             },
+            io_intensity: self.refined.resources.io_intensity,
+            io_intensity_unit: (self.refined.resources.io_intensity_unit.clone())
+                .unwrap_or_default(),
             nucleus: self.refined.sites.nucleus.clone().unwrap_or_default(),
             storage_tokens: library
                 .map(|lfn| (lfn.clone(), "local".to_owned()))

@@ -7,8 +7,8 @@ use ailurus_jedi::{
     split::{Access, Chunk, Content, Phase},
 };
 use ailurus_model::{
-    AttemptNr, ByteCount, DatasetName, FileStatus, JobKind, JobStatus, JobTags, SourceLabel,
-    TaskId, TaskStatus, job_tags,
+    AttemptNr, ByteCount, DatasetName, FileStatus, JobKind, JobStatus, SourceLabel, TaskId,
+    TaskStatus, job_tags,
 };
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         chunk::{Cut, JobPlan},
         define::{library_dataset, run_datasets},
         record::{LIBRARY_INPUT, PandaTask, is_of_files, plain_name, written_dataset},
+        tags::tags_of,
     },
 };
 
@@ -280,24 +281,7 @@ impl<L: Ledger> Operation<'_, L> {
         let panda_id = self.new_panda_id()?;
         let spec = &task.record.spec;
         let refined = task.refined()?;
-        let mut tags = JobTags::default();
-        for (rule, tag) in [
-            (
-                ailurus_jedi::Rule::PushStatusChanges,
-                job_tags::PUSH_CHANGES,
-            ),
-            (ailurus_jedi::Rule::PushJob, job_tags::PUSH_JOB),
-            (ailurus_jedi::Rule::DebugMode, job_tags::DEBUG),
-            (ailurus_jedi::Rule::UseSecrets, job_tags::SECRETS),
-            (
-                ailurus_jedi::Rule::NoLoopingCheck,
-                job_tags::NO_LOOPING_CHECK,
-            ),
-        ] {
-            if refined.rules.is_set(rule) {
-                tags.insert(tag);
-            }
-        }
+        let tags = tags_of(refined, kind);
         let max_attempts = spec.max_attempts;
         let global_share = refined.global_share.clone().unwrap_or_default();
         let source_label = spec.source_label.clone();

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use ailurus_model::{
-    Attributes, Caller, ErrorCode, JobForm, JobStatus, PandaId, Proof, Rights, SourceLabel,
+    Attributes, Caller, ErrorCode, JobCloning, JobForm, JobStatus, PandaId, Proof, Rights,
+    SourceLabel,
 };
 
 use super::harness::*;
@@ -205,4 +206,36 @@ fn production_rights_in_the_group_that_a_job_names_are_enough() {
     assert!(!kill(&mut server, &other));
     assert!(kill(&mut server, &theirs));
     assert_eq!(server.status(1), JobStatus::Cancelled);
+}
+
+#[test]
+fn tags_of_a_job_become_what_its_pilot_is_told() {
+    let mut server = Server::new();
+    let mut special = form("a");
+    let tags = "sc:2,po,if,up,om,ej,wf,ao:off,lc,dm";
+    special.attributes.put("specialHandling", tags);
+    for (lfn, dataset) in [
+        ("x", "user.jane:in/"),
+        ("lib", "user.jane.lib"),
+        ("y", "in"),
+    ] {
+        let mut file = Attributes::default();
+        file.put("lfn", lfn);
+        file.put("type", "input");
+        file.put("scope", "user.jane");
+        file.put("dataset", dataset);
+        special.files.push(file);
+    }
+    submit(&mut server, vec![special]);
+    let job = acquire_users(&mut server, FAR).pop().expect("a job");
+    let options = &job.options;
+    assert_eq!(options.cloning, JobCloning::StoreOnce);
+    assert!(options.logs_to_object_store && options.has_in_file_positions);
+    assert!(options.uses_prefetcher && options.merges_on_site && options.is_debug);
+    assert_eq!(
+        options.write_to_file,
+        "tmpin_in:x,y^tmpin_user.jane.lib:lib"
+    );
+    assert!(!job.looping_check);
+    assert_eq!(job.parameters, "LW8gJ2Eucm9vdCc=");
 }

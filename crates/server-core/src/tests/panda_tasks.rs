@@ -557,3 +557,21 @@ fn jobs_of_a_task_that_uses_secrets_get_those_of_its_owner() {
     let job = server.next_job().unwrap();
     assert_eq!(job.options.secrets.unwrap().reveal(), "{}");
 }
+
+#[test]
+fn rules_of_a_task_become_what_the_pilots_of_its_jobs_are_told() {
+    let mut server = Server::new();
+    let rules = json!({"encJobParams": true, "putLogToOS": true, "usePrefetcher": true,
+        "ioIntensity": 300, "ioIntensityUnit": "kBPerS"});
+    server.submit_panda(with(generation("gen", 1), &rules));
+    server.steps();
+    let job = server.next_job().expect("a job");
+    assert!(job.options.logs_to_object_store && job.options.uses_prefetcher);
+    assert_eq!(job.options.io_intensity, 300);
+    assert_eq!(job.options.io_intensity_unit, "kBPerS");
+    assert!(
+        job.parameters.starts_with("LW4gMSAtLXNraXAg"),
+        "{}",
+        job.parameters
+    );
+}
