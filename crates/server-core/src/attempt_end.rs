@@ -18,7 +18,6 @@ use crate::{
     ledger::{AttemptRecord, FileRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
     release::{Fate, SettledPart},
-    resource_type,
     retry::RetryWish,
     text::{DIAG_CHARS_MAX, clipped},
 };
@@ -266,7 +265,8 @@ impl<L: Ledger> Operation<'_, L> {
         let has_room = |queue: &Queue| queue.memory == ByteCount::ZERO || queue.memory >= wanted;
         if self.ctx.queues.values().filter(may_run_it).any(has_room) {
             job.memory = wanted;
-            resource_type(job.cores, wanted).clone_into(&mut job.resource_type);
+            self.class_of(job.cores, wanted)
+                .clone_into(&mut job.resource_type);
         }
         Ok(())
     }

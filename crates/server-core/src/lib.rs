@@ -87,7 +87,7 @@ pub use ledger::{Ledger, LedgerError};
 pub use memory::MemoryLedger;
 pub use offline_script::offline_script;
 pub use priority::{PriorityInput, first_priority};
-pub use resource_type::resource_type;
+pub use resource_type::{ResourceType, ResourceTypes, ResourceTypesError};
 pub use retry::retry_task;
 pub use scheduling::Scheduling;
 pub use secrets::{SecretChange, SecretError, change_secrets, secrets_of};

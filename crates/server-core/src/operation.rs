@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use ailurus_model::{JobKind, JobStatus, PandaId, TaskId, TaskSpec, TaskStatus};
+use ailurus_model::{ByteCount, JobKind, JobStatus, PandaId, TaskId, TaskSpec, TaskStatus};
 
 use crate::{
     Context,
@@ -85,6 +85,12 @@ impl<'a, L: Ledger> Operation<'a, L> {
         let task = self.panda_task(id)?;
         let group = task.and_then(|task| task.refined.as_ref()?.working_group.clone());
         Ok(group.unwrap_or_default())
+    }
+
+    /// Returns the class of cores and memory of a job with so much of both.
+    pub(crate) fn class_of(&self, cores: u32, memory: ByteCount) -> &str {
+        let types = &self.ctx.scheduling.resource_types;
+        types.class_of(cores, memory)
     }
 
     /// Returns the working group of a job, empty if it has none: that of its task, or what was

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use ailurus_brokerage::{Policy, ShareTree};
 
-use crate::{streaming::StreamingRules, throttle::ThrottleRules};
+use crate::{ResourceTypes, streaming::StreamingRules, throttle::ThrottleRules};
 
 /// Percent of job requests that get the oldest job where global shares are in use, so that no
 /// share waits for ever.
@@ -21,6 +21,8 @@ pub struct Scheduling {
     pub shares: ShareTree,
     /// Percent of job requests that get the oldest job, if there are shares.
     pub sloppy_percent: u32,
+    /// Classes of cores and memory.
+    pub resource_types: ResourceTypes,
     /// When no further jobs are made.
     pub throttle: ThrottleRules,
     /// How many workers are asked for.
@@ -42,6 +44,7 @@ impl Default for Scheduling {
             policy: Policy::built_in(),
             shares: ShareTree::default(),
             sloppy_percent: SLOPPY_PERCENT,
+            resource_types: ResourceTypes::default(),
             throttle: ThrottleRules::default(),
             streaming: StreamingRules::default(),
         }

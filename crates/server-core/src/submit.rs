@@ -23,7 +23,6 @@ use crate::{
     ledger::{DatasetRecord, FileRecord, InputNeed, JobRecord, Ledger, LedgerError, TaskRecord},
     naming::first_seed,
     operation::Operation,
-    resource_type,
 };
 
 /// A task that was taken in.
@@ -219,7 +218,7 @@ impl<L: Ledger> Operation<'_, L> {
             queue: None,
             priority: spec.priority,
             source_label: spec.source_label.clone(),
-            resource_type: resource_type(resources.cores, resources.memory).to_owned(),
+            resource_type: self.class_of(resources.cores, resources.memory).to_owned(),
             cores: resources.cores,
             memory: resources.memory,
             disk: resources.disk,

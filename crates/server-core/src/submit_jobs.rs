@@ -21,7 +21,6 @@ use crate::{
     naming::first_seed,
     operation::Operation,
     priority::{PriorityInput, first_priority},
-    resource_type,
 };
 
 /// Attempts that a user's job has beyond the first one, if it does not say.
@@ -235,7 +234,7 @@ impl<L: Ledger> Operation<'_, L> {
             queue: None,
             priority,
             source_label: SourceLabel::new(label),
-            resource_type: resource_type(cores, memory).to_owned(),
+            resource_type: self.class_of(cores, memory).to_owned(),
             cores,
             memory,
             disk: ByteCount::from_mib(attributes.count("maxDiskCount")),

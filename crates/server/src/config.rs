@@ -220,9 +220,9 @@ pub(crate) enum ConfigError {
         value: String,
         allowed: &'static str,
     },
-    /// Shares make no tree.
-    #[error("`scheduling.shares`: {problem}")]
-    Scheduling { problem: String },
+    /// Shares make no tree, or classes of jobs no table.
+    #[error("`{key}`: {problem}")]
+    Scheduling { key: &'static str, problem: String },
     /// Others could reach the server, and it cannot tell who they are.
     #[error(
         "`listen` is `{address}`, which other machines may reach, and there is no HTTPS by which \

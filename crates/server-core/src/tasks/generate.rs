@@ -17,7 +17,6 @@ use crate::{
         ScoutPhase,
     },
     operation::Operation,
-    resource_type,
     tasks::{
         chunk::{Cut, JobPlan},
         define::{library_dataset, run_datasets},
@@ -191,7 +190,8 @@ impl<L: Ledger> Operation<'_, L> {
         job.memory = ByteCount::from_mib(estimate::BUILD_RAM_MB);
         job.cores = 1;
         job.tags.insert(job_tags::BUILD);
-        resource_type(job.cores, job.memory).clone_into(&mut job.resource_type);
+        self.class_of(job.cores, job.memory)
+            .clone_into(&mut job.resource_type);
         task.progress.n_builds += 1;
         let dataset = library_dataset(&task.record);
         self.put_written(dataset, task.id(), task.progress.n_builds)?;
@@ -254,6 +254,8 @@ impl<L: Ledger> Operation<'_, L> {
         let kind = estimate::JobKind::Run(phase);
         job.priority = estimate::priority(job.priority, kind);
         set_needs(&mut job, refined, kind, &plan.chunk);
+        self.class_of(job.cores, job.memory)
+            .clone_into(&mut job.resource_type);
         let mut needs: Vec<InputNeed> = plan
             .reads
             .iter()
@@ -428,5 +430,4 @@ fn set_needs(job: &mut JobRecord, refined: &RefinedTask, kind: estimate::JobKind
     job.memory = ByteCount::from_mib(needs.ram_mb);
     job.disk = ByteCount::from_mib(needs.disk_mb);
     job.walltime_secs = needs.walltime_s;
-    resource_type(job.cores, job.memory).clone_into(&mut job.resource_type);
 }

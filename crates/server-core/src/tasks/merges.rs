@@ -14,7 +14,6 @@ use ailurus_model::{ByteCount, FileStatus, JobKind, JobStatus, job_tags};
 use crate::{
     ledger::{FileRecord, Generation, InputNeed, JobRecord, Ledger, LedgerError, ScoutPhase},
     operation::Operation,
-    resource_type,
     tasks::{
         define::run_datasets,
         record::{DATASETS_PER_STREAM, PandaTask},
@@ -130,7 +129,8 @@ impl<L: Ledger> Operation<'_, L> {
         job.cores = merge.and_then(|merge| merge.cores).unwrap_or(1).max(1);
         let memory = merge.and_then(|merge| merge.ram_mb);
         job.memory = ByteCount::from_mib(memory.unwrap_or(estimate::MERGE_RAM_MB));
-        resource_type(job.cores, job.memory).clone_into(&mut job.resource_type);
+        self.class_of(job.cores, job.memory)
+            .clone_into(&mut job.resource_type);
         task.progress.n_merges += 1;
         let mut needs = Vec::new();
         for (nr, dataset) in (0..).zip(run_datasets(refined, task.id())) {

@@ -118,3 +118,18 @@ fn a_streamed_queue_is_told_how_many_workers_to_get() {
         "what was reported is old"
     );
 }
+
+#[test]
+fn classes_of_jobs_are_those_of_the_operator() {
+    let mut server = Server::new();
+    let class = crate::ResourceType {
+        name: "SMALL".to_owned(),
+        cores_min: 1,
+        cores_max: None,
+        mb_per_core_min: 0,
+        mb_per_core_max: Some(4000),
+    };
+    server.scheduling.resource_types = crate::ResourceTypes::new(vec![class]).expect("a table");
+    server.submit([generation(1)]);
+    assert_eq!(server.job(1).resource_type, "SMALL");
+}

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use ailurus_brokerage::{Policy, ShareEntry, ShareTree};
 use ailurus_model::units::{format_duration, optional_duration_text};
 use ailurus_server_core::{
-    Scheduling,
+    ResourceType, ResourceTypes, Scheduling,
     streaming::StreamingRules,
     throttle::{ThrottleCap, ThrottleRules},
 };
@@ -49,6 +49,8 @@ pub(crate) struct SchedulingSection {
     ignore_mean_memory: Option<bool>,
     /// Global shares: nodes of a tree.
     shares: Vec<ShareEntry>,
+    /// Classes of cores and memory, in the order in which they are tried. Default PanDA's.
+    resource_types: Vec<ResourceType>,
     /// Caps on jobs that are made.
     caps: Vec<CapEntry>,
 }
@@ -166,13 +168,20 @@ impl SchedulingSection {
             ),
         };
         let shares = ShareTree::new(self.shares).map_err(|error| ConfigError::Scheduling {
+            key: "scheduling.shares",
             problem: error.to_string(),
         })?;
+        let resource_types =
+            ResourceTypes::new(self.resource_types).map_err(|error| ConfigError::Scheduling {
+                key: "scheduling.resource_types",
+                problem: error.to_string(),
+            })?;
         Ok(SchedulingConfig {
             rules: Scheduling {
                 policy,
                 shares,
                 sloppy_percent: percent,
+                resource_types,
                 throttle: caps(self.caps),
                 streaming,
             },

@@ -68,52 +68,12 @@ fn site_spec(name: &str, record: &Value) -> Value {
     spec
 }
 
-/// One of PanDA's classes of jobs. No largest value means no limit.
-struct ResourceType {
-    name: &'static str,
-    cores_min: u32,
-    cores_max: Option<u32>,
-    mb_per_core_min: u32,
-    mb_per_core_max: Option<u32>,
-}
-
-/// PanDA's classes of jobs.
-///
-/// Source: PanDA server's default table of resource types; `server-core` classes jobs by it.
-const RESOURCE_TYPES: [ResourceType; 4] = [
-    ResourceType {
-        name: "SCORE",
-        cores_min: 1,
-        cores_max: Some(1),
-        mb_per_core_min: 0,
-        mb_per_core_max: Some(2000),
-    },
-    ResourceType {
-        name: "SCORE_HIMEM",
-        cores_min: 1,
-        cores_max: Some(1),
-        mb_per_core_min: 2001,
-        mb_per_core_max: None,
-    },
-    ResourceType {
-        name: "MCORE",
-        cores_min: 2,
-        cores_max: None,
-        mb_per_core_min: 0,
-        mb_per_core_max: Some(2000),
-    },
-    ResourceType {
-        name: "MCORE_HIMEM",
-        cores_min: 2,
-        cores_max: None,
-        mb_per_core_min: 2001,
-        mb_per_core_max: None,
-    },
-];
-
 /// Lists the classes of jobs.
 async fn resource_types(call: Call) -> Reply {
-    let list: Vec<Value> = RESOURCE_TYPES
+    let knowledge = call.app.knowledge();
+    let types = &knowledge.scheduling.resource_types;
+    let list: Vec<Value> = types
+        .table()
         .iter()
         .map(|class| {
             json!({"resource_name": class.name, "mincore": class.cores_min,
