@@ -5,6 +5,7 @@
 //! leaves nothing behind. [`crate::memory::MemoryLedger`] is the ledger of tests and of the
 //! simulator; the `store` crate keeps one in a database.
 
+mod archive;
 mod brokerage;
 mod cache_files;
 mod claims;
@@ -28,6 +29,7 @@ use ailurus_model::{
     SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, update::ReportedError,
 };
 
+pub use self::archive::{ArchiveRows, EndedJob, EndedPlace};
 pub use self::brokerage::{BrokerageRows, LoadRow, MixtureRecord, QueuePulse, TaskPlace};
 pub use self::cache_files::{CacheFileRecord, CacheFileRows};
 pub use self::claims::{ClaimFilter, ClaimOrder, Probes};
@@ -280,7 +282,8 @@ pub type JobCounts = BTreeMap<JobStatus, u64>;
     reason = "every method fails only if the rows are out of reach"
 )]
 pub trait Ledger:
-    BrokerageRows
+    ArchiveRows
+    + BrokerageRows
     + WatchRows
     + CacheFileRows
     + CommandRows

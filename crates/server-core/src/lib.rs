@@ -12,9 +12,10 @@
 //! | [`acquire_jobs`], [`update_job`], [`job_statuses`], [`note_worker_pilot`] | a pilot |
 //! | [`update_workers`], [`acquire_commands`], [`acknowledge_commands`] | Harvester |
 //! | [`kill_job`], [`kill_task`], [`retry_task`] | a person |
-//! | [`broker()`], [`watch()`] | the server's own timer |
+//! | [`broker()`], [`watch()`], [`archive_jobs`], [`shorten_history`] | the server's own timer |
 
 mod action;
+mod archive;
 mod attempt_end;
 mod broker;
 mod cache_files;
@@ -62,6 +63,7 @@ mod worker_sync;
 mod workers;
 
 pub use action::{ActionError, kill_job, kill_task};
+pub use archive::{ArchiveRules, ArchiveStep, archive_jobs, shorten_history};
 pub use broker::broker;
 pub use cache_files::{
     CacheNameError, NOT_NOTED, OVERWRITES, cache_file_max, cache_file_name, checkpoint_max,

@@ -4,6 +4,7 @@
 //! before is to be used. Every operation of this crate checks before it writes, so a *refused*
 //! operation leaves it as it was.
 
+mod archive;
 mod brokerage;
 mod cache_files;
 mod commands;
@@ -48,8 +49,11 @@ pub struct MemoryLedger {
     needs: BTreeMap<PandaId, Vec<InputNeed>>,
     attempts: BTreeMap<(PandaId, AttemptNr), AttemptRecord>,
     workers: BTreeMap<(HarvesterId, WorkerId), Worker>,
+    /// Which of the jobs are in the archive.
+    archived: BTreeSet<PandaId>,
+    last_change: u64,
     /// By rising number, from 1.
-    history: Vec<StatusChange>,
+    history: BTreeMap<u64, StatusChange>,
     brokerage: brokerage::BrokerageTables,
     cache_files: BTreeMap<String, CacheFileRecord>,
     last_command: u64,
@@ -283,6 +287,7 @@ impl Ledger for MemoryLedger {
         let (task, status) = (old.task_id, old.status);
         self.unindex(job.panda_id, task, status);
         self.index(job);
+        self.archived.remove(&job.panda_id);
         self.jobs.insert(job.panda_id, job.clone());
         Ok(())
     }
@@ -426,6 +431,9 @@ impl Ledger for MemoryLedger {
         for job in readers.into_iter().flatten() {
             for need in self.needs.get_mut(job).into_iter().flatten() {
                 if need.part == part && need.dataset == *dataset {
+                    if need.status != status {
+                        self.archived.remove(job);
+                    }
                     need.status = status;
                 }
             }
@@ -443,6 +451,7 @@ impl Ledger for MemoryLedger {
 
     fn put_attempt(&mut self, attempt: &AttemptRecord) -> Result<(), LedgerError> {
         let key = (attempt.panda_id, attempt.attempt_nr);
+        self.archived.remove(&attempt.panda_id);
         self.attempts.insert(key, attempt.clone());
         Ok(())
     }

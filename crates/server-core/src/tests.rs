@@ -1,5 +1,6 @@
 //! Operations together, one behaviour a test, on a server with two queues.
 
+mod archiving;
 mod chains;
 mod direct;
 mod dispatching;

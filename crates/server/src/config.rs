@@ -3,6 +3,7 @@
 //! [`ConfigFile`] is the file as people write it; [`Config`] cannot be wrong. Later sources win:
 //! built-in, file, command line.
 
+mod archive;
 mod identity;
 mod messages;
 mod rucio;
@@ -27,6 +28,8 @@ use serde::Deserialize;
 
 use crate::{cli::Options, limits::LimitsSection};
 
+pub(crate) use archive::ArchiveConfig;
+use archive::ArchiveSection;
 pub(crate) use identity::{CredentialsConfig, IdentityConfig, TlsConfig};
 use identity::{CredentialsSection, RolesSection, Sections, TlsSection, TokensSection};
 pub(crate) use messages::MessagesConfig;
@@ -94,6 +97,8 @@ pub(crate) struct ConfigFile {
     rucio: rucio::RucioSection,
     /// Where jobs go and in which order.
     scheduling: SchedulingSection,
+    /// What becomes of what ended long ago.
+    archive: ArchiveSection,
     /// The broker that is told of changes.
     messages: MessagesSection,
     /// HTTPS, and clients' certificates.
@@ -149,6 +154,8 @@ pub(crate) struct Config {
     pub(crate) rucio: Option<ailurus_rucio::RucioConfig>,
     /// Where jobs go and in which order.
     pub(crate) scheduling: SchedulingConfig,
+    /// What becomes of what ended long ago.
+    pub(crate) archive: ArchiveConfig,
     /// The broker that is told of changes, if there is one.
     pub(crate) messages: Option<MessagesConfig>,
     /// Who calls.
@@ -339,6 +346,7 @@ fn resolve(
         },
         rucio: file.rucio.resolve(picker)?,
         scheduling: file.scheduling.resolve(picker)?,
+        archive: file.archive.resolve(picker)?,
         messages: file.messages.resolve(picker)?,
         identity: Sections {
             trust_loopback: file.trust_loopback,

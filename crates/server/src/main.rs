@@ -1,6 +1,7 @@
 //! The server: PanDA's HTTP API in both dialects over an embedded database.
 
 mod app;
+mod archive;
 mod auth_files;
 mod bounds;
 mod cache_files;

@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     app::App,
-    auth_files,
+    archive, auth_files,
     bounds::{self, Bounds},
     cache_files, caller,
     catalogue::Catalogue,
@@ -122,6 +122,7 @@ async fn serve(
     tracing::info!(%address, queues = knowledge.queues.len(), "serving");
     let sweeper = tokio::spawn(cache_files::sweep(Arc::clone(&app)));
     let housekeeper = tokio::spawn(housekeeping::run(Arc::clone(&app)));
+    let archivist = tokio::spawn(archive::run(Arc::clone(&app), config.archive.clone()));
     let watchdog = tokio::spawn(watchdog::run(Arc::clone(&app), reloader, config.clone()));
     let feeder = tokio::spawn(feeder::run(
         Arc::clone(&app),
@@ -146,6 +147,8 @@ async fn serve(
     drop(feeder.await);
     housekeeper.abort();
     drop(housekeeper.await);
+    archivist.abort();
+    drop(archivist.await);
     watchdog.abort();
     // Whether it was still there or not, it has let go of the app now.
     drop(watchdog.await);

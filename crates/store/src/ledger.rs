@@ -11,6 +11,7 @@
 //! whose methods run statements on `self.sql()`: see [`crate::sql`] for what they look like, and
 //! `worker_rows.rs` for a short one. Bump nothing else: old files migrate when they are opened.
 
+mod archive;
 mod attempts;
 mod brokerage;
 mod cache_files;

@@ -214,8 +214,10 @@ impl Reader {
         self.ledger
             .sql()
             .one(
-                "SELECT count(*) FROM attempt
-                 WHERE task_id = ?1 AND status IN ('failed', 'cancelled', 'closed')",
+                "SELECT (SELECT count(*) FROM attempt
+                     WHERE task_id = ?1 AND status IN ('failed', 'cancelled', 'closed'))
+                 + (SELECT count(*) FROM archived_attempt
+                     WHERE task_id = ?1 AND status IN ('failed', 'cancelled', 'closed'))",
                 params![task],
                 only,
             )
@@ -252,18 +254,22 @@ impl Reader {
             (None, None) => ("panda_id > 0", Vec::new()),
         };
         values.insert(0, limit.to_value());
-        let past = match filter.past {
-            JobPast::Any => "",
-            // The condition of the index of unsuccessful attempts, so that it can be used.
-            JobPast::FailedAttempt => {
-                "AND panda_id IN (SELECT panda_id FROM attempt
-                 WHERE status IN ('failed', 'cancelled', 'closed') AND status = 'failed')"
-            }
+        let arm = |jobs, attempts| {
+            let past = match filter.past {
+                JobPast::Any => String::new(),
+                // The condition of the index of unsuccessful attempts, so that it can be used.
+                JobPast::FailedAttempt => format!(
+                    "AND panda_id IN (SELECT panda_id FROM {attempts}
+                     WHERE status IN ('failed', 'cancelled', 'closed') AND status = 'failed')"
+                ),
+            };
+            format!("SELECT {JOB_COLUMNS} FROM {jobs} WHERE {conditions} {past}")
         };
-        let text = format!(
-            "SELECT {JOB_COLUMNS} FROM job WHERE {conditions} {past}
-             ORDER BY panda_id DESC LIMIT ?1"
+        let (jobs, archived) = (
+            arm("job", "attempt"),
+            arm("archived_job", "archived_attempt"),
         );
+        let text = format!("{jobs} UNION ALL {archived} ORDER BY panda_id DESC LIMIT ?1");
         let mut jobs = self.ledger.sql().rows(&text, &values, read_job)?;
         jobs.reverse();
         Ok(jobs)
@@ -300,7 +306,10 @@ impl Reader {
         pulse::refresh_job(session, job)?;
         let mut attempts = self.ledger.sql().rows(
             &format!(
-                "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE panda_id = ?1 ORDER BY attempt_nr"
+                "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE panda_id = ?1
+                 UNION ALL
+                 SELECT {ATTEMPT_COLUMNS} FROM archived_attempt WHERE panda_id = ?1
+                 ORDER BY attempt_nr"
             ),
             params![job.panda_id],
             read_attempt,

@@ -114,6 +114,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "jobs that stay in one state",
             sql: include_str!("../migrations/0014-watch.sql"),
         },
+        Migration {
+            number: 15,
+            name: "archive of jobs",
+            sql: include_str!("../migrations/0015-archive.sql"),
+        },
     ],
 };
 

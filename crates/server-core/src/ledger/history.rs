@@ -58,7 +58,8 @@ pub struct HistoryRow {
     pub change: StatusChange,
 }
 
-/// Keeps the history of statuses. Rows are only ever added.
+/// Keeps the history of statuses. Rows are only ever added, and removed when they are old, see
+/// [`crate::ledger::ArchiveRows`].
 #[expect(
     clippy::missing_errors_doc,
     reason = "every method fails only if the rows are out of reach"

@@ -5,46 +5,40 @@ use ailurus_model::{ChangeId, PandaId, TaskId};
 use crate::{
     MemoryLedger,
     ledger::{Changed, HistoryRow, HistoryRows, LedgerError, StatusChange},
-    memory::as_count,
 };
 
 impl MemoryLedger {
     fn some_changes(&self, limit: usize, is_it: impl Fn(&StatusChange) -> bool) -> Vec<HistoryRow> {
-        (1..)
-            .map(ChangeId::new)
-            .zip(&self.history)
+        self.history
+            .iter()
             .filter(|(_, change)| is_it(change))
             .take(limit)
-            .map(|(id, change)| HistoryRow {
-                id,
-                change: change.clone(),
-            })
+            .map(row)
             .collect()
+    }
+}
+
+fn row((id, change): (&u64, &StatusChange)) -> HistoryRow {
+    HistoryRow {
+        id: ChangeId::new(*id),
+        change: change.clone(),
     }
 }
 
 impl HistoryRows for MemoryLedger {
     fn add_change(&mut self, change: &StatusChange) -> Result<(), LedgerError> {
-        self.history.push(change.clone());
+        self.last_change += 1;
+        self.history.insert(self.last_change, change.clone());
         Ok(())
     }
 
     fn last_change(&self) -> Result<ChangeId, LedgerError> {
-        Ok(ChangeId::new(as_count(self.history.len())))
+        Ok(ChangeId::new(self.last_change))
     }
 
     fn changes_after(&self, after: ChangeId, limit: usize) -> Result<Vec<HistoryRow>, LedgerError> {
-        let first = usize::try_from(after.value()).unwrap_or(usize::MAX);
-        let ids = (after.value().saturating_add(1)..).map(ChangeId::new);
-        let rows = self.history.get(first..).unwrap_or_default();
-        Ok(ids
-            .zip(rows)
-            .take(limit)
-            .map(|(id, change)| HistoryRow {
-                id,
-                change: change.clone(),
-            })
-            .collect())
+        let rows = self.history.range(after.value().saturating_add(1)..);
+        Ok(rows.take(limit).map(row).collect())
     }
 
     fn changes_of_job(&self, id: PandaId, limit: usize) -> Result<Vec<HistoryRow>, LedgerError> {

@@ -16,6 +16,7 @@ impl JobTextRows for MemoryLedger {
         text: &str,
     ) -> Result<(), LedgerError> {
         let key = (job, attempt_nr, kind);
+        self.archived.remove(&job);
         self.job_texts.insert(key, text.to_owned());
         Ok(())
     }

@@ -2,8 +2,9 @@
 
 use ailurus_model::{Caller, JobForm, PandaId, Proof, TaskId};
 use ailurus_server_core::{
-    CommandFate, DebugMode, KillCode, KillRequest, command_to_pilot, describe_job, kill_jobs,
-    ledger::{JobText, JobTextRows, Ledger},
+    CommandFate, DebugMode, KillCode, KillRequest, LedgerError, command_to_pilot, describe_job,
+    kill_jobs,
+    ledger::{ArchiveRows, JobText, JobTextRows, Ledger},
     offline_script, reassign_jobs, set_command as leave_command, set_debug_mode as set_debug,
     submit_jobs,
 };
@@ -45,12 +46,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .gives(Shape::Object(&[("data", Shape::List(&STATE))]))
         .by_harvester()
         .doc("Tells status and command of jobs in their order."),
-    Endpoint::any("job/get_description", handler!(descriptions))
+    Endpoint::any("job/get_description", handler!(descriptions_at_work))
         .secure()
         .takes(&[ints("job_ids").required().doc("the jobs, at most 5500")])
         .gives(Shape::List(&Shape::Any))
         .by_client()
-        .doc("Describes jobs by PanDA's attributes in their order; null for one not known."),
+        .doc("Describes jobs by PanDA's attributes in their order; null for one not known, or archived."),
     Endpoint::any("job/get_description_incl_archive", handler!(descriptions))
         .secure()
         .takes(&[ints("job_ids").required().doc("the jobs, at most 5500")])
@@ -169,12 +170,29 @@ async fn states(call: &Call, ids: Vec<PandaId>) -> Result<Vec<Value>, Reply> {
     read.map_err(|error| failed(&error))
 }
 
+/// Which jobs are described.
+#[derive(Debug, Clone, Copy)]
+enum Described {
+    /// Those outside of the archive.
+    AtWork,
+    /// All.
+    All,
+}
+
+async fn descriptions_at_work(call: Call) -> Reply {
+    described(call, Described::AtWork).await
+}
+
 async fn descriptions(call: Call) -> Reply {
+    described(call, Described::All).await
+}
+
+async fn described(call: Call, which: Described) -> Reply {
     let ids: Vec<u64> = call.wholes("job_ids");
     let mut described = Vec::with_capacity(ids.len().min(DESCRIBED_MAX));
     let ids: Vec<u64> = ids.into_iter().take(DESCRIBED_MAX).collect();
     for step in ids.chunks(JOBS_PER_STEP) {
-        match forms(&call, step.to_vec()).await {
+        match forms(&call, step.to_vec(), which).await {
             Ok(forms) => described.extend(forms.iter().map(|form| {
                 form.as_ref()
                     .map_or(Value::Null, job_spec::encode_description)
@@ -185,13 +203,20 @@ async fn descriptions(call: Call) -> Reply {
     Reply::data(described)
 }
 
-async fn forms(call: &Call, ids: Vec<u64>) -> Result<Vec<Option<JobForm>>, Reply> {
+async fn forms(
+    call: &Call,
+    ids: Vec<u64>,
+    which: Described,
+) -> Result<Vec<Option<JobForm>>, Reply> {
     let written = call
         .app
         .write(move |ctx, ledger| {
             let ids = ids.into_iter().map(PandaId::new);
-            ids.map(|id| describe_job(ctx, ledger, id))
-                .collect::<Result<Vec<_>, _>>()
+            ids.map(|id| match which {
+                Described::AtWork if ledger.is_archived(id)? => Ok(None),
+                Described::AtWork | Described::All => describe_job(ctx, ledger, id),
+            })
+            .collect::<Result<Vec<_>, LedgerError>>()
         })
         .await;
     written.map_err(|error| failed(&error))
@@ -201,7 +226,7 @@ async fn offline_script_of(call: Call) -> Reply {
     let Some(id) = call.whole("job_id") else {
         return Reply::Text("ERROR: job_id is not the number of a job".to_owned());
     };
-    let found = match forms(&call, vec![id]).await {
+    let found = match forms(&call, vec![id], Described::All).await {
         Ok(mut forms) => forms.pop().flatten(),
         Err(failure) => return failure,
     };

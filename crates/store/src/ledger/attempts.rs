@@ -3,7 +3,10 @@
 use ailurus_model::{AttemptNr, PandaId, TaskId, update::ReportedError};
 use ailurus_server_core::ledger::AttemptRecord;
 
-use super::pulse;
+use super::{
+    archive::{self, ARCHIVED_ATTEMPT},
+    pulse,
+};
 use crate::{
     session::Session,
     sql::{
@@ -25,7 +28,7 @@ macro_rules! columns {
 pub(crate) const ATTEMPT_COLUMNS: &str = columns!();
 
 /// Attempts, with their task at the end.
-static ATTEMPT: Table = Table {
+pub(super) static ATTEMPT: Table = Table {
     name: "attempt",
     columns: &[
         Int("panda_id"),
@@ -62,7 +65,11 @@ pub(super) fn read(
     job: PandaId,
     attempt_nr: AttemptNr,
 ) -> Result<Option<AttemptRecord>, SqlError> {
-    let row = session.read(&ATTEMPT, &row![job, attempt_nr])?;
+    let key = row![job, attempt_nr];
+    let row = match session.read(&ATTEMPT, &key)? {
+        None if archive::may_have(session, job)? => session.read(&ARCHIVED_ATTEMPT, &key)?,
+        found => found,
+    };
     row.map(|row| {
         let mut attempt = read_attempt(&mut Columns::of(&row))?;
         pulse::refresh_attempt(session, &mut attempt)?;
@@ -126,6 +133,9 @@ pub(super) fn put(session: &Session, attempt: &AttemptRecord) -> Result<(), SqlE
         }
     }
     pulse::forget_attempt(session, attempt)?;
+    if archive::may_have(session, attempt.panda_id)? {
+        archive::bring_back(session, attempt.panda_id)?;
+    }
     let task = super::jobs::task_of(session, attempt.panda_id)?;
     session.put(&ATTEMPT, row_of(attempt, task))
 }

@@ -7,7 +7,7 @@ use ailurus_model::{
 };
 use ailurus_server_core::ledger::{JobCounts, JobRecord};
 
-use super::{brokerage, pulse};
+use super::{archive, brokerage, pulse};
 use crate::{
     session::Session,
     sql::{
@@ -131,7 +131,7 @@ static COUNT: Table = Table {
 };
 
 pub(super) fn read(session: &Session, id: PandaId) -> Result<Option<JobRecord>, SqlError> {
-    let row = session.read(&JOB, &row![id])?;
+    let row = archive::read_any(session, id)?;
     row.map(|row| {
         let mut job = read_job(&mut Columns::of(&row))?;
         pulse::refresh_job(session, &mut job)?;
@@ -181,6 +181,9 @@ pub(super) fn insert(session: &Session, job: &JobRecord) -> Result<(), SqlError>
 /// Writes a changed job. When it was heard of is written beside it.
 pub(super) fn put(session: &Session, job: &JobRecord) -> Result<(), SqlError> {
     let key = row![job.panda_id];
+    if session.read(&JOB, &key)?.is_none() {
+        archive::bring_back(session, job.panda_id)?;
+    }
     let stored = session.read(&JOB, &key)?.ok_or(SqlError::NoRow)?;
     let mut row = row_of(job)?;
     let modified = std::mem::replace(&mut row[MODIFIED], stored[MODIFIED].clone());
@@ -258,7 +261,10 @@ pub(super) fn of_task(
     let mut ids = Vec::new();
     for status in statuses {
         ids.extend(sql.rows(
-            "SELECT panda_id FROM job WHERE task_id = ?1 AND status = ?2 ORDER BY panda_id",
+            "SELECT panda_id FROM job WHERE task_id = ?1 AND status = ?2
+             UNION ALL
+             SELECT panda_id FROM archived_job WHERE task_id = ?1 AND status = ?2
+             ORDER BY panda_id",
             params![task, status],
             only::<PandaId>,
         )?);

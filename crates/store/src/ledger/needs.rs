@@ -5,6 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use ailurus_model::{DatasetName, FileStatus, PandaId};
 use ailurus_server_core::ledger::InputNeed;
 
+use super::archive::{self, ARCHIVED_NEED};
 use crate::{
     session::Session,
     sql::{
@@ -13,7 +14,8 @@ use crate::{
     },
 };
 
-static NEED: Table = Table {
+/// Parts of datasets that jobs read.
+pub(super) static NEED: Table = Table {
     name: "need",
     columns: &[
         Int("panda_id"),
@@ -44,7 +46,8 @@ impl Readers {
         }
         let sql: &dyn Sql = session;
         let found = sql.first(
-            "SELECT panda_id FROM need WHERE dataset = ?1 LIMIT 1",
+            "SELECT panda_id FROM (SELECT panda_id FROM need WHERE dataset = ?1
+                 UNION ALL SELECT panda_id FROM archived_need WHERE dataset = ?1) AS reader LIMIT 1",
             params![dataset],
             only::<PandaId>,
         )?;
@@ -90,7 +93,10 @@ fn read_need(columns: &mut Columns<'_>) -> Result<InputNeed, SqlError> {
 }
 
 pub(super) fn of_job(session: &Session, job: PandaId) -> Result<Vec<InputNeed>, SqlError> {
-    let rows = session.read_all(&NEED, &row![job])?;
+    let mut rows = session.read_all(&NEED, &row![job])?;
+    if rows.is_empty() && archive::may_have(session, job)? {
+        rows = session.read_all(&ARCHIVED_NEED, &row![job])?;
+    }
     rows.iter()
         .map(|row| read_need(&mut Columns::of(row)))
         .collect()
@@ -140,6 +146,7 @@ pub(super) fn settle(
     if !readers.has_any(session, dataset)? {
         return Ok(());
     }
+    archive::bring_back_readers(session, dataset, part, status)?;
     let sql: &dyn Sql = session;
     let needs = sql.rows(
         "SELECT panda_id, input, part, dataset, status FROM need

@@ -174,10 +174,15 @@ impl PandaTaskRows for DatabaseLedger {
 
     fn input_counts(&self, task: TaskId) -> Result<InputCounts, LedgerError> {
         let rows = self.sql().rows(
-            "SELECT need.input, job.status, count(*) FROM job
-             JOIN need ON need.panda_id = job.panda_id
-             WHERE job.task_id = ?1 AND job.kind IN ('run', 'scout')
-             GROUP BY need.input, job.status",
+            "SELECT input, status, count(*) FROM (
+                 SELECT need.input AS input, job.status AS status FROM job
+                 JOIN need ON need.panda_id = job.panda_id
+                 WHERE job.task_id = ?1 AND job.kind IN ('run', 'scout')
+                 UNION ALL
+                 SELECT need.input AS input, job.status AS status FROM archived_job AS job
+                 JOIN archived_need AS need ON need.panda_id = job.panda_id
+                 WHERE job.task_id = ?1 AND job.kind IN ('run', 'scout')
+             ) AS read GROUP BY input, status",
             params![task],
             |columns| Ok(((columns.take()?, columns.take()?), columns.take()?)),
         );
@@ -187,7 +192,11 @@ impl PandaTaskRows for DatabaseLedger {
 
     fn kind_counts(&self, task: TaskId) -> Result<KindCounts, LedgerError> {
         let rows = self.sql().rows(
-            "SELECT kind, status, count(*) FROM job WHERE task_id = ?1 GROUP BY kind, status",
+            "SELECT kind, status, count(*) FROM (
+                 SELECT kind, status FROM job WHERE task_id = ?1
+                 UNION ALL
+                 SELECT kind, status FROM archived_job WHERE task_id = ?1
+             ) AS made GROUP BY kind, status",
             params![task],
             |columns| Ok(((columns.take()?, columns.take()?), columns.take()?)),
         );

@@ -1,6 +1,8 @@
 //! The store from outside: every ledger keeps its contract, and nothing acknowledged is lost.
 
 #[cfg(test)]
+mod archive;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod brokerage;

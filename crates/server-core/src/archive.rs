@@ -1,0 +1,100 @@
+//! Moves jobs that ended long ago to the archive, and shortens the history of statuses.
+//!
+//! Each call is one step of bounded size. A step that is lost is done again by the next pass:
+//! what it would have moved is still where it was.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ailurus_model::{PandaId, TaskId};
+
+use crate::{
+    Context,
+    ledger::{EndedPlace, Ledger, LedgerError},
+};
+
+/// How long what has ended stays where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveRules {
+    /// How long ago a job must have ended to go to the archive; none to leave all where they are.
+    pub after: Option<Duration>,
+    /// How long changes of statuses stay in the history; none for ever.
+    pub history_keep: Option<Duration>,
+    /// Jobs, or rows of the history, that one step looks at.
+    pub batch: usize,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveStep {
+    /// Jobs that were moved.
+    pub archived: u64,
+    /// Where the next step goes on; none if all jobs were looked at.
+    pub next: Option<EndedPlace>,
+}
+
+/// Moves jobs to the archive that ended longer ago than `rules.after`, and whose tasks have ended.
+///
+/// A job with an input that may still come stays, because it is told when it does. Call it first
+/// with [`EndedPlace::START`], then with what the last step returned.
+///
+/// # Errors
+///
+/// [`LedgerError`] if the rows are out of reach.
+pub fn archive_jobs(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    rules: &ArchiveRules,
+    from: EndedPlace,
+) -> Result<ArchiveStep, LedgerError> {
+    let Some(age) = rules.after else {
+        return Ok(ArchiveStep {
+            archived: 0,
+            next: None,
+        });
+    };
+    let ended = ledger.ended_before(ctx.now.before(age), from, rules.batch)?;
+    let mut is_over: BTreeMap<TaskId, bool> = BTreeMap::new();
+    let mut old: Vec<PandaId> = Vec::new();
+    for job in &ended {
+        let is_over = match is_over.get(&job.task_id) {
+            Some(known) => *known,
+            None => {
+                let task = ledger.task(job.task_id)?;
+                let ended = task.is_none_or(|task| task.status.is_terminal());
+                is_over.insert(job.task_id, ended);
+                ended
+            }
+        };
+        if is_over && !ledger.has_expected_needs(job.place.panda_id)? {
+            old.push(job.place.panda_id);
+        }
+    }
+    ledger.archive_jobs(&old)?;
+    let is_full = ended.len() >= rules.batch;
+    Ok(ArchiveStep {
+        archived: u64::try_from(old.len()).unwrap_or(u64::MAX),
+        next: ended.last().map(|job| job.place).filter(|_| is_full),
+    })
+}
+
+/// Removes changes of statuses that are older than `rules.history_keep` from the history, and says
+/// how many: call it again until there are none. What a cursor has not passed stays, so that no
+/// message is lost.
+///
+/// # Errors
+///
+/// [`LedgerError`] if the rows are out of reach.
+pub fn shorten_history(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    rules: &ArchiveRules,
+) -> Result<u64, LedgerError> {
+    let Some(age) = rules.history_keep else {
+        return Ok(0);
+    };
+    let up_to = match ledger.least_cursor()? {
+        Some(least) => least,
+        None => ledger.last_change()?,
+    };
+    ledger.forget_changes(ctx.now.before(age), up_to, rules.batch)
+}

@@ -1,0 +1,149 @@
+//! The archive: what goes there, and that it changes nothing for who asks.
+
+use std::time::Duration;
+
+use ailurus_model::{ChangeId, ErrorCode, JobStatus, PandaId, TaskStatus, Timestamp};
+
+use super::harness::*;
+use crate::{
+    ArchiveRules, archive_jobs,
+    invariants::{check_state, check_step},
+    ledger::{ArchiveRows, Cursor, CursorRows, EndedPlace, HistoryRows},
+    shorten_history,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn rules(batch: usize) -> ArchiveRules {
+    ArchiveRules {
+        after: Some(DAY * 30),
+        history_keep: Some(DAY * 90),
+        batch,
+    }
+}
+
+/// Makes a pass, and returns how many jobs each step moved.
+fn pass(server: &mut Server, rules: &ArchiveRules) -> Vec<u64> {
+    let mut moved = Vec::new();
+    let mut place = Some(EndedPlace::START);
+    while let Some(from) = place {
+        let before = server.ledger.clone();
+        let step = server.run(|ctx, ledger| archive_jobs(ctx, ledger, rules, from));
+        let step = step.unwrap();
+        check_state(&server.ledger).unwrap();
+        check_step(&before, &server.ledger).unwrap();
+        moved.push(step.archived);
+        place = step.next;
+    }
+    moved
+}
+
+fn is_archived(server: &Server, id: u64) -> bool {
+    server.ledger.is_archived(PandaId::new(id)).unwrap()
+}
+
+#[test]
+fn old_jobs_of_ended_tasks_go_in_bounded_steps() {
+    let mut server = Server::with([generation(3)]);
+    for _ in 0..3 {
+        let job = server.running_job();
+        server.finish(&job);
+    }
+    assert_eq!(pass(&mut server, &rules(2)), [0]);
+    server.pass(DAY * 31);
+    assert_eq!(pass(&mut server, &rules(2)), [2, 1]);
+    assert_eq!(pass(&mut server, &rules(2)), [0]);
+    assert!((1..=3).all(|id| is_archived(&server, id)));
+    assert_eq!(server.statuses(1), [JobStatus::Finished; 3]);
+    assert_eq!(server.task_status(1), TaskStatus::Done);
+}
+
+#[test]
+fn jobs_of_a_task_that_goes_on_stay() {
+    let mut server = Server::with([generation(2)]);
+    let job = server.running_job();
+    server.finish(&job);
+    server.pass(DAY * 31);
+    assert_eq!(pass(&mut server, &rules(10)), [0]);
+    let job = server.running_job();
+    server.finish(&job);
+    assert_eq!(pass(&mut server, &rules(10)), [1]);
+    assert!(is_archived(&server, 1) && !is_archived(&server, 2));
+}
+
+#[test]
+fn nothing_goes_where_the_archive_is_switched_off() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    server.finish(&job);
+    server.pass(DAY * 1000);
+    let off = ArchiveRules {
+        after: None,
+        history_keep: None,
+        ..rules(10)
+    };
+    assert_eq!(pass(&mut server, &off), [0]);
+    let forgotten = server.run(|ctx, ledger| shorten_history(ctx, ledger, &off));
+    assert_eq!(forgotten.unwrap(), 0);
+}
+
+#[test]
+fn a_late_update_of_an_archived_job_is_answered_as_of_one_that_ended() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    server.kill_task(1).unwrap();
+    server.finish(&job);
+    server.pass(DAY * 31);
+    let late = server.update(&job, JobStatus::Running);
+    let late_end = server.finish(&job);
+    let row = server.job(1);
+    pass(&mut server, &rules(10));
+    assert!(is_archived(&server, 1));
+    assert_eq!(server.update(&job, JobStatus::Running), late);
+    assert_eq!(server.finish(&job), late_end);
+    assert_eq!(server.job(1), row);
+}
+
+#[test]
+fn a_retry_takes_failed_jobs_out_of_the_archive() {
+    let mut server = Server::with([generation(2)]);
+    server.fail_for_good(1);
+    server.pass(DAY * 31);
+    assert_eq!(pass(&mut server, &rules(10)), [2]);
+    assert_eq!(server.retry_task(1).unwrap(), 2);
+    assert!(!is_archived(&server, 1));
+    check_state(&server.ledger).unwrap();
+    let job = server.running_job();
+    server.fail(&job, ErrorCode::StageInFailed);
+    check_state(&server.ledger).unwrap();
+}
+
+#[test]
+fn the_history_is_kept_for_who_has_not_read_it() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    server.finish(&job);
+    let last = server.ledger.last_change().unwrap();
+    let cursor = Cursor {
+        name: "broker".to_owned(),
+        last: ChangeId::new(2),
+        holder: String::new(),
+        held_until: Timestamp::from_millis(0),
+    };
+    server.ledger.put_cursor(&cursor).unwrap();
+    server.pass(DAY * 91);
+    let shorten = |server: &mut Server| {
+        let done = server.run(|ctx, ledger| shorten_history(ctx, ledger, &rules(3)));
+        done.unwrap()
+    };
+    assert_eq!((shorten(&mut server), shorten(&mut server)), (2, 0));
+    check_state(&server.ledger).unwrap();
+    let cursor = Cursor { last, ..cursor };
+    server.ledger.put_cursor(&cursor).unwrap();
+    while shorten(&mut server) > 0 {
+        check_state(&server.ledger).unwrap();
+    }
+    let rows = server.ledger.changes_after(ChangeId::default(), 10);
+    assert_eq!(rows.unwrap(), []);
+    assert_eq!(server.ledger.last_change().unwrap(), last);
+}
