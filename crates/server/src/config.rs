@@ -357,6 +357,12 @@ fn resolve(
         }
         .resolve(picker)?,
     };
+    check(&config)?;
+    Ok(config)
+}
+
+/// Refuses a timer without time, and steps of nothing.
+fn check(config: &Config) -> Result<(), ConfigError> {
     for (key, value) in [
         ("watch_interval", config.watch_interval),
         ("request_timeout", config.request_timeout),
@@ -383,7 +389,7 @@ fn resolve(
             });
         }
     }
-    Ok(config)
+    Ok(())
 }
 
 /// Picks a duration that the command line has no option for.

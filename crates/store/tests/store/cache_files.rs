@@ -17,16 +17,15 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs the same steps on a new ledger of each kind.
 fn on_each_ledger(check: impl Fn(&mut Both)) {
-    check(&mut Both::Memory(MemoryLedger::default()));
+    check(&mut Both::Memory(Box::default()));
     let dir = tempfile::tempdir().unwrap();
-    check(&mut Both::Database(
-        DatabaseLedger::open(&dir.path().join("server.db")).unwrap(),
-    ));
+    let ledger = DatabaseLedger::open(&dir.path().join("server.db")).unwrap();
+    check(&mut Both::Database(Box::new(ledger)));
 }
 
 enum Both {
-    Memory(MemoryLedger),
-    Database(DatabaseLedger),
+    Memory(Box<MemoryLedger>),
+    Database(Box<DatabaseLedger>),
 }
 
 /// One operation on whichever ledger it is, some days after the beginning.
@@ -41,8 +40,8 @@ macro_rules! run {
             scheduling: ailurus_server_core::Scheduling::built_in(),
         };
         match $ledger {
-            Both::Memory(ledger) => $operation(&ctx, ledger $(, $argument)*),
-            Both::Database(ledger) => $operation(&ctx, ledger $(, $argument)*),
+            Both::Memory(ledger) => $operation(&ctx, &mut **ledger $(, $argument)*),
+            Both::Database(ledger) => $operation(&ctx, &mut **ledger $(, $argument)*),
         }
         .unwrap()
     }};
@@ -51,8 +50,8 @@ macro_rules! run {
 impl Both {
     fn rows(&mut self) -> &mut dyn Ledger {
         match self {
-            Self::Memory(ledger) => ledger,
-            Self::Database(ledger) => ledger,
+            Self::Memory(ledger) => &mut **ledger,
+            Self::Database(ledger) => &mut **ledger,
         }
     }
 }
@@ -93,8 +92,8 @@ fn a_file_goes_once_it_is_of_no_use() {
         user.status = TaskStatus::Running;
         ledger.rows().put_task(&user).unwrap();
         match ledger {
-            Both::Memory(ledger) => note_archives(ledger, user.id, "-a jobO.1.tar.gz"),
-            Both::Database(ledger) => note_archives(ledger, user.id, "-a jobO.1.tar.gz"),
+            Both::Memory(ledger) => note_archives(&mut **ledger, user.id, "-a jobO.1.tar.gz"),
+            Both::Database(ledger) => note_archives(&mut **ledger, user.id, "-a jobO.1.tar.gz"),
         }
         .unwrap();
         run!(ledger, 5, touch_cache_file, "jobO.2.tar.gz");

@@ -196,7 +196,7 @@ fn words_of_instances_are_kept_newest_first_and_cut() {
             host: "h1".to_owned(),
             metrics: "{\"rss_mib\": 8}".to_owned(),
         };
-        write!(ledger, note_service_metrics, &[metrics.clone()]);
+        write!(ledger, note_service_metrics, std::slice::from_ref(&metrics));
         let listed = ledger.rows().service_metrics_of(&harvester(), 9).unwrap();
         assert_eq!(listed, [metrics]);
         assert_eq!(run!(ledger, 24 * 30 + 2, expire_harvester_notes), 2);
