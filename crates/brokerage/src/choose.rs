@@ -87,7 +87,8 @@ fn survivors(
     mut note: impl FnMut(usize, &'static str, Refusal),
 ) -> Vec<usize> {
     let totals = Totals::of(candidates);
-    let is_named = !job.place.queues.is_empty() || !job.place.site.is_empty();
+    let place = &job.place;
+    let is_named = !place.queues.is_empty() || !place.site.is_empty() || place.named.is_some();
     let mut left: Vec<usize> = (0..candidates.len()).collect();
     for rule in &profile.filters {
         if rule.is_for_unnamed && is_named {

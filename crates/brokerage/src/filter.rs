@@ -12,7 +12,7 @@ use ailurus_model::{ByteCount, units::duration_text};
 use serde::Deserialize;
 
 pub use self::refusal::Refusal;
-pub(crate) use self::rules::{Totals, as_f64, refusal_of};
+pub(crate) use self::rules::{Totals, as_f64, refusal_of, refusal_of_place};
 
 /// One filter with its constants.
 ///

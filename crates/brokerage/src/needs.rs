@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ailurus_model::{ByteCount, EndpointName, QueueName, SourceLabel};
+use ailurus_model::{ByteCount, EndpointName, Queue, QueueName, SourceLabel};
 
-use crate::pattern::NamePatterns;
+use crate::{filter::refusal_of_place, pattern::NamePatterns};
 
 /// What a job needs. Jobs with equal needs are judged together.
 #[derive(Debug, Clone)]
@@ -58,10 +58,20 @@ pub struct PlaceWish<'a> {
     pub cloud: &'a str,
     /// The site (`PandaSite`), empty for any.
     pub site: &'a str,
+    /// Patterns that name queues as `queues` does, unless there is none.
+    pub named: Option<&'a NamePatterns>,
     /// Queues must match one of these, unless there is none.
     pub included: Option<&'a NamePatterns>,
     /// Queues must match none of these.
     pub excluded: Option<&'a NamePatterns>,
+}
+
+impl PlaceWish<'_> {
+    /// Says whether a queue is meant, whatever it offers.
+    #[must_use]
+    pub fn allows(&self, queue: &Queue) -> bool {
+        refusal_of_place(self, queue).is_none()
+    }
 }
 
 /// What a job must find on the nodes.

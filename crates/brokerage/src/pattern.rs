@@ -50,6 +50,32 @@ impl NamePatterns {
         }
     }
 
+    /// Reads a list as PanDA's tasks write it; none if it is empty. A plain name matches itself. In
+    /// others `*` stands for any text, and what else a regular expression knows works, too; such a
+    /// pattern is searched anywhere in the name. What is no regular expression is taken as text.
+    ///
+    /// Source: PanDA server, `pandajedi/jedibrokerage/AtlasBrokerUtils.py` (`isMatched`) and
+    /// `pandajedi/jedibrokerage/GenJobBroker.py`.
+    #[must_use]
+    pub fn of_task<S: AsRef<str>>(entries: &[S]) -> Option<Self> {
+        let entries: Vec<&str> = entries
+            .iter()
+            .map(|entry| entry.as_ref().trim())
+            .filter(|entry| !entry.is_empty())
+            .collect();
+        if entries.is_empty() {
+            return None;
+        }
+        let as_meant = entries.iter().map(|entry| expression_of(entry));
+        let as_text = || RegexSet::new(entries.iter().map(|entry| plain_expression(entry)));
+        let set = RegexSet::new(as_meant).or_else(|_| as_text());
+        Some(Self {
+            // A list too long for both names no queue.
+            set: set.unwrap_or_else(|_| RegexSet::empty()),
+            text: entries.join(","),
+        })
+    }
+
     /// Says whether one of the entries matches.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
@@ -63,9 +89,58 @@ impl NamePatterns {
     }
 }
 
+/// Returns the regular expression for a name or pattern of a task.
+fn expression_of(entry: &str) -> String {
+    if regex::escape(entry).replace("\\-", "-").replace("\\.", ".") == entry {
+        return plain_expression(entry);
+    }
+    let mut text = String::with_capacity(entry.len() + 4);
+    let mut before = None;
+    for letter in entry.chars() {
+        // `A*` is meant as `A.*`; `A.*`, `[AB]*` and `(AB)*` say what they mean.
+        if letter == '*' && !matches!(before, Some('.' | ')' | ']' | '\\')) {
+            text.push('.');
+        }
+        text.push(letter);
+        before = Some(letter);
+    }
+    match regex::Regex::new(&text) {
+        Ok(_) => text,
+        Err(_) => plain_expression(entry),
+    }
+}
+
+/// Returns the regular expression for a text in which only `*` stands for something else.
+fn plain_expression(entry: &str) -> String {
+    format!("^{}$", regex::escape(entry).replace("\\*", ".*"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_tasks_have_names_stars_and_expressions() {
+        for (entry, name, expected) in [
+            ("JINR", "JINR", true),
+            ("JINR", "JINR_2", false),
+            ("A.B-C", "A.B-C", true),
+            ("A.B", "AxB", false),
+            ("DUBNA*", "SPD_DUBNA_MCORE", true),
+            ("SPD*MCORE", "SPD_DUBNA_MCORE", true),
+            ("MCORE*SPD", "SPD_DUBNA_MCORE", false),
+            ("*", "ANY", true),
+            ("SPD_.*", "SPD_DUBNA", true),
+            ("^(JINR|PNPI)_", "PNPI_CPU", true),
+            ("^(JINR|PNPI)_", "X_PNPI_CPU", false),
+            ("(A*", "(AB", true),
+            ("(A*", "AB", false),
+        ] {
+            let patterns = NamePatterns::of_task(&["none", entry]).unwrap();
+            assert_eq!(patterns.matches(name), expected, "{entry} {name}");
+        }
+        assert!(NamePatterns::of_task(&["", " "]).is_none());
+    }
 
     #[test]
     fn a_name_matches_itself_and_a_pattern_the_whole_name() {

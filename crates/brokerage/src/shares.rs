@@ -189,6 +189,13 @@ impl ShareTree {
         self.nodes.is_empty()
     }
 
+    /// Returns the leaf of a name, if there is one.
+    #[must_use]
+    pub fn leaf_named(&self, name: &str) -> Option<&str> {
+        let node = self.nodes.iter().find(|node| node.entry.name == name)?;
+        node.children.is_empty().then_some(&*node.entry.name)
+    }
+
     /// Returns the leaf for which a task or job counts: the first one, depth first, whose patterns
     /// all match.
     #[must_use]

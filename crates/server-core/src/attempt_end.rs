@@ -253,15 +253,14 @@ impl<L: Ledger> Operation<'_, L> {
 
     /// Raises a job's memory to the next step, but not over what the largest queue has.
     fn raise_memory(&mut self, job: &mut JobRecord) -> Result<(), LedgerError> {
-        let spec = self.spec(job.task_id)?;
+        let wishes = self.wishes(job.task_id)?;
         let cores = u64::from(job.cores.max(1));
         let per_core = job.memory.as_mib() / cores;
         let Some(step) = MEMORY_STEPS_MIB.iter().find(|step| **step > per_core) else {
             return Ok(());
         };
         let wanted = ByteCount::from_mib(step.saturating_mul(cores));
-        let may_run_it =
-            |queue: &&Queue| spec.queues.is_empty() || spec.queues.contains(&queue.name);
+        let may_run_it = |queue: &&Queue| wishes.allow(queue);
         let has_room = |queue: &Queue| queue.memory == ByteCount::ZERO || queue.memory >= wanted;
         if self.ctx.queues.values().filter(may_run_it).any(has_room) {
             job.memory = wanted;

@@ -5,6 +5,7 @@
 
 mod demand;
 mod facts;
+mod wishes;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +14,7 @@ use ailurus_model::{
     JobKind, JobStatus, PandaId, Queue, QueueName, SourceLabel, queue::QueueStatus,
 };
 
-pub(crate) use self::{demand::Demand, facts::QueueFacts};
+pub(crate) use self::{demand::Demand, facts::QueueFacts, wishes::Wishes};
 use crate::{
     Context,
     ledger::{InputNeed, JobRecord, Ledger, LedgerError, TaskPlace},
@@ -71,8 +72,7 @@ impl<'a, L: Ledger> Operation<'a, L> {
         if job.kind == JobKind::Direct
             && let Some(queue) = self.chosen_queue(job)?
         {
-            let spec = self.spec(job.task_id)?;
-            job.global_share = self.share_of(job, &spec);
+            job.global_share = self.share_of(job)?;
             job.turn = job.panda_id;
             job.queue = Some(queue);
             self.set_status(job, JobStatus::Activated, "")?;
@@ -139,8 +139,9 @@ impl<'a, L: Ledger> Operation<'a, L> {
     /// writes the jobs.
     fn place_alike(&mut self, demand: &Demand, jobs: &mut [JobRecord]) -> Result<u64, LedgerError> {
         let spec = self.spec(demand.task)?;
+        let wishes = self.wishes(demand.task)?;
         let (mut turn, mut candidates) = self.candidates_for(demand)?;
-        let needs = demand.needs(&spec);
+        let needs = demand.needs(&spec, &wishes);
         let profile = self.ctx.scheduling.policy.profile_of(&demand.source_label);
         let mut spread = Spread::new(profile, &needs);
         let mut placed: BTreeMap<QueueName, u64> = BTreeMap::new();

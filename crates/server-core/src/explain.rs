@@ -286,8 +286,9 @@ impl<L: Ledger> Operation<'_, L> {
         let rows = self.ledger.needs_of(job.panda_id)?;
         let demand = self.demand_of(job, &rows)?;
         let spec = self.spec(job.task_id)?;
+        let wishes = self.wishes(job.task_id)?;
         let (_, candidates) = self.candidates_for(&demand)?;
-        let needs = demand.needs(&spec);
+        let needs = demand.needs(&spec, &wishes);
         let profile = self.ctx.scheduling.policy.profile_of(&demand.source_label);
         let verdicts = judge(profile, &needs, &candidates);
         let mut explanation = say(job, (profile, &needs), &candidates, &verdicts);

@@ -12,7 +12,7 @@ use ailurus_model::{ByteCount, JobKind, JobStatus, PandaId, TaskId, TaskSpec, Ta
 
 use crate::{
     Context,
-    broker::QueueFacts,
+    broker::{QueueFacts, Wishes},
     ledger::{
         AttemptRecord, Changed, InputNeed, JobRecord, Ledger, LedgerError, PandaTaskRecord,
         StatusChange, TaskRecord,
@@ -32,6 +32,8 @@ pub(crate) struct Operation<'a, L> {
     specs: BTreeMap<TaskId, Arc<TaskSpec>>,
     /// Tasks of PanDA as they are understood; none stands for a task of another kind.
     pub(crate) panda_tasks: BTreeMap<TaskId, Option<Arc<PandaTaskRecord>>>,
+    /// What tasks wish of the places of their jobs.
+    pub(crate) wishes: BTreeMap<TaskId, Arc<Wishes>>,
     /// Jobs that have a number and are not written yet.
     unwritten: BTreeSet<PandaId>,
 }
@@ -46,6 +48,7 @@ impl<'a, L: Ledger> Operation<'a, L> {
             touched: BTreeSet::new(),
             specs: BTreeMap::new(),
             panda_tasks: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             unwritten: BTreeSet::new(),
         }
     }
@@ -109,6 +112,7 @@ impl<'a, L: Ledger> Operation<'a, L> {
     /// Reads the specification of a task anew when it is asked for next.
     pub(crate) fn forget_spec(&mut self, id: TaskId) {
         self.specs.remove(&id);
+        self.wishes.remove(&id);
     }
 
     /// Reads the current attempt of a job that was dispatched.

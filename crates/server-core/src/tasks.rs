@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `submit` | how a task comes in |
 //! | `step` | what is due next |
+//! | `turns` | whose turn it is, and who is throttled |
 //! | `feed` | which files a task reads |
 //! | `generate`, `chunk` | how jobs are made |
 //! | `define` | names, parameters and options of a job |
@@ -37,12 +38,14 @@ mod settings;
 mod step;
 mod submit;
 mod tags;
+mod turns;
 
 pub use command::{CommandReply, CommandRequest, FinishMode, command_task};
 pub use define::streams_by_dataset;
 pub use describe::{FileLists, describe_task, digest_task, list_datasets, summarise_task};
 pub use end::{FileTally, file_tally};
 pub use feed::{DatasetAnswer, FoundFile, WantedDataset, answer_dataset, wanted_datasets};
+pub(crate) use record::stream_of;
 pub use settings::TaskLimits;
 pub use step::{Backlog, StepReport, step_tasks};
 pub use submit::{SubmitReply, TaskRequest, submit_task};

@@ -9,7 +9,7 @@ use crate::{
     architecture::Architecture,
     candidate::{Candidate, Load},
     fair_share,
-    needs::JobNeeds,
+    needs::{JobNeeds, PlaceWish},
 };
 
 /// Bytes in one GB.
@@ -49,7 +49,7 @@ pub(crate) fn refusal_of(
         Filter::State {} => state(queue),
         Filter::Status {} => status(job, queue),
         Filter::Kind {} => kind(job, queue),
-        Filter::Named {} => named(job, queue),
+        Filter::Named {} => refusal_of_place(&job.place, queue),
         Filter::Scratch {} => scratch(job, queue),
         Filter::InputSize {} => input_size(job, queue),
         Filter::StorageSpace { free_min } => storage_space(queue, *free_min),
@@ -205,13 +205,14 @@ fn kind(job: &JobNeeds<'_>, queue: &Queue) -> Option<Refusal> {
     })
 }
 
-fn named(job: &JobNeeds<'_>, queue: &Queue) -> Option<Refusal> {
-    let place = &job.place;
+/// Says why a queue is not meant.
+pub(crate) fn refusal_of_place(place: &PlaceWish<'_>, queue: &Queue) -> Option<Refusal> {
     let name = queue.name.as_str();
     if !place.queues.is_empty() && !place.queues.contains(&queue.name) {
         return Some(Refusal::NotNamed);
     }
-    if place.included.is_some_and(|it| !it.matches(name)) {
+    let lists = [place.named, place.included];
+    if lists.into_iter().flatten().any(|it| !it.matches(name)) {
         return Some(Refusal::NotNamed);
     }
     if place.excluded.is_some_and(|it| it.matches(name)) {

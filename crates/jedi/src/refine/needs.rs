@@ -92,14 +92,12 @@ pub(super) fn cores(fields: &Fields<'_>, key: &str) -> Result<Option<u32>, Param
 
 pub(super) fn sites(fields: &Fields<'_>) -> Result<SiteSelection, ParamError> {
     let mut site = fields.list("site")?;
-    if site.is_empty() {
-        site = fields.list("PandaSite")?;
-    }
     // Clients write `AUTO` for no wish.
     site.retain(|name| name != "AUTO");
     let cloud = fields.filled_text("cloud")?;
     Ok(SiteSelection {
         site,
+        panda_site: fields.filled_text("PandaSite")?,
         included: fields.list("includedSite")?,
         excluded: fields.list("excludedSite")?,
         cloud: match cloud {

@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ailurus_brokerage::{JobNeeds, Mixture, PlaceWish, ShareTraits, SoftwareWish, StoredInputs};
+use ailurus_brokerage::{JobNeeds, Mixture, StoredInputs};
 use ailurus_diagnosis::Action;
-use ailurus_model::{AttemptNr, ByteCount, EndpointName, QueueName, SourceLabel, TaskId, TaskSpec};
+use ailurus_model::{
+    AttemptNr, ByteCount, EndpointName, JobKind, QueueName, SourceLabel, TaskId, TaskSpec,
+};
 
 use crate::{
+    broker::Wishes,
     ledger::{FileRecord, InputNeed, JobRecord, Ledger, LedgerError},
     operation::Operation,
+    tasks::stream_of,
 };
 
 /// Inputs whose producers are asked for their queue; a chain's neighbours run alike.
@@ -18,6 +22,7 @@ const PRODUCERS_ASKED: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Demand {
     pub(crate) task: TaskId,
+    pub(crate) kind: JobKind,
     pub(crate) source_label: SourceLabel,
     pub(crate) share: String,
     pub(crate) resource_type: String,
@@ -36,11 +41,12 @@ pub(crate) struct Demand {
 
 impl Demand {
     /// Returns it in the words of the `brokerage` crate.
-    pub(crate) fn needs<'a>(&'a self, spec: &'a TaskSpec) -> JobNeeds<'a> {
+    pub(crate) fn needs<'a>(&'a self, spec: &'a TaskSpec, wishes: &'a Wishes) -> JobNeeds<'a> {
+        let (io_intensity, disk_io) = wishes.io(self.kind);
         JobNeeds {
             source_label: &self.source_label,
             processing_type: &spec.processing_type,
-            working_group: "",
+            working_group: wishes.working_group(),
             share: &self.share,
             resource_type: &self.resource_type,
             priority: self.priority,
@@ -48,13 +54,10 @@ impl Demand {
             memory: self.memory,
             disk: self.disk,
             walltime: Duration::from_secs(self.walltime_secs),
-            disk_io: 0,
-            io_intensity: 0,
-            place: PlaceWish {
-                queues: &spec.queues,
-                ..PlaceWish::default()
-            },
-            software: SoftwareWish::default(),
+            disk_io,
+            io_intensity,
+            place: wishes.place(),
+            software: wishes.software(self.kind),
             inputs: &self.inputs,
             input: self.input,
             mixture: self.mixture.as_ref().map(|(sample, size)| Mixture {
@@ -76,12 +79,17 @@ impl<L: Ledger> Operation<'_, L> {
     ) -> Result<Demand, LedgerError> {
         let usable = self.usable_needs(job, needs)?;
         let files = self.files_of(&usable)?;
-        let spec = self.spec(job.task_id)?;
+        let wishes = self.wishes(job.task_id)?;
+        let mixture = match wishes.samples() {
+            Some(samples) => declared_sample(job, samples, &usable, &files),
+            None => self.common_sample(&usable, &files)?,
+        };
         let (inputs, input) = by_endpoint(&files);
         Ok(Demand {
             task: job.task_id,
+            kind: job.kind,
             source_label: job.source_label.clone(),
-            share: self.share_of(job, &spec),
+            share: self.share_of(job)?,
             resource_type: job.resource_type.clone(),
             priority: job.priority,
             cores: job.cores,
@@ -90,22 +98,10 @@ impl<L: Ledger> Operation<'_, L> {
             walltime_secs: job.walltime_secs,
             inputs,
             input,
-            mixture: self.common_sample(&usable, &files)?,
+            mixture,
             chain: self.queues_of_producers(&files)?,
             banned: self.queue_to_avoid(job)?.into_iter().collect(),
         })
-    }
-
-    /// Returns the leaf of global shares for which a job counts.
-    pub(crate) fn share_of(&self, job: &JobRecord, spec: &TaskSpec) -> String {
-        let traits = ShareTraits {
-            source_label: job.source_label.as_str(),
-            processing_type: &spec.processing_type,
-            transformation: &spec.transformation,
-            resource_type: &job.resource_type,
-            ..ShareTraits::default()
-        };
-        self.ctx.scheduling.shares.leaf_of(&traits).to_owned()
     }
 
     /// The queue of the attempt before, if its error says that another place is better.
@@ -152,7 +148,7 @@ impl<L: Ledger> Operation<'_, L> {
                 None => *own_parts.insert(n_parts(&own.dataset)?),
             };
             if n_parts(&need.dataset)? != own_parts {
-                let size = size_of_input(need.input, needs, files);
+                let size = size_of(|it| it.input == need.input, needs, files);
                 return Ok(Some((need.dataset.to_string(), size)));
             }
         }
@@ -170,6 +166,28 @@ impl<L: Ledger> Operation<'_, L> {
     }
 }
 
+/// The first input of which its task says that many jobs read it.
+fn declared_sample(
+    job: &JobRecord,
+    samples: &[Option<String>],
+    needs: &[&InputNeed],
+    files: &[FileRecord],
+) -> Option<(String, ByteCount)> {
+    match job.kind {
+        JobKind::Run | JobKind::Scout => {}
+        JobKind::Build | JobKind::Merge | JobKind::Direct => return None,
+    }
+    let mut declared = (1..).zip(samples);
+    declared.find_map(|(stream, sample)| {
+        let sample = sample.as_ref()?;
+        let is_of_it = |need: &InputNeed| stream_of(need.input) == Some(stream);
+        if !needs.iter().any(|need| is_of_it(need)) {
+            return None;
+        }
+        Some((sample.clone(), size_of(is_of_it, needs, files)))
+    })
+}
+
 fn by_endpoint(files: &[FileRecord]) -> (BTreeMap<EndpointName, StoredInputs>, StoredInputs) {
     let mut endpoints: BTreeMap<EndpointName, StoredInputs> = BTreeMap::new();
     let mut all = StoredInputs::default();
@@ -183,11 +201,15 @@ fn by_endpoint(files: &[FileRecord]) -> (BTreeMap<EndpointName, StoredInputs>, S
     (endpoints, all)
 }
 
-fn size_of_input(input: u32, needs: &[&InputNeed], files: &[FileRecord]) -> ByteCount {
+fn size_of(
+    is_meant: impl Fn(&InputNeed) -> bool,
+    needs: &[&InputNeed],
+    files: &[FileRecord],
+) -> ByteCount {
     needs
         .iter()
         .zip(files)
-        .filter(|(need, _)| need.input == input)
+        .filter(|(need, _)| is_meant(need))
         .filter_map(|(_, file)| file.size)
         .fold(ByteCount::ZERO, ByteCount::plus)
 }

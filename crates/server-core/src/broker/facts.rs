@@ -8,6 +8,7 @@ use ailurus_model::{JobStatus, QueueName, TaskId};
 use crate::{
     Context,
     ledger::{Ledger, LedgerError, LoadRow, QueuePulse, TaskPlace},
+    throttle::ShareLoad,
 };
 
 /// What one call knows of the queues, kept up to date with what it places.
@@ -88,6 +89,17 @@ impl QueueFacts {
                 }
             })
             .collect()
+    }
+
+    /// Returns the load of a share and resource class at all queues together: what waits there, and
+    /// what pilots have.
+    pub(crate) fn load_of_share(&self, share: &str, class: &str) -> ShareLoad {
+        let of_share = self.by_share.get(&(share.to_owned(), class.to_owned()));
+        let loads = of_share.into_iter().flat_map(BTreeMap::values);
+        loads.fold(ShareLoad::default(), |sum, load| ShareLoad {
+            queued: sum.queued.saturating_add(load.queued()),
+            running: sum.running.saturating_add(load.busy()),
+        })
     }
 
     /// Notes jobs that wait at a queue from now on.

@@ -17,6 +17,7 @@ use ailurus_model::{DatasetName, FileStatus, JobKind, JobStatus};
 
 use crate::{
     Context,
+    broker::Wishes,
     ledger::{FileRecord, InputProgress, InputState, Ledger, LedgerError, ScoutPhase},
     operation::Operation,
     tasks::record::{DATASETS_PER_STREAM, PandaTask, is_of_files},
@@ -45,12 +46,16 @@ pub(super) struct Cut {
 }
 
 /// Returns what a task's jobs are cut for: the largest that any of its queues offers.
-pub(super) fn limits_of(ctx: &Context<'_>, task: &PandaTask, refined: &RefinedTask) -> JobLimits {
-    let allowed = &task.record.spec.queues;
+pub(super) fn limits_of(
+    ctx: &Context<'_>,
+    task: &PandaTask,
+    refined: &RefinedTask,
+    wishes: &Wishes,
+) -> JobLimits {
     let times: Vec<u64> = ctx
         .queues
         .values()
-        .filter(|queue| allowed.is_empty() || allowed.contains(&queue.name))
+        .filter(|queue| wishes.allow(queue))
         .map(|queue| queue.max_time.as_secs())
         .collect();
     let is_unbounded = times.contains(&0);
@@ -99,7 +104,8 @@ impl<L: Ledger> Operation<'_, L> {
         let Some(refined) = &definition.refined else {
             return Ok(Cut::default());
         };
-        let limits = limits_of(self.ctx, task, refined);
+        let wishes = self.wishes(task.id())?;
+        let limits = limits_of(self.ctx, task, refined, &wishes);
         let secondaries = self.secondaries(task, refined)?;
         let mut cut = Cut::default();
         for at in 0..task.progress.inputs.len() {

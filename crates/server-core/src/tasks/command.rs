@@ -383,7 +383,7 @@ impl<L: Ledger> Operation<'_, L> {
         if task.progress.scouts == ScoutPhase::None && task.record.n_jobs == 0 {
             task.progress.scouts = scouts_of(&refined);
         }
-        let spec = Arc::new(spec_of(self.ctx, task.id(), &refined));
+        let spec = Arc::new(spec_of(task.id(), &refined));
         let definition = PandaTaskRecord {
             id: task.id(),
             revision: task.record.revision.saturating_add(1),

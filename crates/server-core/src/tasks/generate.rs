@@ -23,6 +23,7 @@ use crate::{
         record::{LIBRARY_INPUT, PandaTask, is_of_files, plain_name, written_dataset},
         tags::tags_of,
     },
+    text::{DIAG_CHARS_MAX, clipped},
 };
 
 /// HS06 of a core where queues do not tell, thousandths.
@@ -40,6 +41,11 @@ impl<L: Ledger> Operation<'_, L> {
         let Some(refined) = &definition.refined else {
             return Ok(0);
         };
+        if let Some(why) = self.throttled(task)? {
+            task.progress.message = clipped(&why.to_string(), DIAG_CHARS_MAX);
+            task.progress.due = Some(self.ctx.now.after(self.ctx.limits.tasks.retry_interval));
+            return Ok(0);
+        }
         self.write_datasets(task, refined)?;
         let mut made = 0;
         if refined.build.is_some() && task.progress.n_builds == 0 {
@@ -89,6 +95,7 @@ impl<L: Ledger> Operation<'_, L> {
         let now = self.ctx.now;
         if n > 0 {
             task.progress.started.get_or_insert(now);
+            task.progress.message.clear();
         }
         let was_scouts = task.progress.scouts == ScoutPhase::Wanted;
         if was_scouts && n > 0 {

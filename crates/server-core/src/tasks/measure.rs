@@ -51,7 +51,7 @@ impl<L: Ledger> Operation<'_, L> {
         found.apply(&mut refined);
         let expected = expected_jobs(task, u64::try_from(reports.len()).unwrap_or(1));
         let why = exhausted(stated, &mut refined, &found, &reports, expected, settings);
-        let spec = Arc::new(spec_of(self.ctx, task.id(), &refined));
+        let spec = Arc::new(spec_of(task.id(), &refined));
         let revised = PandaTaskRecord {
             id: task.id(),
             revision: task.record.revision.saturating_add(1),

@@ -4,12 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use ailurus_jedi::{OutputKind, RefinedTask};
 use ailurus_model::{
-    ByteCount, DatasetName, QueueName, Scope, SourceLabel, TaskId, TaskSpec, TaskStatus,
+    ByteCount, DatasetName, Scope, SourceLabel, TaskId, TaskSpec, TaskStatus,
     task::{Resources, Split, TaskInput, TaskOutput},
 };
 
 use crate::{
-    Context,
     ledger::{Ledger, LedgerError, PandaTaskRecord, TaskProgress, TaskRecord},
     operation::Operation,
     text::{DIAG_CHARS_MAX, clipped},
@@ -19,6 +18,14 @@ use crate::{
 pub(super) const DATASETS_PER_STREAM: u32 = 10_000;
 /// The number of the need for what a build job made.
 pub(super) const LIBRARY_INPUT: u32 = 1_000_000_000;
+
+/// Returns which stream of input a need belongs to; none for what a build job made.
+pub(crate) const fn stream_of(input: u32) -> Option<u32> {
+    match input {
+        LIBRARY_INPUT => None,
+        _ => Some(input / DATASETS_PER_STREAM),
+    }
+}
 
 /// A task of PanDA with all of its rows.
 #[derive(Debug, Clone)]
@@ -163,7 +170,7 @@ pub(super) fn written_dataset(name: &str, task: TaskId) -> DatasetName {
 }
 
 /// Returns what a task of PanDA has in common with all others.
-pub(super) fn spec_of(ctx: &Context<'_>, id: TaskId, task: &RefinedTask) -> TaskSpec {
+pub(super) fn spec_of(id: TaskId, task: &RefinedTask) -> TaskSpec {
     let needs = &task.resources;
     let cores = needs.cores.max(1);
     let memory = if needs.ram_unit.is_per_core() {
@@ -200,7 +207,8 @@ pub(super) fn spec_of(ctx: &Context<'_>, id: TaskId, task: &RefinedTask) -> Task
         },
         priority: task.current_priority,
         max_attempts: task.attempts.per_file,
-        queues: queues_of(ctx, task),
+        // Its wishes are patterns, see `broker::Wishes`.
+        queues: Vec::new(),
     }
 }
 
@@ -240,25 +248,4 @@ fn inputs_of(stream: &ailurus_jedi::InputStream) -> Vec<TaskInput> {
             dataset: DatasetName::new(plain_name(dataset)),
         })
         .collect()
-}
-
-/// Lists the queues that a task may use; none stands for all.
-fn queues_of(ctx: &Context<'_>, task: &RefinedTask) -> Vec<QueueName> {
-    let sites = &task.sites;
-    if sites.site.is_empty() && sites.included.is_empty() && sites.excluded.is_empty() {
-        return Vec::new();
-    }
-    let allowed: Vec<QueueName> = ctx
-        .queues
-        .keys()
-        .filter(|queue| sites.refusal(queue.as_str()).is_none())
-        .cloned()
-        .collect();
-    if !allowed.is_empty() {
-        return allowed;
-    }
-    // What it names is not there (yet): it must not run anywhere else.
-    let named = sites.site.iter().chain(&sites.included).next();
-    let named = named.map_or("no queue that the task allows", String::as_str);
-    vec![QueueName::new(named)]
 }

@@ -31,7 +31,7 @@ pub enum Backlog {
     More,
 }
 
-/// Does the steps that are due, longest first. A round makes at most `limits.tasks.jobs_per_step`
+/// Does the steps that have been due longest; users take turns. A round makes at most `limits.tasks.jobs_per_step`
 /// jobs, so that others are served in between; call it again while it reports a backlog.
 ///
 /// # Errors
@@ -43,7 +43,8 @@ pub fn step_tasks(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<StepRep
     let mut report = StepReport::default();
     let mut left = limits.jobs_per_step.max(1);
     let mut op = Operation::new(ctx, ledger);
-    for id in op.ledger.tasks_due(ctx.now, most)? {
+    let due = op.ledger.tasks_due(ctx.now, most)?;
+    for id in op.in_turn(due)? {
         let work = op.step_task(id, left)?;
         report.tasks += 1;
         report.jobs += u64::from(work);

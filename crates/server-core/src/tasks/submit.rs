@@ -259,7 +259,7 @@ impl<L: Ledger> Operation<'_, L> {
         let label = params.fields().text_or_empty("prodSourceLabel");
         let refined = refine(&params, &self.refine_settings(&user, &params, &origin));
         let spec = match &refined {
-            Ok(refined) => spec_of(self.ctx, id, refined),
+            Ok(refined) => spec_of(id, refined),
             Err(_) => unread_spec(user, name, label.unwrap_or_default()),
         };
         let spec = Arc::new(spec);

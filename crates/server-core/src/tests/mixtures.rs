@@ -16,7 +16,11 @@ const FILES: u32 = 6;
 fn production() -> Submission {
     let task = |nr: usize| -> TaskSpec {
         let own = format!("own{nr}");
-        let sample = if nr % 2 == 0 { "minbias" } else { "pileup" };
+        let sample = if nr.is_multiple_of(2) {
+            "minbias"
+        } else {
+            "pileup"
+        };
         let mut spec = reading(&own, &format!("sim{nr}"), FILE_BY_FILE);
         spec.parameters = format!("-i {{input.{own}}} -m {{input.{sample}}} -o {{output.sim{nr}}}");
         spec.inputs.push(input(sample));

@@ -1,5 +1,7 @@
 //! Tasks of PanDA from their parameters to their end.
 
+mod wishes;
+
 use std::time::Duration;
 
 use ailurus_jedi::command::RetryQualifiers;
