@@ -19,7 +19,7 @@ pub enum ClaimOrder<'a> {
     Oldest,
 }
 
-/// The processing type of HammerCloud's probes of queues.
+/// The processing type of `HammerCloud`'s probes of queues.
 const PROBE: &str = "gangarobot";
 
 /// What probes of queues, jobs of the processing type `gangarobot`, are to a pilot's request.
