@@ -37,7 +37,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .takes(&[list("job_ids").required().doc("the jobs"), TIMEOUT])
         .gives(Shape::List(&STATE))
         .by_harvester()
-        .doc("Tells status and command of jobs in their order; who is not known is to be killed."),
+        .doc("Tells status and command of jobs in their order; one that ended or is not known is to be killed."),
     Endpoint::legacy("checkJobStatus", LegacyBody::Json, handler!(check_status))
         .takes(&[
             text("ids").required().doc("jobs, joined by commas"),
@@ -157,6 +157,10 @@ async fn states(call: &Call, ids: Vec<PandaId>) -> Result<Vec<Value>, Reply> {
         .read(move |reader| {
             let state = |id: &PandaId| {
                 reader.ledger().job(*id).map(|job| match job {
+                    // Who still has a job that has ended, as PanDA's archived ones, is to let it go.
+                    Some(job) if job.status.is_terminal() => {
+                        json!({"status": job.status, "command": TO_BE_KILLED})
+                    }
                     Some(job) => json!({
                         "status": job.status,
                         "command": command_to_pilot(&job),

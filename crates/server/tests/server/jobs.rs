@@ -182,6 +182,13 @@ fn a_killed_job_is_cancelled_and_its_pilot_told() {
         lost.data()[1],
         json!({"status": null, "command": "tobekilled"})
     );
+    let ended = json!({"jobId": id.to_string(), "state": "failed", "attemptNr": 1});
+    server.legacy("updateJob", &ended);
+    let gone = server.get(&format!("/api/v1/job/get_status?job_ids={id}"));
+    assert_eq!(
+        gone.data()[0],
+        json!({"status": "cancelled", "command": "tobekilled"})
+    );
 }
 
 #[test]

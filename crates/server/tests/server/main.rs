@@ -29,6 +29,8 @@ mod reload;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod rucio;
+#[cfg(test)]
 mod serving;
 #[cfg(test)]
 mod tasks;
