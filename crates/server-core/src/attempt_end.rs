@@ -3,7 +3,8 @@
 //! ```text
 //! attempt finished ─► job finished, files registered, waiting jobs released
 //! attempt failed ─┬─► job cancelled          if somebody wanted it killed
-//!                 ├─► job defined, attempt+1 if the error allows it and attempts are left
+//!                 ├─► job defined, attempt+1 if the error allows it and attempts are left; the
+//!                 │                          operator's rules go before what is known of the error
 //!                 └─► job failed             otherwise: its parts are lost
 //! ```
 
@@ -181,19 +182,22 @@ impl<L: Ledger> Operation<'_, L> {
             }
             return self.end_without_outputs(job, JobStatus::Cancelled);
         }
-        let why = self.explain(&attempt, server.map(|server| server.source));
+        let source = server.map(|server| server.source);
+        let why = self.explain(&attempt, source);
         self.note_place(&job, &attempt.queue, JobStatus::Failed)?;
         attempt.status = JobStatus::Failed;
         attempt.diagnosis.clone_from(&why.entry);
         self.ledger.put_attempt(&attempt)?;
-        let is_over = job.attempt_nr.value() >= job.max_attempts;
         let reason = reason_of(&job, &attempt, &why);
-        let is_wished = wish == RetryWish::SameQueue;
+        let ruled = self.follow_retry_rules(&mut job, &attempt, source)?;
+        let reason = clipped(&format!("{reason}{}", ruled.note), DIAG_CHARS_MAX);
+        let is_over = job.attempt_nr.value() >= job.max_attempts;
+        let is_wished = wish == RetryWish::SameQueue || ruled.is_taken;
         if is_over || (why.action == Action::DoNotRetry && !is_wished) {
             job.reason = reason;
             return self.end_without_outputs(job, JobStatus::Failed);
         }
-        if why.action == Action::MoreMemory {
+        if why.action == Action::MoreMemory && !ruled.is_taken {
             self.raise_memory(&mut job)?;
         }
         job.attempt_nr = job.attempt_nr.next();
@@ -203,7 +207,7 @@ impl<L: Ledger> Operation<'_, L> {
         self.renumber(&mut job)?;
         job.sub_status.clear();
         self.set_status(&mut job, JobStatus::Defined, &reason)?;
-        if is_wished && job.queue.is_some() {
+        if wish == RetryWish::SameQueue && job.queue.is_some() {
             let why = "tried again at the same queue";
             self.set_status(&mut job, JobStatus::Activated, why)?;
             job.reason.clear();
@@ -252,14 +256,23 @@ impl<L: Ledger> Operation<'_, L> {
     }
 
     /// Raises a job's memory to the next step, but not over what the largest queue has.
-    fn raise_memory(&mut self, job: &mut JobRecord) -> Result<(), LedgerError> {
-        let wishes = self.wishes(job.task_id)?;
+    pub(crate) fn raise_memory(&mut self, job: &mut JobRecord) -> Result<(), LedgerError> {
         let cores = u64::from(job.cores.max(1));
         let per_core = job.memory.as_mib() / cores;
         let Some(step) = MEMORY_STEPS_MIB.iter().find(|step| **step > per_core) else {
             return Ok(());
         };
         let wanted = ByteCount::from_mib(step.saturating_mul(cores));
+        self.give_memory(job, wanted)
+    }
+
+    /// Gives a job more memory, unless no queue that may run it has so much.
+    pub(crate) fn give_memory(
+        &mut self,
+        job: &mut JobRecord,
+        wanted: ByteCount,
+    ) -> Result<(), LedgerError> {
+        let wishes = self.wishes(job.task_id)?;
         let may_run_it = |queue: &&Queue| wishes.allow(queue);
         let has_room = |queue: &Queue| queue.memory == ByteCount::ZERO || queue.memory >= wanted;
         if self.ctx.queues.values().filter(may_run_it).any(has_room) {

@@ -1,8 +1,9 @@
-//! What the operator says about where jobs go and in which order.
+//! What the operator says about where jobs go, in which order, and when they are tried again.
 
 use std::sync::LazyLock;
 
 use ailurus_brokerage::{Policy, ShareTree};
+use ailurus_jedi::retry_rules::RetryBook;
 
 use crate::{ResourceTypes, streaming::StreamingRules, throttle::ThrottleRules};
 
@@ -27,6 +28,8 @@ pub struct Scheduling {
     pub throttle: ThrottleRules,
     /// How many workers are asked for.
     pub streaming: StreamingRules,
+    /// What is done about failed attempts before the catalogue of errors is asked.
+    pub retries: RetryBook,
 }
 
 impl Scheduling {
@@ -47,6 +50,7 @@ impl Default for Scheduling {
             resource_types: ResourceTypes::default(),
             throttle: ThrottleRules::default(),
             streaming: StreamingRules::default(),
+            retries: RetryBook::default(),
         }
     }
 }

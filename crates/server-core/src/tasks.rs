@@ -20,6 +20,7 @@
 //! | `generate`, `chunk` | how jobs are made |
 //! | `define` | names, parameters and options of a job |
 //! | `scouts`, `measure`, `merges`, `end` | what follows from jobs that have ended |
+//! | `failure` | what the operator's rules do about failed attempts |
 //! | `command` | what people want of a task |
 //! | `describe` | what people are shown of a task |
 
@@ -28,6 +29,7 @@ pub(crate) mod command;
 pub(crate) mod define;
 mod describe;
 mod end;
+mod failure;
 mod feed;
 mod generate;
 mod measure;

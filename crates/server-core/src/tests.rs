@@ -13,6 +13,7 @@ mod panda_tasks;
 mod people;
 mod random;
 mod retries;
+mod retry_rules;
 mod sharing;
 mod submitting;
 mod updates;

@@ -301,9 +301,10 @@ fn read_file(path: &Path) -> Result<ConfigFile, ConfigError> {
 
 fn resolve(
     options: &Options,
-    file: ConfigFile,
+    mut file: ConfigFile,
     picker: &mut Picker,
 ) -> Result<Config, ConfigError> {
+    let retries = tasks::retry_rules(picker, file.tasks.retry_rules.take())?;
     let path = |path: &PathBuf| format!("\"{}\"", path.display());
     let optional_path = |path: &Option<PathBuf>| match path {
         Some(path) => format!("\"{}\"", path.display()),
@@ -345,7 +346,7 @@ fn resolve(
             ..file.limits.resolve(&mut picker.shown)
         },
         rucio: file.rucio.resolve(picker)?,
-        scheduling: file.scheduling.resolve(picker)?,
+        scheduling: file.scheduling.resolve(picker, retries)?,
         archive: file.archive.resolve(picker)?,
         messages: file.messages.resolve(picker)?,
         identity: Sections {

@@ -206,6 +206,10 @@ pub struct TaskProgress {
     pub next_merge_serial: u32,
     /// What a person wants of it, until that is done.
     pub order: Option<TaskOrder>,
+    /// Files of its first stream whose jobs got more memory than it asks for after a failure, by
+    /// that memory in MB.
+    #[serde(default)]
+    pub raised: BTreeMap<u64, u64>,
 }
 
 /// How many files of a stream are read by jobs of a status.

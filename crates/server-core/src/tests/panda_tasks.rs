@@ -106,7 +106,7 @@ impl Server {
     }
 
     /// Does all steps that are due.
-    fn steps(&mut self) {
+    pub(super) fn steps(&mut self) {
         for _ in 0..ROUNDS_MAX {
             if self.ledger.tasks_due(self.now, 1).unwrap().is_empty() {
                 return;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use ailurus_brokerage::{Policy, ShareEntry, ShareTree};
+use ailurus_jedi::retry_rules::RetryBook;
 use ailurus_model::units::{format_duration, optional_duration_text};
 use ailurus_server_core::{
     ResourceType, ResourceTypes, Scheduling,
@@ -88,7 +89,11 @@ pub(crate) struct SchedulingConfig {
 
 impl SchedulingSection {
     /// Checks the section, reads the policy, and notes every value.
-    pub(super) fn resolve(self, picker: &mut Picker) -> Result<SchedulingConfig, ConfigError> {
+    pub(super) fn resolve(
+        self,
+        picker: &mut Picker,
+        retries: RetryBook,
+    ) -> Result<SchedulingConfig, ConfigError> {
         let path = |path: &Option<PathBuf>| match path {
             Some(path) => format!("\"{}\"", path.display()),
             None => "none".to_owned(),
@@ -184,6 +189,7 @@ impl SchedulingSection {
                 resource_types,
                 throttle: caps(self.caps),
                 streaming,
+                retries,
             },
             shares_interval,
             streaming_interval,

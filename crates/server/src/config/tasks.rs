@@ -1,13 +1,16 @@
 //! The section `[tasks]` of the configuration file: PanDA's tasks.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
-use ailurus_jedi::scouts::ScoutSettings;
+use ailurus_jedi::{
+    retry_rules::{RetryAction, RetryBook, RetryRules},
+    scouts::ScoutSettings,
+};
 use ailurus_model::units::{format_duration, optional_duration_text};
 use ailurus_server_core::tasks::TaskLimits;
 use serde::Deserialize;
 
-use super::{ConfigError, Origin, Shown};
+use super::{ConfigError, Origin, Picker, Shown};
 
 /// Makes the section with one optional entry for each setting, so that the defaults stand in one
 /// place only.
@@ -31,6 +34,8 @@ macro_rules! tasks_section {
             /// What follows from what a task's first jobs measure, by the names of PanDA's
             /// constants in small letters.
             scouts: Option<ScoutSettings>,
+            /// File of rules about failed attempts. Without it, there are none.
+            pub(super) retry_rules: Option<PathBuf>,
         }
 
         impl TasksSection {
@@ -124,5 +129,83 @@ tasks_section! {
         /// Address below which scripts are served that run what people send; empty for the address
         /// at which the submitter reached the server. Default empty.
         scripts_url,
+    }
+}
+
+/// Reads the rules about failed attempts, and notes where they are.
+pub(super) fn retry_rules(
+    picker: &mut Picker,
+    file: Option<PathBuf>,
+) -> Result<RetryBook, ConfigError> {
+    let shown = |path: &Option<PathBuf>| match path {
+        Some(path) => format!("\"{}\"", path.display()),
+        None => "none".to_owned(),
+    };
+    let file = picker.pick("tasks.retry_rules", [None, file.map(Some)], None, shown);
+    let Some(path) = file else {
+        return Ok(RetryBook::default());
+    };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(ConfigError::Unreadable { path, source }),
+    };
+    book_of(&text).map_err(|problem| ConfigError::Malformed { path, problem })
+}
+
+/// Reads rules, and refuses what this server does not do.
+fn book_of(text: &str) -> Result<RetryBook, String> {
+    let rules: RetryRules = toml::from_str(text).map_err(|error| error.to_string())?;
+    if let Some(class) = rules.classes.first() {
+        return Err(format!(
+            "`[[class]]` `{}`: this server follows no rules about whose failure it is",
+            class.id
+        ));
+    }
+    for rule in &rules.rules {
+        let is_done = match rule.action {
+            RetryAction::NoRetry
+            | RetryAction::LimitRetry { .. }
+            | RetryAction::IncreaseMemory
+            | RetryAction::IncreaseMemoryXtimes => true,
+            RetryAction::IncreaseCputime | RetryAction::ReduceInputPerJob { .. } => false,
+        };
+        if !is_done {
+            return Err(format!(
+                "rule `{}`: `action` must be `no_retry`, `limit_retry`, `increase_memory` or \
+                 `increase_memory_xtimes`",
+                rule.id
+            ));
+        }
+        if rule.work_queue.is_some() {
+            return Err(format!(
+                "rule `{}`: `work_queue` is given, but this server has no work queues",
+                rule.id
+            ));
+        }
+    }
+    RetryBook::new(rules).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_would_not_be_followed_are_refused() {
+        let head = "[[rule]]\nid = \"r\"\nsource = \"pilotErrorCode\"\ncode = 1099\n";
+        assert!(book_of(&format!("{head}action = \"no_retry\"\n")).is_ok());
+        assert!(book_of("").is_ok());
+        for line in [
+            "action = \"increase_cputime\"",
+            "action = \"no_retry\"\nwork_queue = 3",
+            "action = \"no_retry\"\ndiag = \"(\"",
+            "action = \"dance\"",
+        ] {
+            let problem = book_of(&format!("{head}{line}\n")).expect_err(line);
+            assert!(!problem.is_empty());
+        }
+        let class = "[[class]]\nid = \"c\"\nsource = \"pilotErrorCode\"\ncode = 1\n\
+                     class = \"system\"\n";
+        assert!(book_of(class).expect_err("no classes").contains("`c`"));
     }
 }
