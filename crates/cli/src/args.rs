@@ -61,9 +61,9 @@ pub(crate) enum Noun {
 pub(crate) enum TaskVerb {
     /// Submit the tasks of a file; all of them or none.
     Submit {
-        /// The task file (TOML).
+        /// The task file (TOML), or one task as a map of PanDA's task parameters (`.json`).
         file: PathBuf,
-        /// On whose behalf, if the file does not say.
+        /// On whose behalf, if a TOML file does not say.
         #[arg(long, default_value = "anonymous")]
         user: String,
     },
@@ -80,6 +80,21 @@ pub(crate) enum TaskVerb {
     },
     /// Say why a task waits, runs or ended, and what would change that.
     Explain {
+        /// Its number.
+        id: u64,
+    },
+    /// Hold a task of PanDA: no more jobs are made of it.
+    Pause {
+        /// Its number.
+        id: u64,
+    },
+    /// Let a task of PanDA go on that was held.
+    Resume {
+        /// Its number.
+        id: u64,
+    },
+    /// End a task of PanDA with what it has; jobs that run are ended.
+    Finish {
         /// Its number.
         id: u64,
     },

@@ -25,6 +25,12 @@ pub(crate) enum Failure {
     /// A task file has a mistake.
     #[error("{0}")]
     TaskFile(#[from] TaskFileError),
+    /// A file of task parameters is no JSON object.
+    #[error("{path}:{}: no JSON object of task parameters: {source}", source.line())]
+    Params {
+        path: String,
+        source: serde_json::Error,
+    },
     /// The client cannot be made.
     #[error(transparent)]
     Client(#[from] ConfigError),
@@ -62,6 +68,7 @@ impl Failure {
             Self::File { .. } => "unreadable-file",
             Self::NotText { .. } => "not-utf-8",
             Self::TaskFile(error) => error.code(),
+            Self::Params { .. } => "bad-task-parameters",
             Self::Client(_) => "bad-client",
             Self::NoAnswer { .. } => "no-server",
             Self::Refused { code, .. } => code,
@@ -79,7 +86,7 @@ impl Failure {
                 "give the path of a task file, for example `examples/spd-production/chain.toml`"
                     .into()
             }
-            Self::NotText { .. } | Self::TaskFile(_) => {
+            Self::NotText { .. } | Self::TaskFile(_) | Self::Params { .. } => {
                 "mend the file and submit it again: nothing was submitted".into()
             }
             Self::Client(_) | Self::Output(_) => String::new(),
@@ -112,6 +119,7 @@ impl Failure {
             Self::File { .. }
             | Self::NotText { .. }
             | Self::TaskFile(_)
+            | Self::Params { .. }
             | Self::Client(_)
             | Self::NoAnswer { .. }
             | Self::Foreign { .. }
@@ -128,6 +136,7 @@ impl Failure {
             Self::File { .. }
             | Self::NotText { .. }
             | Self::TaskFile(_)
+            | Self::Params { .. }
             | Self::Client(_)
             | Self::Refused { .. }
             | Self::Foreign { .. }

@@ -18,6 +18,7 @@ use ailurus_wire::{
 };
 use clap::Parser as _;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{
     api::{Api, DEFAULT_SERVER, encode},
@@ -124,6 +125,9 @@ fn run_task(api: &Api, form: Form, verb: &TaskVerb) -> Result<Vec<u8>, Failure> 
             Ok(form.render(&task, show::task))
         }
         TaskVerb::Explain { id } => explain(api, form, &format!("tasks/{id}/explain")),
+        TaskVerb::Pause { id } => act(api, form, &format!("tasks/{id}/pause")),
+        TaskVerb::Resume { id } => act(api, form, &format!("tasks/{id}/resume")),
+        TaskVerb::Finish { id } => act(api, form, &format!("tasks/{id}/finish")),
         TaskVerb::Kill { id } => act(api, form, &format!("tasks/{id}/kill")),
         TaskVerb::Retry { id } => act(api, form, &format!("tasks/{id}/retry")),
     }
@@ -183,6 +187,12 @@ fn submit(api: &Api, form: Form, file: &Path, user: &str) -> Result<Vec<u8>, Fai
         path: path.clone(),
         line: line_of(error.as_bytes(), error.utf8_error().valid_up_to()),
     })?;
+    let is_json = file
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    if is_json {
+        return submit_params(api, form, &path, &text);
+    }
     let submission = task_file::parse_for(&path, &text, user)?;
     let submitted = api.post("tasks", &submission);
     // The server does not know which file it was.
@@ -198,6 +208,26 @@ fn submit(api: &Api, form: Form, file: &Path, user: &str) -> Result<Vec<u8>, Fai
         lines
             .chain(["`ailurus task list` shows the progress\n".to_owned()])
             .collect()
+    }))
+}
+
+/// Submits one task of PanDA.
+fn submit_params(api: &Api, form: Form, path: &str, text: &str) -> Result<Vec<u8>, Failure> {
+    let params: Map<String, Value> =
+        serde_json::from_str(text).map_err(|source| Failure::Params {
+            path: path.to_owned(),
+            source,
+        })?;
+    let submitted = api.post("panda-tasks", &params);
+    let answer: SubmitAnswer = submitted.map_err(|failure| failure.in_file(path))?;
+    Ok(form.render(&answer, |answer| {
+        let lines = answer.tasks.iter().map(|task| {
+            format!(
+                "task {} `{}` submitted; `ailurus task show {}` shows the progress\n",
+                task.id, task.name, task.id
+            )
+        });
+        lines.collect()
     }))
 }
 

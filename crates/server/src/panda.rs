@@ -193,7 +193,7 @@ async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request
 }
 
 /// Returns how the client reached the server: over its own TLS, or as a proxy before it says.
-fn origin_of(headers: &HeaderMap, way: Option<&Way>) -> String {
+pub(crate) fn origin_of(headers: &HeaderMap, way: Option<&Way>) -> String {
     let host = text_of(headers, header::HOST).unwrap_or("localhost");
     let forwarded = header::HeaderName::from_static("x-forwarded-proto");
     let scheme = match way {

@@ -5,6 +5,7 @@
 mod error;
 mod events;
 mod explain;
+mod steer;
 mod view;
 
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/ailurus/v1/datasets/{*name}", get(show_dataset))
         .merge(events::routes())
         .merge(explain::routes())
+        .merge(steer::routes())
         .route("/ailurus/{*path}", axum::routing::any(no_such_path))
 }
 

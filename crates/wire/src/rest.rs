@@ -8,7 +8,9 @@
 //! | `POST /ailurus/v1/tasks` | [`ailurus_model::task::Submission`] | [`SubmitAnswer`] |
 //! | `GET /ailurus/v1/tasks?chain=NAME` | | list of [`TaskView`] |
 //! | `GET /ailurus/v1/tasks/ID` | | [`TaskView`] |
+//! | `POST /ailurus/v1/panda-tasks` | a map of PanDA's task parameters | [`SubmitAnswer`] |
 //! | `POST /ailurus/v1/tasks/ID/kill` and `…/retry` | | [`ActionAnswer`] |
+//! | `POST /ailurus/v1/tasks/ID/pause`, `…/resume` and `…/finish`, for PanDA's tasks | | [`ActionAnswer`] |
 //! | `GET /ailurus/v1/jobs?task=ID&status=S&limit=N` | | list of [`JobView`], newest last |
 //! | `GET /ailurus/v1/jobs?failed_attempts=true` | | the jobs with failed attempts, with all attempts |
 //! | `GET /ailurus/v1/jobs/ID` | | [`JobView`] with attempts |
@@ -49,7 +51,7 @@ pub struct SubmittedTask {
     pub id: u64,
     /// Its name.
     pub name: String,
-    /// How many jobs it was cut into.
+    /// How many jobs it was cut into; 0 for a task of PanDA, whose jobs are made later.
     pub jobs: u32,
 }
 

@@ -93,6 +93,31 @@ fn a_task_file_is_submitted_whole_for_the_user_named() {
 }
 
 #[test]
+fn a_map_of_task_parameters_is_submitted_as_it_is() {
+    let server = StandIn::start();
+    server.answer(
+        "POST /ailurus/v1/panda-tasks",
+        json!({"tasks": [{"id": 9, "name": "a", "jobs": 0}]}),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("task.json");
+    let params = json!({"taskName": "a", "nFilesPerJob": 2});
+    fs::write(&file, params.to_string()).unwrap();
+    let text = shown(&server, &["task", "submit", file.to_str().unwrap()]);
+    assert_eq!(
+        text,
+        "task 9 `a` submitted; `ailurus task show 9` shows the progress\n"
+    );
+    assert_eq!(server.bodies(), [params]);
+    fs::write(&file, "{\n  \"taskName\": a\n}").unwrap();
+    let output = run(&server.url(), &["task", "submit", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(REFUSED));
+    let place = format!("error[bad-task-parameters]: {}:2: ", file.display());
+    assert!(stderr(&output).starts_with(&place), "{}", stderr(&output));
+    assert_eq!(server.bodies().len(), 1);
+}
+
+#[test]
 fn a_mistake_in_a_task_file_is_told_with_its_place_and_nothing_is_sent() {
     let server = StandIn::start();
     let folder = tempfile::tempdir().unwrap();
@@ -258,6 +283,9 @@ fn kills_and_retries_say_what_they_did() {
     for (noun, verb, path) in [
         ("task", "kill", "POST /ailurus/v1/tasks/3/kill"),
         ("task", "retry", "POST /ailurus/v1/tasks/3/retry"),
+        ("task", "pause", "POST /ailurus/v1/tasks/3/pause"),
+        ("task", "resume", "POST /ailurus/v1/tasks/3/resume"),
+        ("task", "finish", "POST /ailurus/v1/tasks/3/finish"),
         ("job", "kill", "POST /ailurus/v1/jobs/3/kill"),
     ] {
         assert_eq!(

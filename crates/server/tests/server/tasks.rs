@@ -179,3 +179,48 @@ fn a_killed_server_goes_on_with_a_task_where_it_was() {
         (ids.data().as_array().unwrap().len() == 2000).then_some(())
     });
 }
+
+#[test]
+fn people_submit_and_steer_tasks_by_the_servers_own_api() {
+    let server = Server::start();
+    let post = |path: &str, body: &str| {
+        let headers = "Content-Type: application/json\r\n";
+        server.send(
+            "POST",
+            &format!("/ailurus/v1/{path}"),
+            headers,
+            body.as_bytes(),
+        )
+    };
+    let bad = post("panda-tasks", "[]");
+    assert_eq!((bad.status, &bad.json()["code"]), (400, &json!("bad-task")));
+    let nameless = post("panda-tasks", "{}");
+    assert_eq!(nameless.status, 400, "{nameless:?}");
+    assert!(
+        nameless.json()["message"]
+            .as_str()
+            .unwrap()
+            .contains("taskName")
+    );
+    let made = post("panda-tasks", &parameters("steered", 2).to_string());
+    assert_eq!(made.status, 201, "{made:?}");
+    let id = made.json()["tasks"][0]["id"].as_u64().unwrap();
+    wait_until(&server, id, "running");
+    assert_eq!(post(&format!("tasks/{id}/pause"), "").status, 200);
+    assert_eq!(status(&server, id), "paused");
+    let again = post(&format!("tasks/{id}/pause"), "");
+    assert_eq!(
+        (again.status, &again.json()["code"]),
+        (409, &json!("wrong-status"))
+    );
+    assert_eq!(post(&format!("tasks/{id}/resume"), "").status, 200);
+    assert_eq!(post(&format!("tasks/{id}/finish"), "").status, 200);
+    wait_until(&server, id, "failed");
+    assert_eq!(post("tasks/99/pause", "").status, 404);
+    let file = server.submit("file", 1);
+    let refused = post(&format!("tasks/{file}/pause"), "");
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (409, &json!("not-of-panda"))
+    );
+}
