@@ -115,6 +115,6 @@ mod tests {
             queued_hs06: 0.0,
         };
         let text = shares(&[share("All", 0, 100.0, 80.0), share("Reco", 1, 25.0, 20.0)]);
-        assert!(text.contains("  Reco        25.0    25.0"), "{text}");
+        assert!(text.contains("  Reco       25.0    25.0"), "{text}");
     }
 }

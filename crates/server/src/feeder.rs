@@ -62,7 +62,7 @@ async fn step_all(app: &App) {
         if app.is_stopping() {
             return;
         }
-        match app.write(|ctx, ledger| step_tasks(ctx, ledger)).await {
+        match app.write(step_tasks).await {
             Ok(report) => {
                 if report.jobs > 0 {
                     let (tasks, jobs) = (report.tasks, report.jobs);

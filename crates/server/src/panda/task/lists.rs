@@ -99,7 +99,9 @@ impl Filter {
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Null => return false,
-            other => other.to_string(),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                value.to_string()
+            }
         };
         match self {
             Self::Is(wanted) => *wanted == text,
@@ -120,7 +122,11 @@ fn filters(text: Option<&str>) -> Result<Vec<(String, Filter)>, Reply> {
         .map(|(column, value)| {
             let text = match &value {
                 Value::String(text) => text.clone(),
-                other => other.to_string(),
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::Array(_)
+                | Value::Object(_) => value.to_string(),
             };
             (column, Filter::of(&text))
         })
