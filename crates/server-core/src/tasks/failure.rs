@@ -146,7 +146,7 @@ impl<L: Ledger> Operation<'_, L> {
         task: &mut PandaTask,
         refined: RefinedTask,
     ) -> Result<(), LedgerError> {
-        let spec = Arc::new(spec_of(self.ctx, task.id(), &refined));
+        let spec = Arc::new(spec_of(task.id(), &refined));
         let revised = PandaTaskRecord {
             id: task.id(),
             revision: task.record.revision.saturating_add(1),
