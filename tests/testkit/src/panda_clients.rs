@@ -44,13 +44,13 @@ pub struct Transport {
 pub enum Identity {
     /// They do not.
     Nobody,
-    /// By a bearer token of a virtual organisation; `authorities` is a file that is trusted.
+    /// By a bearer token of a virtual organisation, which the tools know; the pilot takes others.
     Token {
         /// The token.
         token: String,
         /// The virtual organisation.
         vo: String,
-        /// Certificates that are trusted, in one file.
+        /// A folder of authorities, with OpenSSL's hashed names.
         authorities: PathBuf,
     },
     /// By a certificate with its key in one file.
@@ -72,7 +72,8 @@ impl Transport {
         }
     }
 
-    fn apply(&self, command: &mut Command) {
+    /// Gives a program the environment in which it reaches the server.
+    pub fn apply(&self, command: &mut Command) {
         match &self.identity {
             Identity::Nobody => {
                 command.env("PANDA_AUTH_ID_TOKEN", UNSIGNED);
@@ -84,10 +85,8 @@ impl Transport {
                 authorities,
             } => {
                 command.env("PANDA_AUTH_ID_TOKEN", token);
-                command.env("OIDC_AUTH_TOKEN", token);
-                command.env("PANDA_AUTH_VO", vo).env("OIDC_AUTH_VO", vo);
-                command.env("PANDA_AUTH", "oidc");
-                command.env("SSL_CERT_FILE", authorities);
+                command.env("PANDA_AUTH_VO", vo).env("PANDA_AUTH", "oidc");
+                command.env("X509_CERT_DIR", authorities);
             }
             Identity::Certificate { file, authorities } => {
                 command.env("PANDA_AUTH", "x509_no_grid");

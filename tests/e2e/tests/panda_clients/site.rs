@@ -35,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(300);
 pub(crate) struct Site {
     pub(crate) user: User,
     pub(crate) world: World,
+    /// How pilots reach the server.
+    pilots: Transport,
 }
 
 impl Site {
@@ -59,11 +61,19 @@ impl Site {
         })?;
         let transport = Transport::plain(&world.deployment.url());
         let user = User::new(&world.folder().join("home"), transport)?;
-        Ok(Self { user, world })
+        let pilots = Transport::plain(&world.deployment.url());
+        Ok(Self {
+            user,
+            world,
+            pilots,
+        })
     }
 
-    fn transport(&self) -> Transport {
-        Transport::plain(&self.world.deployment.url())
+    /// The same site, whose user and pilots reach the server otherwise.
+    pub(crate) fn over(mut self, user: Transport, pilots: Transport) -> anyhow::Result<Self> {
+        self.user = User::new(&self.world.folder().join("home"), user)?;
+        self.pilots = pilots;
+        Ok(self)
     }
 
     /// Runs the Python pilot for one job.
@@ -71,7 +81,7 @@ impl Site {
     /// The server is told to it as a proxy, so that it finds our scripts where it looks for them.
     pub(crate) fn run_python_pilot(&self, label: &str) -> anyhow::Result<()> {
         let folder = self.world.folder().join("python-pilot");
-        let pilot = PythonPilot::new(&folder, self.transport())?;
+        let pilot = PythonPilot::new(&folder, self.pilots.clone())?;
         let log = folder.join("pilot.log");
         let file = fs::File::create(&log)?;
         let mut command = pilot.command(PYTHON_QUEUE, label);
@@ -100,10 +110,12 @@ impl Site {
 
     /// Runs our pilot until the server has no more jobs for it.
     pub(crate) fn run_pilot(&self, label: &str) -> anyhow::Result<()> {
-        let url = self.world.deployment.url();
+        let url = &self.pilots.origin;
         let folder = self.world.folder().join("pilot");
         fs::create_dir_all(&folder)?;
-        let output = Command::new(place::program("ailurus-pilot", Profile::Dev))
+        let mut command = Command::new(place::program("ailurus-pilot", Profile::Dev));
+        self.pilots.apply(&mut command);
+        let output = command
             .current_dir(&folder)
             .args([
                 "-q",
@@ -113,7 +125,7 @@ impl Site {
                 "--pilot-user",
                 "generic",
                 "--url",
-                &url,
+                url,
             ])
             .args([
                 "--queuedata-url",

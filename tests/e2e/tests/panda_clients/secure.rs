@@ -1,0 +1,210 @@
+//! The same over HTTPS, where everybody has a name: people with tokens of a real OIDC provider or
+//! with certificates, pilots with a grid proxy.
+
+use std::{fs, path::PathBuf};
+
+use ailurus_testkit::{
+    oidc::{AUDIENCE, CLIENT, OidcProvider},
+    panda_clients::{Identity, Transport, User, VO},
+    storage::Certificates,
+    wait::wait_for,
+};
+use anyhow::Context as _;
+use serde_json::json;
+
+use crate::site::{PYTHON_PILOT_SCRIPTS, PYTHON_QUEUE, QUEUE, Site, task_id};
+
+const LABEL: &str = "user";
+const SECRET: &str = "open sesame";
+/// Longest wait for a server to be there again.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A site whose server knows people by tokens and certificates, and trusts nobody else.
+struct Secure {
+    site: Site,
+    certificates: Certificates,
+    provider: OidcProvider,
+    origin: String,
+}
+
+/// How the site's user says who they are.
+enum Proof {
+    Token,
+    Certificate,
+}
+
+/// Starts one; none if the machine lacks `openssl` or `node`.
+fn start(proof: &Proof) -> Option<Secure> {
+    let site = Site::start(&[]).unwrap();
+    let folder = site.world.folder().to_owned();
+    let certificates = Certificates::make(&folder.join("ca")).unwrap()?;
+    let provider = OidcProvider::start(&folder.join("provider")).unwrap()?;
+    let secure = Secure {
+        origin: String::new(),
+        site,
+        certificates,
+        provider,
+    };
+    Some(secure.with_https().unwrap().with_user(proof).unwrap())
+}
+
+impl Secure {
+    /// Starts the server again, with HTTPS.
+    fn with_https(mut self) -> anyhow::Result<Self> {
+        let folder = self.site.world.folder().join("auth");
+        fs::create_dir(&folder)?;
+        let issuer = json!({
+            "client_id": CLIENT, "client_secret": format!("secret-of-{CLIENT}"),
+            "audience": AUDIENCE, "oidc_config_url": self.provider.discovery_url(), "vo": VO,
+        });
+        fs::write(
+            folder.join(format!("{VO}_auth_config.json")),
+            issuer.to_string(),
+        )?;
+        let host = self.certificates.host();
+        let deployment = &mut self.site.world.deployment;
+        let path = deployment.folder().join("server.toml");
+        let lines = format!(
+            "{}\n[tls]\nlisten = \"127.0.0.1:0\"\ncertificate = {:?}\nkey = {:?}\n\
+             authorities = {:?}\n\n[tokens]\ndirectory = {folder:?}\n\n\
+             [roles]\nproduction_dns = [\"/CN=Some Pilot\"]\n",
+            fs::read_to_string(&path)?,
+            host.certificate,
+            host.key,
+            self.certificates.directory(),
+        );
+        fs::write(&path, lines)?;
+        deployment.stop_server()?;
+        deployment.restart_server()?;
+        let address = deployment.folder().join("server.address.tls");
+        let address = wait_for("the server's HTTPS", LIMIT, || {
+            Ok(fs::read_to_string(&address).ok())
+        })?;
+        self.origin = format!("https://{}", address.trim());
+        Ok(self)
+    }
+
+    fn with_user(self, proof: &Proof) -> anyhow::Result<Self> {
+        let pilot = self.certificates.user("Some Pilot")?;
+        let pilot = self.certificates.proxy(&pilot)?.file;
+        let user = match proof {
+            Proof::Token => self.by_token("jane")?,
+            Proof::Certificate => {
+                let user = self.certificates.user("Jane Doe")?;
+                self.by_certificate(self.certificates.proxy(&user)?.file)
+            }
+        };
+        let pilots = self.by_certificate(pilot);
+        Ok(Self {
+            site: self.site.over(user, pilots)?,
+            ..self
+        })
+    }
+
+    fn by_certificate(&self, file: PathBuf) -> Transport {
+        Transport {
+            origin: self.origin.clone(),
+            identity: Identity::Certificate {
+                file,
+                authorities: self.certificates.directory(),
+            },
+        }
+    }
+
+    /// By a token that somebody gets by device flow.
+    fn by_token(&self, account: &str) -> anyhow::Result<Transport> {
+        let form = format!("client_id={CLIENT}&client_secret=secret-of-{CLIENT}");
+        let ask = format!("{form}&scope=openid%20profile%20email%20offline_access");
+        let code = self.provider.post_form("/device/auth", &ask)?;
+        let text = |name: &str| code[name].as_str().context("no code");
+        self.provider.approve(text("user_code")?, account)?;
+        let get = format!(
+            "{form}&grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code\
+             &device_code={}",
+            text("device_code")?
+        );
+        let token = self.provider.post_form("/token", &get)?;
+        let token = token["id_token"].as_str().context("no token")?.to_owned();
+        Ok(Transport {
+            origin: self.origin.clone(),
+            identity: Identity::Token {
+                token,
+                vo: VO.to_owned(),
+                authorities: self.certificates.directory(),
+            },
+        })
+    }
+
+    /// Submits what the user's script makes.
+    fn prun(&self, name: &str, script: &str, options: &[&str]) -> u64 {
+        fs::write(self.site.user.work().join("go.sh"), script).unwrap();
+        let out = format!("user.jdoe.{name}");
+        let mut arguments = vec!["--noBuild", "--exec", "sh go.sh", "--outDS", &out];
+        arguments.extend(["--outputs", "out.txt", "--vo", VO]);
+        arguments.extend(options);
+        let said = self.site.user.run_well("prun", &arguments).unwrap();
+        let task = task_id(&said).unwrap();
+        self.site.wait_for(task, &["running", "scouting"]).unwrap();
+        task
+    }
+
+    /// Runs `pbook` to its end.
+    fn pbook(&self, arguments: &[&str]) -> String {
+        self.site.user.run_well("pbook", arguments).unwrap()
+    }
+}
+
+#[test]
+fn pbook_shows_a_person_with_a_token_their_own_tasks_alone() {
+    let Some(secure) = start(&Proof::Token) else {
+        return;
+    };
+    let script = "echo hi > out.txt\n";
+    let task = secure.prun("shown", script, &["--site", QUEUE]).to_string();
+    let said = secure.pbook(&["show"]);
+    assert!(said.contains("user.jdoe.shown"), "{said}");
+    let john = secure.site.world.folder().join("john");
+    let john = User::new(&john, secure.by_token("john").unwrap()).unwrap();
+    let said = john.run("pbook", &["show"]).unwrap();
+    assert!(!said.text.contains("user.jdoe.shown"), "{}", said.text);
+    let lines = format!("from pandaclient import Client\nprint(Client.killTask({task}))");
+    let said = john.python(&lines).unwrap();
+    assert!(said.contains("False"), "{said}");
+}
+
+#[test]
+fn the_tools_speak_for_a_person_with_a_grid_proxy() {
+    let Some(secure) = start(&Proof::Certificate) else {
+        return;
+    };
+    let task = secure.prun("proxy", "echo hi > out.txt\n", &["--site", QUEUE]);
+    let lines = format!("from pandaclient import Client\nprint(Client.killTask({task}))");
+    let said = secure.site.user.python(&lines).unwrap();
+    assert!(said.contains("True"), "{said}");
+    secure.site.wait_for(task, &["aborted"]).unwrap();
+}
+
+#[test]
+fn the_python_pilot_with_a_proxy_runs_jobs_with_secrets_over_https() {
+    let Some(secure) = start(&Proof::Token) else {
+        return;
+    };
+    secure.pbook(&["set_secret", "PASSWORD", SECRET]);
+    let scripts = format!("{PYTHON_PILOT_SCRIPTS}/runGen-00-00-02");
+    let task = secure.prun(
+        "python",
+        "echo \"<$PASSWORD>\" > out.txt\n",
+        &[
+            "--site",
+            PYTHON_QUEUE,
+            "--useSecrets",
+            "--transPath",
+            &scripts,
+        ],
+    );
+    secure.site.run_python_pilot(LABEL).unwrap();
+    secure.site.wait_for(task, &["done"]).unwrap();
+    let outputs = secure.site.stored("out.txt").unwrap();
+    assert_eq!(outputs.len(), 1, "{outputs:?}");
+    assert_eq!(outputs[0].1, format!("<{SECRET}>\n"));
+}
