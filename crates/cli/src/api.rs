@@ -6,7 +6,7 @@ use ailurus_http::{Client, ClientConfig, Response, Timeouts};
 use ailurus_wire::rest::ErrorBody;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::failure::Failure;
+use crate::{credentials::Credentials, failure::Failure};
 
 /// Where a server is, if nobody says.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:25080";
@@ -25,9 +25,9 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// The client cannot be made.
-    pub(crate) fn new(server: &str) -> Result<Self, Failure> {
-        let client = Client::new(ClientConfig {
+    /// The client cannot be made: a certificate or token is of no use.
+    pub(crate) fn new(server: &str, credentials: &Credentials) -> Result<Self, Failure> {
+        let mut config = ClientConfig {
             timeouts: Timeouts {
                 connect: CONNECT_TIMEOUT,
                 whole: ANSWER_TIMEOUT,
@@ -35,9 +35,10 @@ impl Api {
             },
             response_max_bytes: ANSWER_MAX_BYTES,
             ..ClientConfig::default()
-        })?;
+        };
+        credentials.apply(server, &mut config);
         Ok(Self {
-            client,
+            client: Client::new(config)?,
             server: server.trim_end_matches('/').to_owned(),
         })
     }

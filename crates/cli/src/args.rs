@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use ailurus_model::JobStatus;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::credentials::Credentials;
+
 /// Tasks, jobs, queues and datasets of a PanDA production, for people.
 ///
 /// Data go to standard output, everything else to standard error. Exit codes: 0 done, 1 refused or
@@ -34,6 +36,9 @@ pub(crate) struct Options {
     /// Print JSON instead of a table.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Who the person is.
+    #[command(flatten)]
+    pub(crate) credentials: Credentials,
 }
 
 /// What to look at or change.

@@ -29,6 +29,7 @@ use crate::{
 
 mod api;
 mod args;
+mod credentials;
 mod explain;
 mod failure;
 mod log;
@@ -82,7 +83,7 @@ fn run(cli: &Cli) -> Result<Vec<u8>, Failure> {
                 .filter(|url| !url.is_empty())
         })
         .unwrap_or_else(|| DEFAULT_SERVER.to_owned());
-    let api = Api::new(&server)?;
+    let api = Api::new(&server, &cli.options.credentials)?;
     let form = if cli.options.json {
         Form::Json
     } else {

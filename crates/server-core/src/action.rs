@@ -1,6 +1,6 @@
 //! What a person does to jobs and tasks that are under way: kill them.
 
-use ailurus_model::{JobStatus, PandaId, TaskId, TaskStatus};
+use ailurus_model::{Caller, JobStatus, PandaId, TaskId, TaskStatus};
 
 use crate::{
     Context,
@@ -32,6 +32,14 @@ pub enum ActionError {
         /// What it is.
         status: TaskStatus,
     },
+    /// It belongs to somebody else.
+    #[error("task {id} belongs to `{owner}`")]
+    NotYours {
+        /// The task.
+        id: TaskId,
+        /// Whose it is.
+        owner: String,
+    },
     /// The rows are out of reach.
     #[error("the rows of jobs and tasks cannot be changed")]
     Ledger(#[from] LedgerError),
@@ -45,6 +53,7 @@ impl ActionError {
             Self::UnknownJob { .. } => "unknown-job",
             Self::UnknownTask { .. } => "unknown-task",
             Self::TaskAborted { .. } => "task-aborted",
+            Self::NotYours { .. } => "not-allowed",
             Self::Ledger(_) => "ledger-failed",
         }
     }
@@ -56,8 +65,46 @@ impl ActionError {
             Self::UnknownJob { .. } => "list the jobs of the task to see their numbers",
             Self::UnknownTask { .. } => "list the tasks to see their numbers",
             Self::TaskAborted { .. } => "submit the task anew, with new output datasets",
+            Self::NotYours { .. } => "ask its owner, or somebody with the production role",
             Self::Ledger(_) => "try again later; the server's log tells more",
         }
+    }
+}
+
+/// Says whether a caller may steer a task; of one that is not there, others say so.
+///
+/// # Errors
+///
+/// [`ActionError::NotYours`], or [`ActionError::Ledger`] if the rows are out of reach.
+pub fn check_task_owner(
+    ledger: &impl Ledger,
+    id: TaskId,
+    caller: &Caller,
+) -> Result<(), ActionError> {
+    let Some(task) = ledger.task(id)? else {
+        return Ok(());
+    };
+    let owner = &task.spec.user;
+    if caller.may_steer(owner, "") {
+        return Ok(());
+    }
+    let owner = owner.clone();
+    Err(ActionError::NotYours { id, owner })
+}
+
+/// As [`check_task_owner`], of a job's task.
+///
+/// # Errors
+///
+/// As [`check_task_owner`].
+pub fn check_job_owner(
+    ledger: &impl Ledger,
+    id: PandaId,
+    caller: &Caller,
+) -> Result<(), ActionError> {
+    match ledger.job(id)? {
+        Some(job) => check_task_owner(ledger, job.task_id, caller),
+        None => Ok(()),
     }
 }
 

@@ -48,6 +48,7 @@ mod retry;
 mod scheduling;
 pub mod secrets;
 mod shares;
+mod signature;
 mod steer;
 pub mod streaming;
 mod submit;
@@ -62,7 +63,7 @@ mod watch;
 mod worker_sync;
 mod workers;
 
-pub use action::{ActionError, kill_job, kill_task};
+pub use action::{ActionError, check_job_owner, check_task_owner, kill_job, kill_task};
 pub use archive::{ArchiveRules, ArchiveStep, archive_jobs, shorten_history};
 pub use broker::broker;
 pub use cache_files::{
@@ -94,6 +95,7 @@ pub use retry::retry_task;
 pub use scheduling::Scheduling;
 pub use secrets::{SecretChange, SecretError, change_secrets, secrets_of};
 pub use shares::{refresh_shares, share_lines, stream_pilots};
+pub use signature::{SignatureError, sign};
 pub use steer::{CommandFate, DebugMode, set_command, set_debug_mode};
 pub use submit::{SubmitError, Submitted, submit};
 pub use submit_jobs::{SubmittedJob, submit_jobs};

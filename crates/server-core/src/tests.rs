@@ -15,6 +15,7 @@ mod random;
 mod retries;
 mod retry_rules;
 mod sharing;
+mod signing;
 mod submitting;
 mod updates;
 mod watching;

@@ -11,7 +11,7 @@ mod view;
 use std::sync::Arc;
 
 use ailurus_model::{
-    ChainName, DatasetName, JobStatus, PandaId, QueueName, TaskId, task::Submission,
+    Caller, ChainName, DatasetName, JobStatus, PandaId, Proof, QueueName, TaskId, task::Submission,
 };
 use ailurus_server_core::{self as core, ledger::Ledger};
 use ailurus_store::{JobFilter, JobPast};
@@ -19,9 +19,10 @@ use ailurus_wire::rest::{
     ActionAnswer, DatasetView, JobView, QueueView, SubmitAnswer, SubmittedTask, TaskView,
 };
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, Query, Request, State, rejection::QueryRejection},
     http::StatusCode,
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -38,8 +39,8 @@ const JOBS_DEFAULT: usize = 100;
 const JOBS_MAX: usize = 10_000;
 /// Files that a dataset is shown with at most.
 const FILES_MAX: usize = 100_000;
-/// Who does what is asked for here, as long as nobody is asked who they are.
-const ANYBODY: &str = "local user";
+/// Somebody on this machine, where that is enough.
+const LOCAL: &str = "local user";
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -60,13 +61,30 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .merge(explain::routes())
         .merge(steer::routes())
         .route("/ailurus/{*path}", axum::routing::any(no_such_path))
+        .layer(from_fn(known_callers_only))
+}
+
+/// Lets in who is known, whatever they may do.
+async fn known_callers_only(
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if caller.proof == Proof::None {
+        return Err(ApiError::unknown_caller());
+    }
+    Ok(next.run(request).await)
 }
 
 async fn no_such_path(request: Request) -> ApiError {
     ApiError::not_found("path", request.uri().path())
 }
 
-async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+async fn submit(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let Ok(bytes) = read_body(&head.headers, body, app.body_limit).await else {
         let message = format!("the submission is larger than {} bytes", app.body_limit);
@@ -74,10 +92,11 @@ async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Respons
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         return Err(ApiError::new(status, "too-large", message, help));
     };
-    let submission: Submission = serde_json::from_slice(&bytes).map_err(|error| {
+    let mut submission: Submission = serde_json::from_slice(&bytes).map_err(|error| {
         let message = format!("the submission is wrong: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "bad-submission", message, "")
     })?;
+    core::sign(&mut submission, &caller).map_err(|error| ApiError::not_allowed(&error))?;
     let submitted = app
         .write(move |ctx, ledger| core::submit(ctx, ledger, &submission))
         .await?;
@@ -122,28 +141,58 @@ async fn show_task(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answe
         .ok_or_else(|| ApiError::not_found("task", &id))
 }
 
-async fn kill_task(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<ActionAnswer> {
+async fn kill_task(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer<ActionAnswer> {
     let task: TaskId = parse("task", &id)?;
     let jobs = app
-        .write(move |ctx, ledger| core::kill_task(ctx, ledger, task, ANYBODY))
+        .write(move |ctx, ledger| {
+            core::check_task_owner(ledger, task, &caller)?;
+            core::kill_task(ctx, ledger, task, name_of(&caller))
+        })
         .await?;
     done(jobs, &format!("task {task} is being killed"))
 }
 
-async fn retry_task(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<ActionAnswer> {
+async fn retry_task(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer<ActionAnswer> {
     let task: TaskId = parse("task", &id)?;
     let jobs = app
-        .write(move |ctx, ledger| core::retry_task(ctx, ledger, task, ANYBODY))
+        .write(move |ctx, ledger| {
+            core::check_task_owner(ledger, task, &caller)?;
+            core::retry_task(ctx, ledger, task, name_of(&caller))
+        })
         .await?;
     done(jobs, &format!("failed jobs of task {task} are tried again"))
 }
 
-async fn kill_job(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<ActionAnswer> {
+async fn kill_job(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer<ActionAnswer> {
     let job: PandaId = parse("job", &id)?;
     let jobs = app
-        .write(move |ctx, ledger| core::kill_job(ctx, ledger, job, ANYBODY))
+        .write(move |ctx, ledger| {
+            core::check_job_owner(ledger, job, &caller)?;
+            core::kill_job(ctx, ledger, job, name_of(&caller))
+        })
         .await?;
     done(jobs, &format!("job {job} is being killed"))
+}
+
+/// Who does what is asked for, for the reasons of jobs.
+fn name_of(caller: &Caller) -> &str {
+    if caller.name.is_empty() {
+        LOCAL
+    } else {
+        &caller.name
+    }
 }
 
 /// Says what an action did.

@@ -216,7 +216,11 @@ fn decode_job((nr, job): (usize, Value)) -> Result<JobForm, JobListError> {
                 decode_values(&FILE_ATTRIBUTES, values)
                     .map_err(|name| bad(&format!("has a file with an object as `{name}`")))
             }
-            _ => Err(bad("has a file that is no list")),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => Err(bad("has a file that is no list")),
         })
         .collect::<Result<_, _>>()?;
     Ok(JobForm { attributes, files })

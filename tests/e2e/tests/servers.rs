@@ -4,8 +4,10 @@
 //! The clients behave as pilots do: a call without an answer is made again, at another server if
 //! there is one. They note what was acknowledged, and at the end every job's row must say so.
 
+#[cfg(test)]
 #[path = "servers/clients.rs"]
 mod clients;
+#[cfg(test)]
 #[path = "servers/house.rs"]
 mod house;
 

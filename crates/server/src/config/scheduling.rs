@@ -98,13 +98,14 @@ impl SchedulingSection {
             Some(path) => format!("\"{}\"", path.display()),
             None => "none".to_owned(),
         };
+        let defaults = Scheduling::default();
+        let streaming = self.streaming(picker, defaults.streaming);
         let given = [None, self.policy.map(Some)];
         let file = picker.pick("scheduling.policy", given, None, path);
         let policy = match file {
             Some(path) => read_policy(path)?,
             None => Policy::built_in(),
         };
-        let defaults = Scheduling::default();
         let percent = picker.pick(
             "scheduling.sloppy_percent",
             [None, self.sloppy_percent],
@@ -139,11 +140,36 @@ impl SchedulingSection {
             self.streaming_interval,
             STREAMING_INTERVAL_SECS,
         )?;
+        let shares = ShareTree::new(self.shares).map_err(|error| ConfigError::Scheduling {
+            key: "scheduling.shares",
+            problem: error.to_string(),
+        })?;
+        let resource_types =
+            ResourceTypes::new(self.resource_types).map_err(|error| ConfigError::Scheduling {
+                key: "scheduling.resource_types",
+                problem: error.to_string(),
+            })?;
+        Ok(SchedulingConfig {
+            rules: Scheduling {
+                policy,
+                shares,
+                sloppy_percent: percent,
+                resource_types,
+                throttle: caps(self.caps),
+                streaming,
+                retries,
+            },
+            shares_interval,
+            streaming_interval,
+        })
+    }
+
+    /// Picks how streamed queues are kept supplied with pilots.
+    fn streaming(&self, picker: &mut Picker, rules: StreamingRules) -> StreamingRules {
         let mut number = |key, file: Option<u32>, built_in: u64| {
             picker.pick(key, [None, file.map(u64::from)], built_in, u64::to_string)
         };
-        let rules = defaults.streaming;
-        let streaming = StreamingRules {
+        StreamingRules {
             waiting_percent: number(
                 "scheduling.streaming_waiting_percent",
                 self.streaming_waiting_percent,
@@ -171,29 +197,7 @@ impl SchedulingSection {
                 rules.ignores_mean_memory,
                 bool::to_string,
             ),
-        };
-        let shares = ShareTree::new(self.shares).map_err(|error| ConfigError::Scheduling {
-            key: "scheduling.shares",
-            problem: error.to_string(),
-        })?;
-        let resource_types =
-            ResourceTypes::new(self.resource_types).map_err(|error| ConfigError::Scheduling {
-                key: "scheduling.resource_types",
-                problem: error.to_string(),
-            })?;
-        Ok(SchedulingConfig {
-            rules: Scheduling {
-                policy,
-                shares,
-                sloppy_percent: percent,
-                resource_types,
-                throttle: caps(self.caps),
-                streaming,
-                retries,
-            },
-            shares_interval,
-            streaming_interval,
-        })
+        }
     }
 }
 

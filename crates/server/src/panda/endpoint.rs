@@ -79,6 +79,8 @@ pub(crate) enum Role {
     Anyone,
     /// PanDA's *production*.
     Production,
+    /// A pilot, or *production*.
+    Pilot,
     /// The task that the field `task_id` names must be theirs, unless they have *production*.
     TaskOwner,
     /// A pilot, legacy; others are answered the status code 60.
@@ -239,7 +241,7 @@ impl Endpoint {
     pub(crate) const fn role(mut self, role: Role) -> Self {
         self.role = role;
         match role {
-            Role::Production | Role::TaskOwner => self.secure(),
+            Role::Production | Role::Pilot | Role::TaskOwner => self.secure(),
             Role::Anyone | Role::PilotByCode | Role::PilotByText => self,
         }
     }

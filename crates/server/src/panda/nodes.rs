@@ -16,7 +16,7 @@ use crate::{
 /// The calls of this module.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::post("pilot/update_worker_node", handler!(node))
-        .role(Role::Production)
+        .role(Role::Pilot)
         .takes(&[
             text("site").required().doc("the site"),
             text("host_name").required().doc("the node"),
@@ -36,7 +36,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .by_pilot()
         .doc("Takes what a worker node is."),
     Endpoint::post("pilot/update_worker_node_gpu", handler!(gpus))
-        .role(Role::Production)
+        .role(Role::Pilot)
         .takes(&[
             text("site").required().doc("the site"),
             text("host_name").required().doc("the node"),

@@ -275,7 +275,7 @@ const fn role(endpoint: &Endpoint) -> &'static str {
     match (endpoint.role, endpoint.security) {
         (Role::Production, _) => "production",
         (Role::TaskOwner, _) => "owner of the task",
-        (Role::PilotByCode | Role::PilotByText, _) => "pilot",
+        (Role::Pilot | Role::PilotByCode | Role::PilotByText, _) => "pilot",
         (Role::Anyone, Security::Secure) => "anyone known",
         (Role::Anyone, Security::Open) => "anyone",
     }

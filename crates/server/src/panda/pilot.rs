@@ -106,7 +106,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .by_pilot()
         .doc("Tells status and attempt of jobs."),
     Endpoint::post("pilot/update_job", handler!(update_job))
-        .role(Role::Production)
+        .role(Role::Pilot)
         .takes(UPDATE_JOB)
         .ignores_unknown()
         .gives(Shape::Object(&[
@@ -116,7 +116,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .by_pilot()
         .doc("Takes a heartbeat or a final report; the answer has a command to the pilot."),
     Endpoint::post("pilot/update_jobs_bulk", handler!(update_jobs))
-        .role(Role::Production)
+        .role(Role::Pilot)
         .takes(&[
             list("job_list")
                 .required()
@@ -127,7 +127,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .by_harvester()
         .doc("Takes several updates; the answer has one envelope a job, in order."),
     Endpoint::post("pilot/update_worker_status", handler!(pilot_status))
-        .role(Role::Production)
+        .role(Role::Pilot)
         .takes(&[
             anything("worker_id").required().doc("the worker"),
             anything("harvester_id").required().doc("the instance"),

@@ -43,8 +43,12 @@ pub(crate) fn check_caller(endpoint: &Endpoint, caller: &Caller) -> Result<(), R
     match endpoint.role {
         Role::Anyone | Role::TaskOwner => Ok(()),
         Role::Production if rights.production => Ok(()),
-        Role::PilotByCode | Role::PilotByText if rights.pilot || rights.production => Ok(()),
-        Role::Production => Err(refusal(endpoint.dialect, StatusCode::Role, NO_ROLE)),
+        Role::Pilot | Role::PilotByCode | Role::PilotByText
+            if rights.pilot || rights.production =>
+        {
+            Ok(())
+        }
+        Role::Production | Role::Pilot => Err(refusal(endpoint.dialect, StatusCode::Role, NO_ROLE)),
         Role::PilotByCode => Err(refusal(endpoint.dialect, StatusCode::Role, NO_LEGACY_ROLE)),
         Role::PilotByText => Err(Reply::Text(NO_LEGACY_ROLE.to_owned())),
     }

@@ -40,6 +40,23 @@ impl ApiError {
         }
     }
 
+    /// Nobody knows who asks.
+    pub(super) fn unknown_caller() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unknown-caller",
+            "this server wants to know who asks",
+            "give a certificate or grid proxy (X509_USER_PROXY), or a token (AILURUS_TOKEN_FILE), \
+             over https",
+        )
+    }
+
+    /// The caller is known, and may not do this.
+    pub(super) fn not_allowed(error: &dyn std::error::Error) -> Self {
+        let help = "ask the operators for the production role, or leave it to the owner";
+        Self::new(StatusCode::FORBIDDEN, "not-allowed", chain(error), help)
+    }
+
     /// The thing that the path names is not there.
     pub(super) fn not_found(kind: &str, name: &str) -> Self {
         Self::new(
@@ -101,6 +118,7 @@ impl From<ActionError> for ApiError {
                 StatusCode::NOT_FOUND
             }
             ActionError::TaskAborted { .. } => StatusCode::CONFLICT,
+            ActionError::NotYours { .. } => StatusCode::FORBIDDEN,
         };
         Self::new(status, error.code(), error.to_string(), error.help())
     }
