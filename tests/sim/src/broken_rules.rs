@@ -290,8 +290,8 @@ fn p1_a_payload_that_outlives_its_pilot_is_noticed() {
     }
     let invariant = noticed_in(&mut world, |world| {
         let is_past_payload = |(_, pilot): &(&PilotNr, &Pilot)| {
-            let mut jobs = pilot.core.jobs();
-            jobs.any(|(_, _, phase)| phase == PhaseName::StagingOut)
+            let phases: Vec<PhaseName> = pilot.core.jobs().map(|(_, _, phase)| phase).collect();
+            phases == [PhaseName::StagingOut]
         };
         let Some(nr) = world.pilots.iter().find(is_past_payload).map(|(nr, _)| *nr) else {
             return false;
