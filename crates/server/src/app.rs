@@ -7,7 +7,7 @@ use std::{
 
 use ailurus_server_core::{Context, ledger::LedgerError};
 use ailurus_store::{DatabaseLedger, Hint, ReadError, Reader, Readers, WriteError, Writer};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use crate::{
     cache_folder::CacheFolder, identities::Identities, knowledge::Knowledge, metrics::Metrics,
@@ -47,6 +47,8 @@ pub(crate) struct App {
     /// Counts what this server has written, for those who wait for changes.
     written: watch::Sender<u64>,
     is_stopping: watch::Sender<bool>,
+    /// Wakes who chooses queues.
+    jobs_made: Notify,
 }
 
 impl App {
@@ -74,6 +76,7 @@ impl App {
             reads: Semaphore::new(READS_AT_ONCE),
             written: watch::Sender::new(0),
             is_stopping: watch::Sender::new(false),
+            jobs_made: Notify::new(),
         }
     }
 
@@ -137,6 +140,16 @@ impl App {
     /// Something that changes with what this server writes. Other servers' changes do not show.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.written.subscribe()
+    }
+
+    /// Says that jobs were made, of which some may have no queue yet.
+    pub(crate) fn note_new_jobs(&self) {
+        self.jobs_made.notify_one();
+    }
+
+    /// Waits until jobs were made.
+    pub(crate) async fn new_jobs(&self) {
+        self.jobs_made.notified().await;
     }
 
     /// Has everything that goes on by itself come to its end.

@@ -65,6 +65,7 @@ async fn step_all(app: &App) {
         match app.write(step_tasks).await {
             Ok(report) => {
                 if report.jobs > 0 {
+                    app.note_new_jobs();
                     let (tasks, jobs) = (report.tasks, report.jobs);
                     tracing::info!(tasks, jobs, "jobs of tasks were made or changed");
                 }

@@ -100,6 +100,7 @@ async fn submit(
     let submitted = app
         .write(move |ctx, ledger| core::submit(ctx, ledger, &submission))
         .await?;
+    app.note_new_jobs();
     let tasks = submitted.into_iter().map(|task| {
         tracing::info!(task.id = %task.id, name = task.name, jobs = task.jobs, "task submitted");
         SubmittedTask {

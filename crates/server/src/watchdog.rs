@@ -24,7 +24,14 @@ pub(crate) async fn run(app: Arc<App>, mut reloader: Reloader, config: Config) {
     let mut ticks = interval(config.watch_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            // One transaction places no more than a bounded number of jobs; the rest need not wait.
+            () = app.new_jobs() => {
+                broker_all(&app).await;
+                continue;
+            }
+        }
         reloader = reload(&app, reloader).await;
         if listening.look(Instant::now(), now()) == Clock::WasSet {
             let grace = config.silence_grace;
