@@ -141,20 +141,21 @@ pub fn command_task(
         CallerRole::Owner
     };
     let label = task.record.spec.source_label.as_str().to_owned();
+    let retry = TaskCommand::Retry.check(task.status(), role, &label);
+    let is_retry_under_way = matches!(request, CommandRequest::Retry(..))
+        && matches!(retry, Err(CommandRefusal::IsActive(_)));
+    if is_retry_under_way {
+        let reply = op.retry_under_way(&mut task, request, &who(caller))?;
+        op.save_task(&mut task)?;
+        op.finish()?;
+        return Ok(reply);
+    }
     // New parameters make a retry another command, with other statuses.
     let request = with_parameters(request);
-    if let Some(word) = request.word() {
-        match word.check(task.status(), role, &label) {
-            Ok(()) => {}
-            Err(CommandRefusal::IsActive(_)) => {
-                let who = who(caller);
-                let message = op.retry_active(&mut task, &who)?;
-                op.save_task(&mut task)?;
-                op.finish()?;
-                return Ok(CommandReply { code: 5, message });
-            }
-            Err(refusal) => return Ok(CommandReply::refused(&refusal)),
-        }
+    if let Some(word) = request.word()
+        && let Err(refusal) = word.check(task.status(), role, &label)
+    {
+        return Ok(CommandReply::refused(&refusal));
     }
     let message = match request.word() {
         Some(word) => word.accepted(id),
@@ -230,7 +231,31 @@ fn with_parameters(request: CommandRequest) -> CommandRequest {
     request
 }
 
+/// Returns what of new parameters a retry may change.
+fn changeable(changes: Map<String, Value>) -> Map<String, Value> {
+    let new = TaskParams::from_value(Value::Object(changes));
+    new.map(|new| incremental::changes(&new))
+        .unwrap_or_default()
+}
+
 impl<L: Ledger> Operation<'_, L> {
+    /// Retries the failed jobs of a task that has not ended. New parameters hold for jobs that are
+    /// made from here on.
+    fn retry_under_way(
+        &mut self,
+        task: &mut PandaTask,
+        request: CommandRequest,
+        who: &str,
+    ) -> Result<CommandReply, LedgerError> {
+        if let CommandRequest::Retry(_, changes) = request
+            && let Err(message) = self.revise(task, &changeable(changes))?
+        {
+            return Ok(CommandReply { code: 1, message });
+        }
+        let message = self.retry_active(task, who)?;
+        Ok(CommandReply { code: 5, message })
+    }
+
     fn follow(
         &mut self,
         task: &mut PandaTask,
@@ -264,10 +289,7 @@ impl<L: Ledger> Operation<'_, L> {
                 self.retry_from(task, order)?;
             }
             CommandRequest::Incexec(words, changes) => {
-                let changes = TaskParams::from_value(Value::Object(changes));
-                let changes = changes.map(|new| incremental::changes(&new));
-                let changes = changes.unwrap_or_default();
-                if let Err(error) = self.revise(task, &changes)? {
+                if let Err(error) = self.revise(task, &changeable(changes))? {
                     return Ok(Err(error));
                 }
                 let order = order("incexec", &words.to_comment());

@@ -251,13 +251,13 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     )
     .secure()
     .takes(&[
-        text("since").required().doc("`YYYY-MM-DD hh:mm:ss`, UTC"),
+        text("since").doc("`YYYY-MM-DD hh:mm:ss`, UTC; tasks of any age without it"),
         text("filters").doc("JSON text of an object: columns and what they must be, or match"),
         int("n_tasks").or(Preset::Int(500)).doc("most tasks"),
     ])
     .gives(Shape::List(&Shape::Any))
     .by_client()
-    .doc("Describes the caller's tasks that changed since a time."),
+    .doc("Describes the caller's tasks, those that changed last first."),
     Endpoint::get("task/get_detailed_info", handler!(detailed))
         .secure()
         .takes(&[TASK_ID])

@@ -255,3 +255,14 @@ fn a_harvester_reports_its_workers() {
     let types = server.get("/api/v1/metaconfig/get_resource_types").data();
     assert_eq!(types[0]["resource_name"], "SCORE");
 }
+
+#[test]
+fn classes_of_jobs_come_from_the_configuration() {
+    let server = Server::start_with(
+        "[[scheduling.resource_types]]\nname = \"SMALL\"\ncores_min = 1\nmb_per_core_max = 4000\n",
+    );
+    let types = server.get("/api/v1/metaconfig/get_resource_types").data();
+    let small = json!({"resource_name": "SMALL", "mincore": 1, "maxcore": null,
+        "minrampercore": 0, "maxrampercore": 4000});
+    assert_eq!(types, json!([small]));
+}

@@ -119,8 +119,7 @@ fn tasks_are_listed_by_what_they_are() {
     submit(&server, &parameters("other", 1));
     let list = |filters: &str| {
         let path = format!(
-            "/api/v1/task/get_tasks_detailed_info_since?since=2020-01-01%2000:00:00\
-             &n_tasks=10&filters={filters}"
+            "/api/v1/task/get_tasks_detailed_info_since?n_tasks=10&filters={filters}"
         );
         let found = server.get(&path).data();
         let found = found.as_array().unwrap().clone();
@@ -132,6 +131,11 @@ fn tasks_are_listed_by_what_they_are() {
     assert_eq!(list("%7B%22jediTaskID%22:%221%22%7D").len(), 1);
     assert_eq!(list("%7B%22taskName%22:%22o.%2A%22%7D").len(), 2);
     assert_eq!(list("%7B%22taskName%22:%22one%22%7D"), ["one"]);
+    // A task without a request is its own: `pbook` asks so for small numbers.
+    assert_eq!(list("%7B%22reqID%22:%222%22%7D"), ["other"]);
+    assert!(list("%7B%22reqID%22:%2299%22%7D").is_empty());
+    assert_eq!(list("%7B%7D&since=2020-01-01%2000:00:00").len(), 2);
+    assert!(list("%7B%22jediTaskID%22:1%7D&since=2100-01-01%2000:00:00").is_empty());
     let path = "/api/v1/task/get_tasks_modified_since?since=2020-01-01%2000:00:00\
                 &dn=/CN=prod&prod_source_label=managed";
     let changed = server.get(path).data();
@@ -166,6 +170,29 @@ fn commands_answer_with_pandas_codes() {
     assert_eq!(again["data"], 4);
     let reloaded = command("task/reload_input", &json!({"task_id": id}));
     assert_eq!(reloaded["data"], 0, "{reloaded}");
+    wait_until(&server, id, "running");
+}
+
+#[test]
+fn a_retry_with_new_parameters_answers_as_pbook_wants_it() {
+    let server = Server::start();
+    let mut params = parameters("changed", 2);
+    params["taskType"] = "anal".into();
+    params["prodSourceLabel"] = "user".into();
+    let id = submit(&server, &params);
+    wait_until(&server, id, "running");
+    let retry = |fields: &Value| {
+        let fields = json!({"task_id": id, "new_parameters": fields});
+        server.v1("task/retry", &fields).json()["data"].clone()
+    };
+    assert_eq!(retry(&json!({"ramCount": 3000})), 3);
+    assert_eq!(retry(&json!({})), 0);
+    let path = format!("/api/v1/task/get_detailed_info?task_id={id}");
+    assert_eq!(server.get(&path).data()["ramCount"], 3000);
+    server.v1("task/kill", &json!({"task_id": id})).data();
+    wait_until(&server, id, "aborted");
+    assert_eq!(retry(&json!({})), 4);
+    assert_eq!(retry(&json!({"ramCount": 4000})), 3);
     wait_until(&server, id, "running");
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ailurus_model::{TaskId, Timestamp};
 use ailurus_server_core::{
-    ledger::{Ledger, PandaTaskRows},
+    ledger::{Ledger, LedgerError, PandaTaskRows},
     tasks::{describe_task, digest_task, summarise_task},
 };
 use regex::Regex;
@@ -22,9 +22,11 @@ const LOOKED_AT_MAX: usize = 20_000;
 /// How far back lists go.
 const WINDOW: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Reads the time since which tasks are listed.
+/// Reads the time since which tasks are listed; without one, those of any age are.
 fn since(call: &Call) -> Result<Timestamp, Reply> {
-    let text = call.text("since").unwrap_or_default();
+    let Some(text) = call.text("since") else {
+        return Ok(Timestamp::from_millis(0));
+    };
     match Timestamp::from_panda_text(&text) {
         Ok(since) => Ok(since.max(now().before(WINDOW))),
         Err(error) => Err(Reply::refusal(format!("since is no time: {error}"))),
@@ -88,7 +90,7 @@ enum Filter {
 impl Filter {
     /// A text with characters of expressions is one; others are taken as they are.
     fn of(text: &str) -> Self {
-        let is_expression = text.contains(['*', '+', '?', '^', '$', '[', '(', '|', '\\']);
+        let is_expression = text.contains(['*', '+', '?', '^', '$', '(', ')', '|', '\\']);
         match Regex::new(text) {
             Ok(expression) if is_expression => Self::Matches(expression),
             Ok(_) | Err(_) => Self::Is(text.to_owned()),
@@ -133,6 +135,36 @@ fn filters(text: Option<&str>) -> Result<Vec<(String, Filter)>, Reply> {
         .collect())
 }
 
+/// Lists the tasks that may fit, without reading all for a task that is named by its number.
+///
+/// A task without a request is its own request: `pbook` takes small numbers for those of requests,
+/// so the task of that number comes first.
+fn candidates(
+    ledger: &impl Ledger,
+    since: Timestamp,
+    filters: &[(String, Filter)],
+) -> Result<Vec<TaskId>, LedgerError> {
+    let number = |wanted: &str| {
+        filters.iter().find_map(|(column, filter)| match filter {
+            Filter::Is(text) if column == wanted => text.parse().ok().map(TaskId::new),
+            Filter::Is(_) | Filter::Matches(_) => None,
+        })
+    };
+    let (task, request) = (number("jediTaskID"), number("reqID"));
+    let mut found = Vec::new();
+    if let Some(id) = task.or(request)
+        && let Some(progress) = ledger.task_progress(id)?
+        && progress.modified >= since
+    {
+        found.push(id);
+    }
+    if task.is_none() {
+        let all = ledger.tasks_changed_since(since, LOOKED_AT_MAX)?;
+        found.extend(all.into_iter().filter(|id| Some(*id) != request));
+    }
+    Ok(found)
+}
+
 pub(super) async fn detailed_since(call: Call) -> Reply {
     let (since, mut filters) = match since(&call).and_then(|since| {
         let filters = filters(call.text("filters").as_deref())?;
@@ -152,7 +184,7 @@ pub(super) async fn detailed_since(call: Call) -> Reply {
         .read(move |reader| {
             let ledger = reader.ledger();
             let mut found = Vec::new();
-            for id in ledger.tasks_changed_since(since, LOOKED_AT_MAX)? {
+            for id in candidates(ledger, since, &filters)? {
                 if found.len() >= most {
                     break;
                 }

@@ -18,8 +18,13 @@ use crate::panda::{Call, Reply, failed};
 
 /// PanDA's code of a retry that was done at once, for a task that is under way.
 const RETRIED_AT_ONCE: i64 = 5;
-/// PanDA's code of a retry with new parameters.
+/// PanDA's code of a retry that is taken with new parameters, without which `pbook` says that it
+/// failed.
+///
+/// Without new parameters the same code is a refusal for want of rights.
 const WITH_NEW_PARAMETERS: i64 = 3;
+/// PanDA's code of a command that cannot be followed.
+const REFUSED: i64 = 1;
 
 async fn command(call: &Call, request: CommandRequest) -> Result<CommandReply, Reply> {
     let (id, caller) = (task_of(call), call.caller.clone());
@@ -95,7 +100,8 @@ pub(super) async fn retry(call: Call) -> Reply {
     match command(&call, CommandRequest::Retry(words, changes)).await {
         Ok(CommandReply { code, message }) => {
             let code = match code {
-                RETRIED_AT_ONCE if has_changes => WITH_NEW_PARAMETERS,
+                0 | RETRIED_AT_ONCE if has_changes => WITH_NEW_PARAMETERS,
+                WITH_NEW_PARAMETERS if has_changes => REFUSED,
                 RETRIED_AT_ONCE => 0,
                 code => code,
             };
