@@ -45,18 +45,27 @@ fn load(ledger: &impl Ledger, id: TaskId) -> Result<Option<PandaTask>, LedgerErr
     }))
 }
 
-/// PanDA's summary of a status: what people look for first.
+/// PanDA's summary of a status, by which `pbook` finds tasks that live (`registered`, `submitting`,
+/// `ready`, `running`) or have ended.
+///
+/// Source: calls of `setSuperStatus_JEDI`, `db_proxy_mods/task_complex_module.py`; what sets none
+/// there counts as what came before it.
 fn super_status(status: TaskStatus) -> &'static str {
-    let is_ending = [
-        TaskStatus::Prepared,
-        TaskStatus::Finishing,
-        TaskStatus::Passed,
-    ]
-    .contains(&status);
-    if is_ending {
-        TaskStatus::Running.as_str()
-    } else {
-        status.as_str()
+    use TaskStatus::{
+        Aborted, Aborting, Assigning, Broken, Defined, Done, Exhausted, Failed, Finished,
+        Finishing, Merging, Passed, Paused, Pending, Prepared, Preprocessing, Ready, Reassigning,
+        Registered, Rerefine, Running, Scouted, Scouting, Staging, Throttled, ToAbort, ToBroken,
+        ToIncexec, ToPreprocess, ToReassign, ToRetry, Waiting,
+    };
+    match status {
+        Waiting | Registered | Defined | ToPreprocess | Preprocessing => "registered",
+        Ready | ToRetry | ToIncexec | Rerefine | ToReassign | Reassigning => "ready",
+        Scouting => "submitting",
+        Scouted | Running | Pending | Throttled | Merging | Prepared | Finishing | Passed => {
+            "running"
+        }
+        Staging | Assigning | Paused | Exhausted | Done | Finished | Failed | Aborting
+        | ToAbort | Aborted | ToBroken | Broken => status.as_str(),
     }
 }
 

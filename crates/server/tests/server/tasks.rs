@@ -118,9 +118,8 @@ fn tasks_are_listed_by_what_they_are() {
     let first = submit(&server, &parameters("one", 1));
     submit(&server, &parameters("other", 1));
     let list = |filters: &str| {
-        let path = format!(
-            "/api/v1/task/get_tasks_detailed_info_since?n_tasks=10&filters={filters}"
-        );
+        let path =
+            format!("/api/v1/task/get_tasks_detailed_info_since?n_tasks=10&filters={filters}");
         let found = server.get(&path).data();
         let found = found.as_array().unwrap().clone();
         found
