@@ -46,7 +46,9 @@ pub fn broker(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<u64, Ledger
     let waiting = [JobStatus::Defined, JobStatus::Assigned];
     let mut groups: BTreeMap<Demand, Vec<JobRecord>> = BTreeMap::new();
     let mut placed = 0;
-    for id in op.ledger.unheard_since(&waiting, just_after_now, limit)? {
+    let ids = op.ledger.unheard_since(&waiting, just_after_now, limit)?;
+    op.ledger.expect_jobs(&ids)?;
+    for id in ids {
         let mut job = op.job(id)?;
         if job.kind == JobKind::Direct {
             placed += u64::from(op.place(&mut job)?);

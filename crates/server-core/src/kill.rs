@@ -148,6 +148,7 @@ pub fn kill_jobs(
 ) -> Result<Vec<bool>, LedgerError> {
     let mut op = Operation::new(ctx, ledger);
     let mut done = Vec::with_capacity(ids.len());
+    op.ledger.expect_jobs(ids)?;
     for id in ids {
         let is_done = match op.ledger.job(*id)? {
             Some(job) if op.may_kill(&job, request)? => {
@@ -181,6 +182,7 @@ pub fn reassign_jobs(
     };
     let mut op = Operation::new(ctx, ledger);
     let mut moved = 0;
+    op.ledger.expect_jobs(ids)?;
     for id in ids {
         let Some(job) = op.ledger.job(*id)? else {
             continue;

@@ -374,6 +374,12 @@ pub trait Ledger:
         worker: WorkerId,
     ) -> Result<Vec<PandaId>, LedgerError>;
 
+    /// Is told which jobs an operation will read, and what they read, so that a ledger far away
+    /// can read all of it at once. Changes nothing.
+    fn expect_jobs(&self, _ids: &[PandaId]) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
     /// Lists what a job reads, by input, then part.
     fn needs_of(&self, job: PandaId) -> Result<Vec<InputNeed>, LedgerError>;
     /// Says whether a job waits for an input, that is, has a need that is

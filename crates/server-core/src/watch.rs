@@ -172,7 +172,9 @@ impl<L: Ledger> Operation<'_, L> {
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let before = self.ctx.now.before(rule.timeout);
-        self.ledger.unheard_since(rule.statuses, before, limit)
+        let ids = self.ledger.unheard_since(rule.statuses, before, limit)?;
+        self.ledger.expect_jobs(&ids)?;
+        Ok(ids)
     }
 
     fn watch_batch(&self) -> u64 {
@@ -293,7 +295,9 @@ impl<L: Ledger> Operation<'_, L> {
         let before = self.ctx.now.before(timeout);
         let limit = self.batch_limit();
         let mut ended = 0;
-        for id in self.ledger.in_state_since(state, before, limit)? {
+        let ids = self.ledger.in_state_since(state, before, limit)?;
+        self.ledger.expect_jobs(&ids)?;
+        for id in ids {
             let mut job = self.job(id)?;
             if job.command == Some(Command::ToBeKilled) || self.is_at_paused_queue(&job) {
                 continue;

@@ -155,6 +155,7 @@ impl<L: Ledger> Operation<'_, L> {
         let Some(submitted) = worker.submit_time else {
             return Ok(());
         };
+        self.ledger.expect_jobs(&worker.panda_ids)?;
         for id in &worker.panda_ids {
             let Some(mut job) = self.ledger.job(*id)? else {
                 continue;

@@ -67,6 +67,8 @@ pub enum Hint {
     Nothing,
     /// These jobs and their current attempts.
     Jobs(Vec<PandaId>),
+    /// These jobs, their current attempts and what they read: they may end.
+    EndingJobs(Vec<PandaId>),
     /// Activated jobs of a queue.
     Claim,
 }
@@ -152,17 +154,24 @@ impl DatabaseLedger {
         self.session.begin_batch()?;
         let claims = hints.iter().filter(|hint| ***hint == Hint::Claim).count();
         self.claims.expect(claims);
-        let mut jobs: Vec<PandaId> = hints
-            .iter()
-            .flat_map(|hint| match hint {
-                Hint::Jobs(ids) => ids.as_slice(),
-                Hint::Claim | Hint::Nothing => &[],
-            })
-            .copied()
-            .collect();
-        jobs.sort_unstable();
-        jobs.dedup();
-        jobs::prefetch(&self.session, &jobs)
+        let mut jobs: Vec<PandaId> = Vec::new();
+        let mut ending: Vec<PandaId> = Vec::new();
+        for hint in hints {
+            match hint {
+                Hint::Jobs(ids) => jobs.extend(ids),
+                Hint::EndingJobs(ids) => {
+                    jobs.extend(ids);
+                    ending.extend(ids);
+                }
+                Hint::Claim | Hint::Nothing => {}
+            }
+        }
+        for ids in [&mut jobs, &mut ending] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        jobs::prefetch(&self.session, &jobs)?;
+        needs::prefetch(&self.session, &ending)
     }
 
     /// Does something as one operation in one transaction, and makes it durable. It is for those
@@ -405,6 +414,12 @@ impl Ledger for DatabaseLedger {
         jobs::of_worker(self.sql(), harvester, worker).map_err(failed(|| {
             format!("list the jobs of worker {worker} of `{harvester}`")
         }))
+    }
+
+    fn expect_jobs(&self, ids: &[PandaId]) -> Result<(), LedgerError> {
+        jobs::prefetch(&self.session, ids)
+            .and_then(|()| needs::prefetch(&self.session, ids))
+            .map_err(failed(|| format!("read {} jobs", ids.len())))
     }
 
     fn needs_of(&self, job: PandaId) -> Result<Vec<InputNeed>, LedgerError> {

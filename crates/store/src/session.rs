@@ -225,6 +225,13 @@ impl Session {
         }
     }
 
+    /// Notes that there is no row with this key, unless more is known.
+    pub(crate) fn learn_absent(&self, table: &'static Table, key: Key) {
+        if self.is_batch() {
+            self.sheets.borrow_mut().learn(table, key, None);
+        }
+    }
+
     /// Reads all rows whose keys begin with `prefix`, in the order of their keys.
     pub(crate) fn read_all(
         &self,

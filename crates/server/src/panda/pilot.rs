@@ -354,8 +354,12 @@ async fn apply(
         Vec::new()
     } else {
         let jobs = readable.iter().map(|update| update.panda_id).collect();
+        let hint = match readable.iter().any(|update| update.status.is_terminal()) {
+            true => Hint::EndingJobs(jobs),
+            false => Hint::Jobs(jobs),
+        };
         let written = app
-            .write_with(Hint::Jobs(jobs), move |ctx, ledger| {
+            .write_with(hint, move |ctx, ledger| {
                 let answers = readable.iter().map(|one| update(ctx, ledger, one));
                 answers.collect::<Result<Vec<_>, _>>()
             })

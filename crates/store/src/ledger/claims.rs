@@ -9,8 +9,8 @@ use ailurus_model::{ByteCount, PandaId, SourceLabel, TaskId};
 use ailurus_server_core::ledger::{ClaimFilter, ClaimOrder, JobRecord};
 
 use super::{
-    jobs::{JOB, JOB_COLUMNS, is_activated, read_job},
-    needs,
+    jobs::{self, JOB, JOB_COLUMNS, is_activated, read_job},
+    needs, pulse,
 };
 use crate::{
     session::Session,
@@ -114,8 +114,9 @@ pub(super) fn claimable(
             Some(_) | None => Horizon::All,
         });
         if session.is_batch() {
-            needs::prefetch(session, &rows)?;
+            needs::prefetch_of(session, &rows)?;
             for row in rows {
+                pulse::expect_none(session, jobs::id_of(&row)?);
                 session.learn(&JOB, row);
             }
             if let Some(horizon) = horizon {

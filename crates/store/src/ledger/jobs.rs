@@ -147,8 +147,9 @@ pub(super) fn prefetch(session: &Session, ids: &[PandaId]) -> Result<(), SqlErro
     for id in ids {
         if let Some(Some(row)) = session.kept(&JOB, &row![id]) {
             let job = read_job(&mut Columns::of(&row))?;
-            if pulse::is_out(job.status) {
-                out.push((job.panda_id, job.attempt_nr));
+            match pulse::is_out(job.status) {
+                true => out.push((job.panda_id, job.attempt_nr)),
+                false => pulse::expect_none(session, job.panda_id),
             }
         }
     }
@@ -160,6 +161,11 @@ pub(super) fn prefetch(session: &Session, ids: &[PandaId]) -> Result<(), SqlErro
 pub(super) fn task_of(session: &Session, id: PandaId) -> Result<Option<TaskId>, SqlError> {
     let row = session.read(&JOB, &row![id])?;
     row.map(|row| column(&row, TASK)).transpose()
+}
+
+/// Returns the number of a job from its row.
+pub(super) fn id_of(row: &OwnedRow) -> Result<PandaId, SqlError> {
+    column(row, 0)
 }
 
 fn column<T: FromValue>(row: &OwnedRow, column: usize) -> Result<T, SqlError> {

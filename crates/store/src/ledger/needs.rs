@@ -102,10 +102,16 @@ pub(super) fn of_job(session: &Session, job: PandaId) -> Result<Vec<InputNeed>, 
         .collect()
 }
 
-/// Reads at once what many jobs need. Their rows begin with their numbers.
-pub(super) fn prefetch(session: &Session, jobs: &[OwnedRow]) -> Result<(), SqlError> {
-    let ids = jobs.iter().map(|row| vec![row[0].clone()]);
-    session.prefetch_all(&NEED, 1, ids.collect())
+/// Reads at once what many jobs need.
+pub(super) fn prefetch(session: &Session, jobs: &[PandaId]) -> Result<(), SqlError> {
+    let keys = jobs.iter().map(|job| row![job].to_vec());
+    session.prefetch_all(&NEED, 1, keys.collect())
+}
+
+/// As [`prefetch`], for rows of jobs: they begin with their numbers.
+pub(super) fn prefetch_of(session: &Session, jobs: &[OwnedRow]) -> Result<(), SqlError> {
+    let keys = jobs.iter().map(|row| vec![row[0].clone()]);
+    session.prefetch_all(&NEED, 1, keys.collect())
 }
 
 pub(super) fn has_expected(session: &Session, job: PandaId) -> Result<bool, SqlError> {

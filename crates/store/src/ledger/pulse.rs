@@ -111,6 +111,11 @@ pub(super) fn prefetch(
     session.prefetch(&PULSE, jobs.map(|job| row![job].to_vec()).collect())
 }
 
+/// Notes that nothing was heard of a job: no pilot has it, so it has no row here.
+pub(super) fn expect_none(session: &Session, job: PandaId) {
+    session.learn_absent(&PULSE, row![job].to_vec());
+}
+
 /// Completes a job with what was heard of it.
 pub(crate) fn refresh_job(session: &Session, job: &mut JobRecord) -> Result<(), SqlError> {
     if is_out(job.status)
