@@ -1,6 +1,6 @@
 //! Calls of pilots: getting jobs, reporting on them, asking what they are.
 
-use ailurus_model::{JobUpdate, PandaId};
+use ailurus_model::{Command, JobUpdate, PandaId, UpdateAnswer};
 use ailurus_server_core::{
     AcquireError, PilotPhase, acquire_jobs as acquire, job_statuses, note_worker_pilot,
     update_job as update,
@@ -281,7 +281,7 @@ async fn acquire_jobs(call: Call) -> Reply {
 /// Takes a heartbeat or a final report.
 async fn update_job(call: Call) -> Reply {
     let update = update_job::decode_request(call.dialect, &call.fields);
-    match apply(&call.app, call.dialect, vec![update]).await {
+    match apply(&call.app, call.dialect, Commands::All, vec![update]).await {
         Ok(answers) => answers
             .into_iter()
             .next()
@@ -294,7 +294,7 @@ async fn update_job(call: Call) -> Reply {
 /// Takes several updates of a Harvester.
 async fn update_jobs(call: Call) -> Reply {
     match update_bulk::decode_request(&call.fields) {
-        Ok(bulk) => match apply(&call.app, Dialect::V1, bulk.updates).await {
+        Ok(bulk) => match apply(&call.app, Dialect::V1, Commands::One, bulk.updates).await {
             Ok(answers) => update_bulk::encode_answer(&answers).into(),
             Err(failure) => failure,
         },
@@ -320,7 +320,8 @@ async fn update_jobs_in_bulk(call: Call) -> Reply {
         let fields = Fields::from_value(item).unwrap_or_default();
         update_job::decode_request(Dialect::Legacy, &fields)
     });
-    let answers = match apply(&call.app, Dialect::Legacy, updates.collect()).await {
+    let answers = apply(&call.app, Dialect::Legacy, Commands::One, updates.collect());
+    let answers = match answers.await {
         Ok(answers) => answers,
         Err(failure) => return failure,
     };
@@ -332,11 +333,30 @@ async fn update_jobs_in_bulk(call: Call) -> Reply {
     Reply::Json(json!([true, forms]))
 }
 
+/// How many commands an answer to an update has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Commands {
+    /// As many as there are: pilots look for each.
+    All,
+    /// `tobekilled` alone if it is among them: Harvester compares the whole text.
+    One,
+}
+
+impl Commands {
+    fn of(self, mut answer: UpdateAnswer) -> UpdateAnswer {
+        if self == Self::One && answer.commands.contains(&Command::ToBeKilled) {
+            answer.commands = vec![Command::ToBeKilled];
+        }
+        answer
+    }
+}
+
 /// Carries out the updates that could be read, in one transaction, and answers all of them in
 /// their order. If they could not be carried out, none is answered.
 async fn apply(
     app: &App,
     dialect: Dialect,
+    commands: Commands,
     updates: Vec<Result<JobUpdate, UpdateError>>,
 ) -> Result<Vec<Answer>, Reply> {
     let mut readable = Vec::with_capacity(updates.len());
@@ -366,8 +386,8 @@ async fn apply(
             .await;
         match written {
             Ok(answers) => answers
-                .iter()
-                .map(|answer| update_job::encode_answer(dialect, answer))
+                .into_iter()
+                .map(|answer| update_job::encode_answer(dialect, &commands.of(answer)))
                 .collect(),
             Err(error) => return Err(failed(&error)),
         }

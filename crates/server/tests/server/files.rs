@@ -8,7 +8,7 @@ const BOUNDARY: &str = "xxxxxxxx";
 
 impl Server {
     /// Sends a file as clients do.
-    fn send_file(&self, call: &str, name: &str, content: &[u8]) -> Answer {
+    pub(crate) fn send_file(&self, call: &str, name: &str, content: &[u8]) -> Answer {
         let mut body = format!(
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; \
              filename=\"{name}\"\r\nContent-Type: application/octet-stream\r\n\r\n"

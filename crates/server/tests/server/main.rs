@@ -13,6 +13,8 @@ mod harness;
 #[cfg(test)]
 mod harvester;
 #[cfg(test)]
+mod harvester_communicator;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod job_calls;
