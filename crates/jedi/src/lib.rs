@@ -22,6 +22,7 @@ pub mod rules;
 pub mod scouts;
 pub mod sites;
 pub mod split;
+pub mod workflow;
 
 pub use params::{ParamError, TaskParams};
 pub use refine::{RefineSettings, refine};
