@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ailurus_diagnosis::Catalogue;
 use ailurus_model::{Queue, QueueName, Timestamp};
 
-use crate::{Scheduling, tasks::TaskLimits};
+use crate::{Scheduling, tasks::TaskLimits, watch::rules::WatchRules};
 
 /// What an operation is told besides the rows.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +60,8 @@ pub struct Limits {
     pub starting_timeout: Duration,
     /// How long a job may be running, however often its pilot reports. Default 21 d.
     pub running_timeout: Duration,
+    /// What watchdogs do beyond one time-out for all.
+    pub watch: WatchRules,
     /// How long a worker that has ended keeps that status, whatever is reported. Default 3 h.
     pub worker_final_sticky: Duration,
     /// Tasks of one submission. Default 1000.
@@ -111,6 +113,7 @@ impl Default for Limits {
             waiting_timeout: Duration::from_secs(7 * 24 * HOUR),
             starting_timeout: Duration::from_secs(48 * HOUR),
             running_timeout: Duration::from_secs(21 * 24 * HOUR),
+            watch: WatchRules::default(),
             worker_final_sticky: Duration::from_secs(3 * HOUR),
             tasks_per_submission_max: 1000,
             jobs_per_submission_max: 5000,

@@ -18,7 +18,7 @@ use crate::{
         AttemptRecord, ClaimFilter, ClaimOrder, FileRecord, JobRecord, Ledger, LedgerError, Probes,
     },
     operation::Operation,
-    secrets::secrets_for_job,
+    secrets::{secrets_for_job, secrets_for_pilot},
     text::{NAME_CHARS_MAX, clipped},
 };
 
@@ -217,6 +217,8 @@ impl<L: Ledger> Operation<'_, L> {
         if job.tags.has(job_tags::SECRETS) {
             described.options.secrets = Some(secrets_for_job(self.ledger, &task.spec.user)?);
         }
+        let secrets = secrets_for_pilot(self.ctx, self.ledger, &job.tags)?;
+        described.options.pilot_secrets = secrets;
         Ok(described)
     }
 

@@ -132,6 +132,18 @@ pub struct KillRequest<'a> {
     pub caller: &'a Caller,
     /// The sub-status that closed jobs get (`jobSubStatus=…` of the options), if one is given.
     pub sub_status: Option<&'a str>,
+    /// What becomes of what a merge job reads.
+    pub unmerged: Unmerged,
+}
+
+/// What becomes of the jobs whose outputs a merge job reads when that is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unmerged {
+    /// They share its fate.
+    #[default]
+    Lost,
+    /// They stay, and are merged anew (`keepUnmerged` of the options).
+    Kept,
 }
 
 /// Ends jobs and says for each whether anything was done: nothing is if it is not known, has ended
@@ -154,7 +166,12 @@ pub fn kill_jobs(
             Some(job) if op.may_kill(&job, request)? => {
                 let who = who(request.caller);
                 let sub_status = request.sub_status;
-                op.kill_by(job, request.code, &who, Rights::of(request), sub_status)?
+                // The merge itself is the one piece of work that can give what is kept a use.
+                let code = match (job.kind, request.unmerged) {
+                    (JobKind::Merge, Unmerged::Kept) => KillCode::Reassigned,
+                    _ => request.code,
+                };
+                op.kill_by(job, code, &who, Rights::of(request), sub_status)?
             }
             Some(_) | None => false,
         };
@@ -179,6 +196,7 @@ pub fn reassign_jobs(
         code: KillCode::Reassigned,
         caller,
         sub_status: None,
+        unmerged: Unmerged::Lost,
     };
     let mut op = Operation::new(ctx, ledger);
     let mut moved = 0;

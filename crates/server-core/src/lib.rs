@@ -59,7 +59,7 @@ pub mod template;
 mod text;
 pub mod throttle;
 mod update;
-mod watch;
+pub mod watch;
 mod worker_sync;
 mod workers;
 
@@ -84,7 +84,7 @@ pub use harvesters::{
     note_worker_statistics, set_target_slots,
 };
 pub use job_status::job_statuses;
-pub use kill::{KillCode, KillRequest, kill_jobs, reassign_jobs};
+pub use kill::{KillCode, KillRequest, Unmerged, kill_jobs, reassign_jobs};
 pub use ledger::PilotPhase;
 pub use ledger::{Ledger, LedgerError};
 pub use memory::MemoryLedger;

@@ -8,7 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use ailurus_model::{ByteCount, JobKind, JobStatus, PandaId, TaskId, TaskSpec, TaskStatus};
+use ailurus_model::{
+    ByteCount, JobKind, JobStatus, PandaId, QueueName, TaskId, TaskSpec, TaskStatus,
+};
 
 use crate::{
     Context,
@@ -27,6 +29,8 @@ pub(crate) struct Operation<'a, L> {
     pub(crate) facts: Option<QueueFacts>,
     /// Jobs for which a queue was looked for.
     pub(crate) chosen: u32,
+    /// A queue that jobs are to leave just now.
+    pub(crate) avoided: Option<QueueName>,
     /// Tasks whose status may have changed with those of their jobs.
     pub(crate) touched: BTreeSet<TaskId>,
     specs: BTreeMap<TaskId, Arc<TaskSpec>>,
@@ -45,6 +49,7 @@ impl<'a, L: Ledger> Operation<'a, L> {
             ledger,
             facts: None,
             chosen: 0,
+            avoided: None,
             touched: BTreeSet::new(),
             specs: BTreeMap::new(),
             panda_tasks: BTreeMap::new(),

@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use ailurus_model::SecretText;
+use ailurus_model::{JobTags, SecretText, job_tags};
 
-use crate::ledger::{Ledger, LedgerError};
+use crate::{
+    Context,
+    ledger::{Ledger, LedgerError},
+};
 
 /// Largest value, in bytes: a file of 1000 KiB as base64.
 pub const SECRET_MAX_BYTES: usize = 1000 * 1024 * 4 / 3 + 4;
@@ -161,6 +164,25 @@ pub(crate) fn secrets_for_job(
         .map(|(name, value)| (name, value.into()));
     let object = serde_json::Value::Object(members.collect());
     Ok(SecretText::new(object.to_string()))
+}
+
+/// Returns what the pilot of a job in debug mode gets: the secrets of whoever is named in the
+/// settings.
+///
+/// Source: PanDA server, `pandaserver/taskbuffer/TaskBuffer.py`, `getJobs` and `updateJobStatus`.
+pub(crate) fn secrets_for_pilot(
+    ctx: &Context<'_>,
+    ledger: &impl Ledger,
+    tags: &JobTags,
+) -> Result<BTreeMap<String, SecretText>, LedgerError> {
+    if !tags.has(job_tags::DEBUG) {
+        return Ok(BTreeMap::new());
+    }
+    let secrets = ledger.secrets(&ctx.limits.tasks.pilot_secrets_owner)?;
+    let secrets = secrets.into_iter();
+    Ok(secrets
+        .map(|(name, value)| (name, SecretText::new(value)))
+        .collect())
 }
 
 #[cfg(test)]

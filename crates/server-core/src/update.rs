@@ -22,15 +22,15 @@ use crate::{
     ledger::{AttemptRecord, JobRecord, JobText, Ledger, LedgerError},
     operation::Operation,
     outputs::{Expectation, Judged, UNUSABLE, judge},
-    report::{BATCH_ID, DISPATCHER_DIAG, Report, SKIPPED_INPUTS, SUP_ERROR_CODE, SUP_ERROR_DIAG},
+    report::{BATCH_ID, DISPATCHER_DIAG, Report, SKIPPED_INPUTS},
     retry,
+    secrets::secrets_for_pilot,
     text::{DIAG_CHARS_MAX, NAME_CHARS_MAX, PILOT_LOG_CHARS_MAX, clipped},
+    workers::note_sup_error,
 };
 
 /// PanDA's `supErrorCode` for an update that comes from another batch job.
-const INVALID_BATCH_ID: u32 = 1;
-/// Longest text of that error that is kept, in characters.
-const SUP_DIAG_CHARS_MAX: usize = 250;
+const INVALID_BATCH_ID: i64 = 1;
 /// Longest sub-status that is kept, in characters.
 const SUB_STATUS_CHARS_MAX: usize = 80;
 /// Longest output of a payload in debug mode that is kept, in characters.
@@ -140,13 +140,13 @@ impl<L: Ledger> Operation<'_, L> {
             self.ledger
                 .put_job_text(id, nr, JobText::Metadata, metadata)?;
         }
-        let commands = commands_of(&job);
+        let answer = UpdateAnswer {
+            commands: commands_of(&job),
+            pilot_secrets: secrets_for_pilot(self.ctx, self.ledger, &job.tags)?,
+        };
         let effect = effect_of(job.status, update.status);
         if effect == Effect::Nothing {
-            return Ok(UpdateAnswer {
-                commands,
-                ..UpdateAnswer::default()
-            });
+            return Ok(answer);
         }
         let mut attempt = self.attempt(&job)?;
         let mut report = Report::of_text(&attempt.report);
@@ -155,9 +155,7 @@ impl<L: Ledger> Operation<'_, L> {
                 "got an update request with invalid batchID={}",
                 update.batch_id.replace('\n', "")
             );
-            report.put(SUP_ERROR_CODE, INVALID_BATCH_ID);
-            report.put(SUP_ERROR_DIAG, clipped(&diag, SUP_DIAG_CHARS_MAX));
-            attempt.report = report.into_text();
+            note_sup_error(&mut attempt, INVALID_BATCH_ID, &diag);
             self.ledger.put_attempt(&attempt)?;
             return Ok(UpdateAnswer::with(Command::ToBeKilled));
         }
@@ -190,10 +188,7 @@ impl<L: Ledger> Operation<'_, L> {
         job.modified = self.ctx.now;
         self.ledger.put_attempt(&attempt)?;
         self.ledger.put_job(&job)?;
-        Ok(UpdateAnswer {
-            commands,
-            ..UpdateAnswer::default()
-        })
+        Ok(answer)
     }
 
     fn end(

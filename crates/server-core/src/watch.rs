@@ -3,6 +3,9 @@
 //! Source: PanDA server, `pandaserver/jobdispatcher/Watcher.py` and
 //! `pandaserver/daemons/scripts/copyArchive.py`.
 
+mod overshoot;
+pub mod rules;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use ailurus_diagnosis::ErrorSource;
@@ -11,12 +14,14 @@ use ailurus_model::{
     units::format_duration,
 };
 
+use self::rules::{heartbeat_patience, holding_patience};
 use crate::{
-    Context, Limits,
+    Context,
     attempt_end::ServerError,
     kill::{KillCode, Rights, TO_REASSIGN},
-    ledger::{JobRecord, Lasting, Ledger, LedgerError, URGENT_PRIORITY, Waiting},
+    ledger::{AttemptRecord, JobRecord, Lasting, Ledger, LedgerError, Waiting},
     operation::Operation,
+    workers::note_worker_done,
 };
 
 /// Jobs of a task with pilots that are looked at to see whether it runs at a queue.
@@ -41,10 +46,13 @@ pub struct WatchReport {
     pub running_too_long: u64,
     /// Jobs without a task that were closed because no pilot came for them.
     pub waiting_too_long: u64,
+    /// Jobs that were brokered anew because too many waited at their queue.
+    pub overshooting: u64,
 }
 
 /// PanDA's `jobDispatcherErrorCode`s.
 const LOST_HEARTBEAT: i64 = 100;
+const RECOVERY_FAILED: i64 = 101;
 const SENT_WITHOUT_REPLY: i64 = 102;
 const HOLDING_TIMEOUT: i64 = 103;
 const TRANSFERRING_TIMEOUT: i64 = 104;
@@ -66,7 +74,11 @@ pub fn watch(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<WatchReport,
             statuses: &[JobStatus::Starting, JobStatus::Running],
             code: LOST_HEARTBEAT,
             diag: "lost heartbeat",
-            ..Rule::after(limits.heartbeat_timeout)
+            patience: Some(heartbeat_patience),
+            ..Rule::after(shortest(
+                limits.heartbeat_timeout,
+                &limits.watch.heartbeat_timeouts,
+            ))
         })?,
         sent_without_reply: op.fail_silent(&Rule {
             statuses: &[JobStatus::Sent],
@@ -78,16 +90,7 @@ pub fn watch(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<WatchReport,
             statuses: &[JobStatus::Holding],
             code: HOLDING_TIMEOUT,
             diag: "final report did not come",
-            patience: |job, limits| {
-                let is_users = matches!(job.source_label.as_str(), "user" | "panda");
-                let is_soon = is_users || job.priority > URGENT_PRIORITY;
-                let patient = limits.production_holding_timeout;
-                if is_soon {
-                    limits.holding_timeout
-                } else {
-                    patient
-                }
-            },
+            patience: Some(holding_patience),
             ..Rule::after(
                 limits
                     .holding_timeout
@@ -101,12 +104,19 @@ pub fn watch(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<WatchReport,
             ..Rule::after(limits.transferring_timeout)
         })?,
         activated_too_long: op.broker_anew()? + op.move_users_jobs()? + op.move_urgent_jobs()?,
-        starting_too_long: op.end_lasting(Lasting::Starting, limits.starting_timeout)?,
+        starting_too_long: op.end_lasting(Lasting::Starting, limits.starting_timeout)?
+            + op.move_urgent_starting()?,
         running_too_long: op.end_lasting(Lasting::Running, limits.running_timeout)?,
         waiting_too_long: op.expire_direct()?,
+        overshooting: op.move_overshooting()?,
     };
     op.finish()?;
     Ok(report)
+}
+
+/// The shortest of a common time-out and those that differ.
+fn shortest(common: Duration, others: &BTreeMap<String, Duration>) -> Duration {
+    others.values().copied().fold(common, Duration::min)
 }
 
 /// Jobs in these statuses that were silent for so long fail with this error.
@@ -114,8 +124,8 @@ struct Rule<'a> {
     statuses: &'a [JobStatus],
     /// The shortest time after which one of them fails.
     timeout: Duration,
-    /// The time after which this one fails.
-    patience: fn(&JobRecord, &Limits) -> Duration,
+    /// The time after which this one fails, if it is not the same for all.
+    patience: Option<fn(&Context<'_>, &JobRecord) -> Duration>,
     code: i64,
     diag: &'a str,
 }
@@ -126,10 +136,34 @@ impl Rule<'_> {
         Self {
             statuses: &[],
             timeout,
-            patience: |_, _| Duration::ZERO,
+            patience: None,
             code: 0,
             diag: "",
         }
+    }
+
+    /// Returns how long a job may be silent.
+    fn patience_with(&self, ctx: &Context<'_>, job: &JobRecord) -> Duration {
+        self.patience
+            .map_or(self.timeout, |patience| patience(ctx, job))
+    }
+
+    /// Returns the error of a job that was silent for too long. One whose pilot has told of a
+    /// failure already was waited for to be recovered.
+    fn error(&self, job: &JobRecord, attempt: &AttemptRecord, patience: Duration) -> ServerError {
+        let told = [&attempt.pilot_error, &attempt.payload_error];
+        let is_told = told.into_iter().flatten().any(|it| !it.diag.is_empty());
+        let since = job.modified.to_panda_text();
+        let (code, diag) = if is_told && job.status != JobStatus::Sent {
+            let waited = format_duration(patience);
+            (
+                RECOVERY_FAILED,
+                format!("job recovery failed for {waited} : {since}"),
+            )
+        } else {
+            (self.code, format!("{} : {since}", self.diag))
+        };
+        ServerError::new(ErrorSource::Dispatcher, code, &diag)
     }
 }
 
@@ -141,13 +175,18 @@ impl<L: Ledger> Operation<'_, L> {
                 break;
             }
             let job = self.job(id)?;
-            let patience = (rule.patience)(&job, self.ctx.limits);
+            let patience = rule.patience_with(self.ctx, &job);
             if self.is_at_paused_queue(&job) || job.modified >= self.ctx.now.before(patience) {
                 continue;
             }
-            let diag = format!("{} : {}", rule.diag, job.modified.to_panda_text());
-            let error = ServerError::new(ErrorSource::Dispatcher, rule.code, &diag);
-            self.fail_by_server(job, error)?;
+            let mut attempt = self.attempt(&job)?;
+            let error = rule.error(&job, &attempt, patience);
+            if let Some((harvester, worker)) = &job.worker
+                && let Some(worker) = self.ledger.worker(harvester, *worker)?
+            {
+                note_worker_done(&mut attempt, &worker);
+            }
+            self.fail_attempt(job, attempt, Some(error))?;
             failed += 1;
         }
         Ok(failed)
@@ -158,10 +197,12 @@ impl<L: Ledger> Operation<'_, L> {
     fn silent(&self, rule: &Rule<'_>) -> Result<Vec<PandaId>, LedgerError> {
         let mut limit = self.watch_batch();
         let is_paused = |queue: &QueueName| self.is_paused(queue);
-        let holds = rule.statuses.contains(&JobStatus::Holding);
-        if holds || self.ctx.queues.keys().any(is_paused) {
+        let is_heartbeat = rule.code == LOST_HEARTBEAT;
+        let is_uneven = rule.patience.is_some()
+            && !(is_heartbeat && self.ctx.limits.watch.heartbeat_timeouts.is_empty());
+        if is_uneven || self.ctx.queues.keys().any(is_paused) {
             for (queue, counts) in self.ledger.queue_counts()? {
-                if holds || self.is_paused(&queue) {
+                if is_uneven || self.is_paused(&queue) {
                     limit += rule
                         .statuses
                         .iter()
@@ -196,8 +237,12 @@ impl<L: Ledger> Operation<'_, L> {
 
     /// Says whether a job's queue keeps its jobs, however long they wait.
     fn keeps_its_jobs(&self, job: &JobRecord) -> bool {
-        let queue = job.queue.as_ref().and_then(|name| self.ctx.queue(name));
-        queue.is_some_and(|queue| {
+        let queue = job.queue.as_ref();
+        queue.is_some_and(|name| self.queue_keeps_its_jobs(name))
+    }
+
+    fn queue_keeps_its_jobs(&self, name: &QueueName) -> bool {
+        self.ctx.queue(name).is_some_and(|queue| {
             queue.status == QueueStatus::Paused || queue.options.terms.keeps_its_jobs
         })
     }
@@ -223,14 +268,29 @@ impl<L: Ledger> Operation<'_, L> {
 
     /// Brokers users' jobs anew that wait too long at a queue where nothing of their task runs.
     fn move_users_jobs(&mut self) -> Result<u64, LedgerError> {
-        let timeout = self.ctx.limits.user_activated_timeout;
-        let before = self.ctx.now.before(timeout);
+        let common = self.ctx.limits.user_activated_timeout;
+        let by_group = &self.ctx.limits.watch.user_activated_timeouts;
+        let before = self.ctx.now.before(shortest(common, by_group));
         let mut groups: BTreeMap<(TaskId, Option<QueueName>), bool> = BTreeMap::new();
         let mut moved = 0;
-        let limit = self.batch_limit();
+        let limit = match by_group.is_empty() {
+            true => self.batch_limit(),
+            // Room for those of groups that are more patient.
+            false => self.batch_limit().saturating_add(self.all_activated()?),
+        };
         for id in self.ledger.waiting_since(Waiting::Users, before, limit)? {
             let job = self.job(id)?;
             if job.kind == JobKind::Direct || self.keeps_its_jobs(&job) {
+                continue;
+            }
+            let timeout = match by_group.is_empty() {
+                true => common,
+                false => {
+                    let group = self.working_group(job.task_id)?;
+                    by_group.get(&group).copied().unwrap_or(common)
+                }
+            };
+            if job.modified >= self.ctx.now.before(timeout) {
                 continue;
             }
             let key = (job.task_id, job.queue.clone());
@@ -245,6 +305,14 @@ impl<L: Ledger> Operation<'_, L> {
             }
         }
         Ok(moved)
+    }
+
+    /// Counts the jobs that wait for pilots.
+    fn all_activated(&self) -> Result<usize, LedgerError> {
+        let counts = self.ledger.queue_counts()?;
+        let activated = counts.values();
+        let activated = activated.filter_map(|counts| counts.get(&JobStatus::Activated));
+        Ok(usize::try_from(activated.sum::<u64>()).unwrap_or(usize::MAX))
     }
 
     /// Says whether pilots have jobs of a task at a queue.
@@ -263,7 +331,6 @@ impl<L: Ledger> Operation<'_, L> {
     fn move_urgent_jobs(&mut self) -> Result<u64, LedgerError> {
         let timeout = self.ctx.limits.urgent_activated_timeout;
         let before = self.ctx.now.before(timeout);
-        let silent_since = self.ctx.now.before(self.ctx.limits.queue_inactive_timeout);
         let mut moved = 0;
         let limit = self.batch_limit();
         for id in self.ledger.waiting_since(Waiting::Urgent, before, limit)? {
@@ -271,16 +338,52 @@ impl<L: Ledger> Operation<'_, L> {
             if job.kind == JobKind::Direct || self.keeps_its_jobs(&job) {
                 continue;
             }
-            let started = match &job.queue {
-                Some(queue) => self.ledger.pulse(queue)?.job_started,
-                None => None,
-            };
-            if started.is_none_or(|started| started < silent_since) {
+            if job.kind != JobKind::Merge && self.starts_nothing(&job)? {
                 self.move_on(job, timeout)?;
                 moved += 1;
             }
         }
         Ok(moved)
+    }
+
+    /// Has urgent jobs run elsewhere that do not get beyond `starting` at a queue which starts
+    /// nothing.
+    fn move_urgent_starting(&mut self) -> Result<u64, LedgerError> {
+        let timeout = self.ctx.limits.urgent_activated_timeout;
+        let before = self.ctx.now.before(timeout);
+        let mut moved = 0;
+        let limit = self.batch_limit();
+        let found = self
+            .ledger
+            .in_state_since(Lasting::UrgentStarting, before, limit)?;
+        for id in found {
+            let mut job = self.job(id)?;
+            let stays = matches!(job.kind, JobKind::Direct | JobKind::Merge)
+                || job.command == Some(Command::ToBeKilled)
+                || self.keeps_its_jobs(&job);
+            if !stays && self.starts_nothing(&job)? {
+                let time = format_duration(timeout);
+                job.reason = format!("starting for more than {time} at a queue that starts none");
+                self.run_elsewhere(job)?;
+                moved += 1;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Says whether no job was started for long at the queue of a job, or whether its status lets
+    /// nobody start.
+    fn starts_nothing(&self, job: &JobRecord) -> Result<bool, LedgerError> {
+        let Some(name) = &job.queue else {
+            return Ok(true);
+        };
+        let status = self.ctx.queue(name).map(|queue| queue.status);
+        if matches!(status, Some(QueueStatus::Offline | QueueStatus::Test)) {
+            return Ok(true);
+        }
+        let silent_since = self.ctx.now.before(self.ctx.limits.queue_inactive_timeout);
+        let started = self.ledger.pulse(name)?.job_started;
+        Ok(started.is_none_or(|started| started < silent_since))
     }
 
     /// Has an activated job brokered anew.
@@ -299,12 +402,16 @@ impl<L: Ledger> Operation<'_, L> {
         self.ledger.expect_jobs(&ids)?;
         for id in ids {
             let mut job = self.job(id)?;
-            if job.command == Some(Command::ToBeKilled) || self.is_at_paused_queue(&job) {
+            let stays = match state {
+                Lasting::Running => self.is_at_paused_queue(&job),
+                Lasting::Starting | Lasting::UrgentStarting => self.keeps_its_jobs(&job),
+            };
+            if job.command == Some(Command::ToBeKilled) || stays {
                 continue;
             }
             job.reason = format!("{} for more than {}", job.status, format_duration(timeout));
             match state {
-                Lasting::Starting => self.run_elsewhere(job)?,
+                Lasting::Starting | Lasting::UrgentStarting => self.run_elsewhere(job)?,
                 Lasting::Running => {
                     job.command = Some(Command::ToBeKilled);
                     job.sub_status = TO_REASSIGN.to_owned();

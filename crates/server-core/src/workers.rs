@@ -3,13 +3,14 @@
 //! Source: PanDA server, `pandaserver/taskbuffer/db_proxy_mods/worker_module.py`, `updateWorkers`.
 
 use ailurus_diagnosis::ErrorSource;
-use ailurus_model::{HarvesterId, NodeName, Worker, WorkerDetail, WorkerId, WorkerSync};
+use ailurus_model::{HarvesterId, NodeName, Timestamp, Worker, WorkerDetail, WorkerId, WorkerSync};
 
 use crate::{
     Context,
     attempt_end::ServerError,
-    ledger::{JobRecord, Ledger, LedgerError, PilotPhase, WorkerPilotRecord},
+    ledger::{AttemptRecord, JobRecord, Ledger, LedgerError, PilotPhase, WorkerPilotRecord},
     operation::Operation,
+    report::{Report, SUP_ERROR_CODE, SUP_ERROR_DIAG},
     text::{DIAG_CHARS_MAX, clipped},
 };
 
@@ -107,6 +108,7 @@ impl<L: Ledger> Operation<'_, L> {
         worker.diag = clipped(&worker.diag, DIAG_CHARS_MAX);
         self.ledger.put_worker(&worker, self.ctx.now)?;
         self.link_jobs(&worker)?;
+        self.note_error_of(&worker)?;
         if worker.status.is_terminal() && worker.detail.sync == WorkerSync::EndsJobs {
             self.fail_jobs_of(&worker)?;
         }
@@ -171,6 +173,27 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(())
     }
 
+    /// Copies the error of a worker to the attempts that it has.
+    fn note_error_of(&mut self, worker: &Worker) -> Result<(), LedgerError> {
+        let error = worker.detail.error.as_ref().filter(|it| it.code != 0);
+        let Some(error) = error else {
+            return Ok(());
+        };
+        let jobs = self
+            .ledger
+            .jobs_of_worker(&worker.harvester_id, worker.worker_id)?;
+        for id in jobs {
+            let job = self.job(id)?;
+            if job.status.is_with_pilot() {
+                let mut attempt = self.attempt(&job)?;
+                let diag = format!("Diag from worker : {}", worker.diag);
+                note_sup_error(&mut attempt, error.code, &diag);
+                self.ledger.put_attempt(&attempt)?;
+            }
+        }
+        Ok(())
+    }
+
     fn fail_jobs_of(&mut self, worker: &Worker) -> Result<(), LedgerError> {
         let jobs = self
             .ledger
@@ -210,6 +233,34 @@ fn merged_detail(known: &WorkerDetail, report: WorkerDetail) -> WorkerDetail {
     detail.n_jobs = detail.n_jobs.or(known.n_jobs);
     detail.memory_mb = detail.memory_mb.or(known.memory_mb);
     detail
+}
+
+/// PanDA's `supErrorCode` for a job that was given up when its worker had ended already.
+const WORKER_ALREADY_DONE: i64 = 2;
+/// Longest text of a worker's error that a job keeps, in characters.
+const SUP_DIAG_CHARS_MAX: usize = 250;
+
+/// Notes in an attempt that was given up that its worker had ended.
+pub(crate) fn note_worker_done(attempt: &mut AttemptRecord, worker: &Worker) {
+    if !worker.status.is_terminal() {
+        return;
+    }
+    let end = worker.end_time.map(Timestamp::to_panda_text);
+    let diag = format!(
+        "worker already {} at {} with {}",
+        worker.status,
+        end.unwrap_or_default(),
+        worker.diag
+    );
+    note_sup_error(attempt, WORKER_ALREADY_DONE, &diag);
+}
+
+/// Notes an error that neither pilot nor payload nor server made.
+pub(crate) fn note_sup_error(attempt: &mut AttemptRecord, code: i64, diag: &str) {
+    let mut report = Report::of_text(&attempt.report);
+    report.put(SUP_ERROR_CODE, code);
+    report.put(SUP_ERROR_DIAG, clipped(diag, SUP_DIAG_CHARS_MAX));
+    attempt.report = report.into_text();
 }
 
 fn worker_done(worker: &Worker, job: &JobRecord) -> ServerError {

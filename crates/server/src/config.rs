@@ -9,6 +9,7 @@ mod messages;
 mod rucio;
 mod scheduling;
 mod tasks;
+mod watchdogs;
 
 use std::{
     fmt::Display,
@@ -91,6 +92,8 @@ pub(crate) struct ConfigFile {
     log_format: Option<String>,
     /// Limits on jobs, tasks and workers.
     limits: LimitsSection,
+    /// Time-outs that differ by queue, label or working group, and fast rebrokerage.
+    watchdogs: watchdogs::WatchdogsSection,
     /// PanDA's tasks.
     tasks: tasks::TasksSection,
     /// The catalogue of files that is asked for datasets of tasks.
@@ -343,6 +346,7 @@ fn resolve(
         log_format: log_format(picker, file.log_format)?,
         limits: Limits {
             tasks: file.tasks.resolve(&mut picker.shown)?,
+            watch: file.watchdogs.resolve(picker)?,
             ..file.limits.resolve(&mut picker.shown)
         },
         rucio: file.rucio.resolve(picker)?,

@@ -155,7 +155,7 @@ fn log(report: &WatchReport) {
     }
 }
 
-const fn counts(report: &WatchReport) -> [(&'static str, u64); 8] {
+const fn counts(report: &WatchReport) -> [(&'static str, u64); 9] {
     [
         ("heartbeat lost", report.lost_heartbeats),
         ("sent, no reply", report.sent_without_reply),
@@ -165,5 +165,6 @@ const fn counts(report: &WatchReport) -> [(&'static str, u64); 8] {
         ("starting for too long", report.starting_too_long),
         ("running for too long", report.running_too_long),
         ("never got a pilot", report.waiting_too_long),
+        ("too many waited at their queue", report.overshooting),
     ]
 }

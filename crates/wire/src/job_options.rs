@@ -108,9 +108,13 @@ pub(crate) fn encode(out: &mut Fields, options: &JobOptions) {
     if let Some(secrets) = &options.secrets {
         out.put(SECRETS, secrets.reveal());
     }
-    if !options.pilot_secrets.is_empty() {
-        let members: Map<String, Value> = options
-            .pilot_secrets
+    put_pilot_secrets(out, &options.pilot_secrets);
+}
+
+/// Writes the pilot's secrets, if there are any, into a job or into the answer to an update.
+pub(crate) fn put_pilot_secrets(out: &mut Fields, secrets: &BTreeMap<String, SecretText>) {
+    if !secrets.is_empty() {
+        let members: Map<String, Value> = secrets
             .iter()
             .map(|(name, secret)| (name.clone(), secret.reveal().into()))
             .collect();

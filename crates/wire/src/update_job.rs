@@ -357,6 +357,7 @@ pub fn encode_answer(dialect: Dialect, answer: &UpdateAnswer) -> Answer {
         (Dialect::V1, true) => fields.put(COMMAND, Value::Null),
         (Dialect::Legacy | Dialect::V1, false) => fields.put(COMMAND, text),
     }
+    job_options::put_pilot_secrets(&mut fields, &answer.pilot_secrets);
     Answer::success(dialect, fields)
 }
 

@@ -100,7 +100,10 @@ impl<L: Ledger> Operation<'_, L> {
             input,
             mixture,
             chain: self.queues_of_producers(&files)?,
-            banned: self.queue_to_avoid(job)?.into_iter().collect(),
+            banned: [self.queue_to_avoid(job)?, self.avoided.clone()]
+                .into_iter()
+                .flatten()
+                .collect(),
         })
     }
 

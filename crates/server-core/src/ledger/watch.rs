@@ -1,6 +1,6 @@
 //! Jobs that have been in one state for long, for the watchdogs.
 
-use ailurus_model::{JobStatus, PandaId, Timestamp};
+use ailurus_model::{JobStatus, PandaId, QueueName, Timestamp};
 
 use crate::ledger::{JobRecord, LedgerError};
 
@@ -50,6 +50,8 @@ impl Waiting {
 pub enum Lasting {
     /// `starting`.
     Starting,
+    /// `starting`, of production jobs of high priority.
+    UrgentStarting,
     /// `running`.
     Running,
 }
@@ -59,9 +61,22 @@ impl Lasting {
     #[must_use]
     pub const fn status(self) -> JobStatus {
         match self {
-            Self::Starting => JobStatus::Starting,
+            Self::Starting | Self::UrgentStarting => JobStatus::Starting,
             Self::Running => JobStatus::Running,
         }
+    }
+
+    /// Says whether a job is one of these and has been so since before a time.
+    #[must_use]
+    pub fn fits(self, job: &JobRecord, before: Timestamp) -> bool {
+        let is_meant = match self {
+            Self::Starting | Self::Running => true,
+            Self::UrgentStarting => {
+                let is_users = matches!(job.source_label.as_str(), "user" | "panda");
+                !is_users && job.priority >= URGENT_PRIORITY
+            }
+        };
+        is_meant && job.status == self.status() && job.state_changed < before
     }
 }
 
@@ -82,6 +97,15 @@ pub trait WatchRows {
     fn waiting_since(
         &self,
         which: Waiting,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<PandaId>, LedgerError>;
+    /// Lists activated jobs of a share that wait at a queue since before a time, by rising number,
+    /// `limit` at most.
+    fn waiting_at(
+        &self,
+        queue: &QueueName,
+        share: &str,
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<PandaId>, LedgerError>;

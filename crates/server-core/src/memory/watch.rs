@@ -1,10 +1,10 @@
 //! Jobs that have been in one state for long, in memory.
 
-use ailurus_model::{PandaId, Timestamp};
+use ailurus_model::{JobStatus, PandaId, QueueName, Timestamp};
 
 use crate::{
     MemoryLedger,
-    ledger::{Lasting, LedgerError, Waiting, WatchRows},
+    ledger::{JobRecord, Lasting, LedgerError, Waiting, WatchRows},
 };
 
 impl WatchRows for MemoryLedger {
@@ -14,14 +14,8 @@ impl WatchRows for MemoryLedger {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<PandaId>, LedgerError> {
-        let mut found: Vec<_> = self
-            .jobs
-            .values()
-            .filter(|job| job.status == state.status() && job.state_changed < before)
-            .map(|job| (job.state_changed, job.panda_id))
-            .collect();
-        found.sort_unstable();
-        Ok(found.into_iter().take(limit).map(|(_, id)| id).collect())
+        let found = self.jobs.values().filter(|job| state.fits(job, before));
+        Ok(longest(found, |job| job.state_changed, limit))
     }
 
     fn waiting_since(
@@ -30,16 +24,39 @@ impl WatchRows for MemoryLedger {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<PandaId>, LedgerError> {
-        let mut found: Vec<_> = self
-            .jobs
-            .values()
-            .filter(|job| which.fits(job, before))
-            .map(|job| match which {
-                Waiting::Users | Waiting::Urgent => (job.modified, job.panda_id),
-                Waiting::Direct => (job.created, job.panda_id),
-            })
-            .collect();
-        found.sort_unstable();
-        Ok(found.into_iter().take(limit).map(|(_, id)| id).collect())
+        let since = |job: &JobRecord| match which {
+            Waiting::Users | Waiting::Urgent => job.modified,
+            Waiting::Direct => job.created,
+        };
+        let found = self.jobs.values().filter(|job| which.fits(job, before));
+        Ok(longest(found, since, limit))
     }
+
+    fn waiting_at(
+        &self,
+        queue: &QueueName,
+        share: &str,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<PandaId>, LedgerError> {
+        let is_meant = |job: &&JobRecord| {
+            job.status == JobStatus::Activated
+                && job.queue.as_ref() == Some(queue)
+                && job.global_share == share
+                && job.state_changed < before
+        };
+        let found = self.jobs.values().filter(is_meant);
+        Ok(longest(found, |_| Timestamp::default(), limit))
+    }
+}
+
+/// The numbers of those that come first by a time, then by their number.
+fn longest<'a>(
+    jobs: impl Iterator<Item = &'a JobRecord>,
+    since: impl Fn(&JobRecord) -> Timestamp,
+    limit: usize,
+) -> Vec<PandaId> {
+    let mut found: Vec<_> = jobs.map(|job| (since(job), job.panda_id)).collect();
+    found.sort_unstable();
+    found.into_iter().take(limit).map(|(_, id)| id).collect()
 }

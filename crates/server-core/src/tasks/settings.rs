@@ -13,6 +13,8 @@ pub struct TaskLimits {
     /// `http://panda.example.org:25080`; empty for where a task's sandbox is, else for where its
     /// submitter reached the server.
     pub scripts_url: String,
+    /// The compact name whose secrets pilots get with jobs in debug mode. Default `pilot secrets`.
+    pub pilot_secrets_owner: String,
     /// Tasks that a person may have under way; zero for no limit. Default 0.
     pub active_per_user_max: u32,
     /// Jobs that one step makes at most. Default 1000.
@@ -48,6 +50,7 @@ impl Default for TaskLimits {
         Self {
             vo: "generic".to_owned(),
             scripts_url: String::new(),
+            pilot_secrets_owner: "pilot secrets".to_owned(),
             active_per_user_max: 0,
             jobs_per_step: 1000,
             files_per_step: 5000,

@@ -9,7 +9,8 @@ use ailurus_model::{
 
 use super::harness::*;
 use crate::{
-    DebugMode, KillCode, KillRequest, describe_job, kill_jobs, set_debug_mode, submit_jobs,
+    DebugMode, KillCode, KillRequest, Unmerged, describe_job, kill_jobs, set_debug_mode,
+    submit_jobs,
 };
 
 /// A user's job that writes one file and a log.
@@ -196,6 +197,7 @@ fn production_rights_in_the_group_that_a_job_names_are_enough() {
             code: KillCode::of_number(None),
             caller,
             sub_status: None,
+            unmerged: Unmerged::Lost,
         };
         let killed = server.run(|ctx, ledger| kill_jobs(ctx, ledger, &[id], request));
         killed.unwrap()[0]

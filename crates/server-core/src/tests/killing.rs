@@ -4,7 +4,7 @@ use ailurus_model::{Caller, Command, JobStatus, PandaId, Proof, Rights};
 
 use super::harness::*;
 use crate::{
-    CommandFate, DebugMode, KillCode, KillRequest, kill_jobs, reassign_jobs, set_command,
+    CommandFate, DebugMode, KillCode, KillRequest, Unmerged, kill_jobs, reassign_jobs, set_command,
     set_debug_mode,
 };
 
@@ -13,6 +13,7 @@ fn kill_as(server: &mut Server, caller: &Caller, id: u64, code: Option<i64>) -> 
         code: KillCode::of_number(code),
         caller,
         sub_status: None,
+        unmerged: Unmerged::Lost,
     };
     let done = server.run(|ctx, ledger| kill_jobs(ctx, ledger, &[PandaId::new(id)], request));
     done.unwrap()[0]

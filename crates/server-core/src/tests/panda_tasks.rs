@@ -1,5 +1,6 @@
 //! Tasks of PanDA from their parameters to their end.
 
+mod merging;
 mod wishes;
 
 use std::time::Duration;
@@ -513,6 +514,7 @@ fn production_rights_in_the_working_group_of_a_task_reach_its_jobs() {
             code: crate::KillCode::of_number(None),
             caller: &caller,
             sub_status: None,
+            unmerged: crate::Unmerged::Lost,
         };
         let ids = [ailurus_model::PandaId::new(1)];
         let killed = server.run(|ctx, ledger| crate::kill_jobs(ctx, ledger, &ids, request));

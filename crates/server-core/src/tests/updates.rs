@@ -358,3 +358,32 @@ fn statuses_are_told_in_the_order_asked_for() {
         ]
     );
 }
+
+#[test]
+fn pilots_of_jobs_in_debug_mode_get_the_secrets_of_pilots() {
+    let mut server = Server::with([generation(2)]);
+    "Log Robot".clone_into(&mut server.limits.tasks.pilot_secrets_owner);
+    for owner in ["Log Robot", "alice"] {
+        let change = crate::SecretChange::Set {
+            name: "log server".to_owned(),
+            value: format!("of {owner}"),
+        };
+        server
+            .run(|_, ledger| crate::change_secrets(ledger, owner, &change))
+            .unwrap();
+    }
+    let plain = server.running_job();
+    assert!(plain.options.pilot_secrets.is_empty());
+    assert!(server.update(&plain, Running).pilot_secrets.is_empty());
+    for id in [1, 2] {
+        let mut job = server.job(id);
+        job.tags.insert(ailurus_model::job_tags::DEBUG);
+        crate::Ledger::put_job(&mut server.ledger, &job).unwrap();
+    }
+    let answer = server.update(&plain, Running);
+    let debugged = server.running_job();
+    for secrets in [answer.pilot_secrets, debugged.options.pilot_secrets] {
+        assert_eq!(secrets["log server"].reveal(), "of Log Robot");
+        assert_eq!(secrets.len(), 1);
+    }
+}

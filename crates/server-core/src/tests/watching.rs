@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ailurus_model::{AttemptNr, ErrorCode, JobStatus, SourceLabel, queue::QueueStatus};
+use ailurus_model::{
+    AttemptNr, ErrorCode, JobRequest, JobStatus, PandaId, SourceLabel, TaskSpec, queue::QueueStatus,
+};
 
 use super::harness::*;
 use crate::{WatchReport, ledger::JobRecord};
@@ -404,4 +406,127 @@ fn a_job_without_a_task_does_not_wait_for_ever() {
     let job = server.job(1);
     assert_eq!((job.status, job.server_code), (JobStatus::Closed, 102));
     assert_eq!(job.sub_status, "toreassign");
+}
+
+/// A job of a task that runs at a queue of this workflow.
+fn running_at(server: &mut Server, queue: &str, workflow: &str) -> PandaId {
+    server.queue(queue).options.terms.workflow = workflow.to_owned();
+    let job = server.acquire(queue).pop().unwrap();
+    server.update(&job, JobStatus::Running);
+    job.panda_id
+}
+
+#[test]
+fn heartbeats_may_be_rarer_by_workflow_and_label() {
+    let mut server = Server::with([generation(8)]);
+    server.limits.watch.heartbeat_timeouts = [
+        ("push", 6 * HOUR),
+        ("production", 3 * HOUR),
+        ("analysis", HOUR),
+    ]
+    .map(|(name, time)| (name.to_owned(), time))
+    .into();
+    server.limits.watch_batch = 1;
+    let patient = running_at(&mut server, NEAR, "push");
+    let common = running_at(&mut server, FAR, "pull");
+    server.pass(3 * HOUR + MINUTE);
+    assert_eq!(server.watch().lost_heartbeats, 1);
+    assert_eq!(server.job(common.value()).attempt_nr, AttemptNr::new(2));
+    assert_eq!(server.status(patient.value()), JobStatus::Running);
+    server.pass(3 * HOUR);
+    assert_eq!(server.watch().lost_heartbeats, 1);
+    assert_eq!(server.job(patient.value()).attempt_nr, AttemptNr::new(2));
+
+    let mut server = Server::with([TaskSpec {
+        source_label: SourceLabel::new("user"),
+        ..generation(1)
+    }]);
+    let push = ("push".to_owned(), 6 * HOUR);
+    let analysis = ("analysis".to_owned(), HOUR);
+    server.limits.watch.heartbeat_timeouts = [push, analysis].into();
+    server.queue(NEAR).options.terms.workflow = "push".to_owned();
+    server.queue(FAR).options.terms.workflow = "push".to_owned();
+    let queue = server.job(1).queue.unwrap();
+    let request = JobRequest {
+        source_label: SourceLabel::new("user"),
+        ..request(queue.as_str())
+    };
+    let job = server.try_acquire(&request).unwrap().pop().unwrap();
+    server.update(&job, JobStatus::Running);
+    server.pass(HOUR + MINUTE);
+    assert_eq!(server.watch().lost_heartbeats, 1);
+}
+
+#[test]
+fn a_job_whose_pilot_told_of_a_failure_counts_as_not_recovered() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    let mut update = failed(&job, ErrorCode::StageOutFailed);
+    update.status = JobStatus::Holding;
+    server.send(&update);
+    server.pass(49 * HOUR);
+    assert_eq!(server.watch().holding_too_long, 1);
+    let error = server.attempt(1, 1).server_error.unwrap();
+    assert_eq!(error.code, 101);
+    assert!(
+        error.diag.starts_with("job recovery failed for 2d"),
+        "{}",
+        error.diag
+    );
+}
+
+#[test]
+fn too_many_waiting_jobs_leave_for_another_queue_oldest_first() {
+    let mut server = Server::new();
+    server.queue(FAR).status = QueueStatus::Offline;
+    server.submit([generation(10)]);
+    let share = server.job(1).global_share;
+    server.queue(FAR).status = QueueStatus::Online;
+    let rules = &mut server.limits.watch.overshoot;
+    rules.waiting_least.insert(share, 4);
+    server.pass(30 * MINUTE);
+    assert_eq!(server.watch().overshooting, 0, "they have just come");
+    server.pass(11 * MINUTE);
+    assert_eq!(server.watch().overshooting, 6);
+    for id in 1..=10 {
+        let queue = if id <= 6 { FAR } else { NEAR };
+        assert_eq!(server.job(id).queue.unwrap().as_str(), queue, "job {id}");
+        assert_eq!(server.status(id), JobStatus::Activated);
+    }
+    assert_eq!(server.watch().overshooting, 0);
+    server.pass(41 * MINUTE);
+    server.queue(FAR).options.terms.keeps_its_jobs = true;
+    server.queue(NEAR).options.terms.keeps_its_jobs = true;
+    assert_eq!(server.watch().overshooting, 0, "both keep their jobs");
+}
+
+#[test]
+fn jobs_of_working_groups_wait_as_long_as_is_said_of_them() {
+    let mut server = Server::with([TaskSpec {
+        source_label: SourceLabel::new("user"),
+        ..generation(1)
+    }]);
+    let quick = ("quick".to_owned(), HOUR);
+    server.limits.watch.user_activated_timeouts = [quick].into();
+    server.pass(2 * HOUR);
+    assert_eq!(server.watch().activated_too_long, 0, "it has no group");
+    server.limits.watch.user_activated_timeouts = [(String::new(), HOUR)].into();
+    assert_eq!(server.watch().activated_too_long, 1);
+}
+
+#[test]
+fn urgent_jobs_leave_a_queue_where_starting_does_not_end() {
+    let mut server = Server::with([TaskSpec {
+        priority: 900,
+        ..generation(1)
+    }]);
+    let job = server.next_job().unwrap();
+    for _ in 0..4 {
+        server.update(&job, JobStatus::Starting);
+        server.pass(HOUR);
+    }
+    assert_eq!(server.watch().starting_too_long, 0);
+    server.pass(MINUTE);
+    assert_eq!(server.watch().starting_too_long, 1);
+    assert_eq!(server.job(1).attempt_nr, AttemptNr::new(2));
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use ailurus_model::{AttemptNr, JobStatus, NodeName, Worker, WorkerId, WorkerStatus, WorkerSync};
+use ailurus_model::{
+    AttemptNr, JobStatus, NodeName, Worker, WorkerId, WorkerStatus, WorkerSync,
+    update::ReportedError,
+};
 
 use super::harness::*;
 use crate::{Ledger as _, PilotPhase, note_worker_pilot};
@@ -178,4 +181,38 @@ fn a_pilot_tells_its_node_and_its_times() {
     assert_eq!(worker.end_time, Some(server.now));
     assert!(worker.start_time < worker.end_time);
     assert_eq!(server.ledger.workers().count(), 1);
+}
+
+#[test]
+fn the_error_of_a_worker_stands_with_its_jobs() {
+    let (mut server, _) = job_in_worker();
+    let mut failed = worker(5, WorkerStatus::Failed);
+    failed.diag = "held: out of memory".to_owned();
+    failed.detail.error = Some(ReportedError {
+        code: 42,
+        diag: "held".to_owned(),
+    });
+    failed.detail.sync = WorkerSync::Loose;
+    server.report_worker(&failed);
+    let report = server.attempt(1, 1).report;
+    assert!(report.contains("\"supErrorCode\":42"), "{report}");
+    assert!(
+        report.contains("Diag from worker : held: out of memory"),
+        "{report}"
+    );
+    assert_eq!(server.status(1), JobStatus::Running);
+}
+
+#[test]
+fn a_lost_heartbeat_says_that_the_worker_had_ended() {
+    let (mut server, _) = job_in_worker();
+    let mut ended = worker(5, WorkerStatus::Finished);
+    ended.diag = "exit 0".to_owned();
+    ended.detail.sync = WorkerSync::Loose;
+    server.report_worker(&ended);
+    server.pass(Duration::from_secs(3 * 3600));
+    assert_eq!(server.watch().lost_heartbeats, 1);
+    let report = server.attempt(1, 1).report;
+    assert!(report.contains("\"supErrorCode\":2"), "{report}");
+    assert!(report.contains("worker already finished at 20"), "{report}");
 }

@@ -129,6 +129,9 @@ tasks_section! {
         /// Address below which scripts are served that run what people send; empty for the address
         /// at which the submitter reached the server. Default empty.
         scripts_url,
+        /// Compact name of the person or robot whose secrets pilots get with jobs in debug mode.
+        /// Default `pilot secrets`.
+        pilot_secrets_owner,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use ailurus_model::{Caller, JobForm, PandaId, Proof, TaskId};
 use ailurus_server_core::{
-    CommandFate, DebugMode, KillCode, KillRequest, LedgerError, command_to_pilot, describe_job,
-    kill_jobs,
+    CommandFate, DebugMode, KillCode, KillRequest, LedgerError, Unmerged, command_to_pilot,
+    describe_job, kill_jobs,
     ledger::{ArchiveRows, JobText, JobTextRows, Ledger},
     offline_script, reassign_jobs, set_command as leave_command, set_debug_mode as set_debug,
     submit_jobs,
@@ -25,6 +25,8 @@ const DESCRIBED_MAX: usize = 5500;
 const JOBS_PER_STEP: usize = 100;
 /// The option of a kill that says which sub-status a closed job gets.
 const SUB_STATUS_OPTION: &str = "jobSubStatus=";
+/// The option that keeps what a merge job reads.
+const KEEP_UNMERGED_OPTION: &str = "keepUnmerged";
 /// PanDA's word for a job that is to end.
 const TO_BE_KILLED: &str = "tobekilled";
 
@@ -277,6 +279,11 @@ async fn kill(call: Call) -> Reply {
         .iter()
         .find_map(|option| option.strip_prefix(SUB_STATUS_OPTION))
         .map(ToOwned::to_owned);
+    let unmerged = if options.iter().any(|option| option == KEEP_UNMERGED_OPTION) {
+        Unmerged::Kept
+    } else {
+        Unmerged::Lost
+    };
     let ids: Vec<Option<PandaId>> = call
         .list("job_ids")
         .iter()
@@ -296,6 +303,7 @@ async fn kill(call: Call) -> Reply {
                     code,
                     caller: &caller,
                     sub_status: sub_status.as_deref(),
+                    unmerged,
                 };
                 kill_jobs(ctx, ledger, &step, request)
             })

@@ -548,5 +548,12 @@ fn jobs_that_stay_in_one_state_come_longest_first() {
         assert_eq!(waiting(Waiting::Urgent, NOW), [5]);
         assert_eq!(waiting(Waiting::Direct, NOW), [4]);
         assert!(waiting(Waiting::Direct, earlier(20)).is_empty());
+        let one = job(PandaId::new(5), task);
+        let (queue, share) = (one.queue.unwrap(), one.global_share);
+        let at = |share: &str, before| ids(ledger.waiting_at(&queue, share, before, 9).unwrap());
+        assert_eq!(at(&share, NOW), [4, 5]);
+        assert!(at("other", NOW).is_empty());
+        assert!(at(&share, Timestamp::default()).is_empty());
+        assert_eq!(lasting(Lasting::UrgentStarting, NOW), [3]);
     });
 }

@@ -6,7 +6,7 @@ use ailurus_jedi::{
 };
 use ailurus_model::JobStatus;
 use ailurus_server_core::{
-    KillCode, KillRequest, kill_jobs,
+    KillCode, KillRequest, Unmerged, kill_jobs,
     ledger::Ledger,
     tasks::{CommandReply, CommandRequest, FinishMode, command_task},
 };
@@ -211,6 +211,7 @@ pub(super) async fn kill_unfinished_jobs(call: Call) -> Reply {
                 code,
                 caller: &caller,
                 sub_status: None,
+                unmerged: Unmerged::Lost,
             };
             kill_jobs(ctx, ledger, &ids, request)
         })
