@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ailurus_model::{EndpointName, Queue};
 
+use crate::needs::{JobNeeds, StoredInputs};
+
 /// A queue that may be chosen.
 #[derive(Debug, Clone)]
 pub struct Candidate<'a> {
@@ -48,6 +50,19 @@ impl<'a> Candidate<'a> {
         if is_of_mixture == IsOfMixture::Yes {
             self.mixture_jobs = self.mixture_jobs.saturating_add(1);
         }
+    }
+
+    /// Returns what of a job's input lies at the site.
+    #[must_use]
+    pub(crate) fn part_at_hand(&self, job: &JobNeeds<'_>) -> StoredInputs {
+        let mut sum = StoredInputs::default();
+        for (places, stored) in job.inputs {
+            if places.iter().any(|endpoint| self.has_at_hand(endpoint)) {
+                sum.files = sum.files.saturating_add(stored.files);
+                sum.size = sum.size.plus(stored.size);
+            }
+        }
+        sum
     }
 
     /// Says whether the queue reads from this endpoint as from its own.

@@ -59,6 +59,12 @@ pub enum Filter {
     IoIntensity {},
     /// All inputs lie at the site.
     LocalInput {},
+    /// The nodes reach the network as the task wants it (`wnconnectivity`).
+    Network {},
+    /// No virtual placement (`…_VP_DISK`) for tasks that avoid it, and for merging.
+    VirtualPlacement {},
+    /// Only queues of the nucleus for tasks that say so (`t1Weight` below zero).
+    Nucleus {},
     /// The queue's fair share policy gives the job no share.
     ZeroShare {},
     /// Pilots were seen.
@@ -148,6 +154,9 @@ impl Filter {
             Self::DiskIo {} => "disk-io",
             Self::IoIntensity {} => "io-intensity",
             Self::LocalInput {} => "local-input",
+            Self::Network {} => "network",
+            Self::VirtualPlacement {} => "virtual-placement",
+            Self::Nucleus {} => "nucleus",
             Self::ZeroShare {} => "zero-share",
             Self::PilotsSeen { .. } => "pilots-seen",
             Self::Inactive { .. } => "inactive",

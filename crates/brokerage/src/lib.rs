@@ -21,7 +21,9 @@ pub mod weight;
 pub use candidate::{Candidate, IsOfMixture, Load, TaskPast};
 pub use choose::{Dropped, Spread, Verdict, choose, judge};
 pub use filter::{Filter, Refusal};
-pub use needs::{JobNeeds, Mixture, PlaceWish, SoftwareWish, StoredInputs};
+pub use needs::{
+    JobNeeds, Mixture, NetworkWish, NucleusWish, PlaceWish, SoftwareWish, StoredInputs,
+};
 pub use pattern::{NamePatterns, PatternError};
 pub use policy::{Policy, PolicyError, Profile};
 pub use shares::{ShareEntry, ShareError, ShareLine, ShareTraits, ShareTree};

@@ -37,8 +37,17 @@ pub struct JobNeeds<'a> {
     pub place: PlaceWish<'a>,
     /// What it must find there.
     pub software: SoftwareWish<'a>,
-    /// Where its inputs lie. An input with several replicas stands under each.
-    pub inputs: &'a BTreeMap<EndpointName, StoredInputs>,
+    /// How its payload reaches the network.
+    pub network: NetworkWish<'a>,
+    /// Where its outputs are collected, and how much that counts.
+    pub nucleus: NucleusWish<'a>,
+    /// Whether queues that read through a virtual placement are left out.
+    pub avoids_virtual_placement: bool,
+    /// Whether it measures what the others of its task need.
+    pub is_scout: bool,
+    /// Where its inputs lie: files with the same replicas stand together under all of their
+    /// endpoints, in rising order; none where no place is known.
+    pub inputs: &'a BTreeMap<Vec<EndpointName>, StoredInputs>,
     /// All of its inputs together, each counted once.
     pub input: StoredInputs,
     /// The sample that it has in common with others, if it has one.
@@ -83,6 +92,33 @@ pub struct SoftwareWish<'a> {
     pub container: &'a str,
     /// PanDA's architecture string, empty if none; see [`crate::architecture`].
     pub architecture: &'a str,
+}
+
+/// How a payload reaches the network (`ipConnectivity`); empty texts ask for nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NetworkWish<'a> {
+    /// `full`, or `http` for a proxy.
+    pub access: &'a str,
+    /// `IPv4` or `IPv6`.
+    pub stack: &'a str,
+}
+
+/// Where outputs are collected.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NucleusWish<'a> {
+    /// The site, empty if none is said.
+    pub site: &'a str,
+    /// What its queues weigh more than others (`t1Weight`); below zero, only they are taken; zero
+    /// leaves it to the policy.
+    pub weight: i64,
+}
+
+impl NucleusWish<'_> {
+    /// Says whether a queue is of the nucleus.
+    #[must_use]
+    pub fn has(&self, queue: &Queue) -> bool {
+        !self.site.is_empty() && self.site == queue.site
+    }
 }
 
 /// How much of a job's input is meant.

@@ -214,6 +214,10 @@ fn check(profile: &Profile) -> Result<(), PolicyError> {
                 (*worth, false)
             }
             Factor::PilotsSeen { unseen, .. } => (*unseen, false),
+            Factor::Nucleus {
+                reads_much, urgent, ..
+            } if is_number(*urgent) => (*reads_much, false),
+            Factor::Nucleus { urgent, .. } => (*urgent, false),
             Factor::Generic {}
             | Factor::Production {}
             | Factor::FreeSlots {}

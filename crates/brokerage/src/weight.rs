@@ -63,6 +63,19 @@ pub enum Factor {
         /// What it is worth.
         worth: f64,
     },
+    /// At the site where outputs are collected: the task's own `t1Weight`, else `reads_much` for
+    /// jobs that read more than `io_intensity`, and at least `urgent` for scouts and from
+    /// `priority_min` on. Elsewhere, and without a nucleus, 1.
+    Nucleus {
+        /// The factor of jobs that read much.
+        reads_much: f64,
+        /// I/O intensity in kB/s from which on they do.
+        io_intensity: u64,
+        /// The factor of urgent jobs.
+        urgent: f64,
+        /// The priority from which on they are.
+        priority_min: i64,
+    },
     /// `unseen` where no pilot was seen for a while.
     PilotsSeen {
         /// How long ago at most.
@@ -87,6 +100,7 @@ impl Factor {
             Self::TransferCost { .. } => "transfer-cost",
             Self::Chain { .. } => "chain",
             Self::Mixture { .. } => "mixture",
+            Self::Nucleus { .. } => "nucleus",
             Self::PilotsSeen { .. } => "pilots-seen",
         }
     }
@@ -109,11 +123,11 @@ impl Factor {
                 (busy + 1.0) / (busy + assigned + activated + 1.0)
             }
             Self::InputToMove {} => {
-                let (local, moved) = (at_hand(job, candidate), to_move(job, candidate));
+                let (local, moved) = (candidate.part_at_hand(job), to_move(job, candidate));
                 let all = bytes(job.input).max(1.0);
                 (all + bytes(local)) / all / (as_f64(moved.files) / FILES_SCALE + 1.0)
             }
-            Self::LocalGb { gb } => 1.0 + bytes(at_hand(job, candidate)) / GB / gb,
+            Self::LocalGb { gb } => 1.0 + bytes(candidate.part_at_hand(job)) / GB / gb,
             Self::LocalInput { worth } => 1.0 + worth * local_part(job, candidate),
             Self::TransferCost { half_at, unknown } => {
                 1.0 / (1.0 + cost(job, candidate, *unknown) / half_at)
@@ -121,6 +135,22 @@ impl Factor {
             Self::Chain { worth } => boost_if(job.chain.contains(&candidate.queue.name), *worth),
             Self::Mixture { worth } => {
                 boost_if(job.mixture.is_some() && candidate.mixture_jobs > 0, *worth)
+            }
+            Self::Nucleus {
+                reads_much,
+                io_intensity,
+                urgent,
+                priority_min,
+            } => {
+                if !job.nucleus.has(candidate.queue) {
+                    return 1.0;
+                }
+                let own = match job.nucleus.weight {
+                    0 if job.io_intensity > *io_intensity => *reads_much,
+                    weight => as_f64(u64::try_from(weight).unwrap_or(0)).max(1.0),
+                };
+                let is_urgent = job.is_scout || job.priority >= *priority_min;
+                if is_urgent { own.max(*urgent) } else { own }
             }
             Self::PilotsSeen { within, unseen } => {
                 let is_seen = candidate.pilot_seen.is_some_and(|ago| ago <= *within);
@@ -163,24 +193,8 @@ fn bytes(stored: StoredInputs) -> f64 {
     as_f64(stored.size.as_bytes())
 }
 
-/// What lies at the site, of the whole input.
-fn at_hand(job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> StoredInputs {
-    let mut sum = StoredInputs::default();
-    for (endpoint, stored) in job.inputs {
-        if candidate.has_at_hand(endpoint) {
-            sum.files = sum.files.saturating_add(stored.files);
-            sum.size = sum.size.plus(stored.size);
-        }
-    }
-    // Two endpoints of one site may hold the same file.
-    StoredInputs {
-        files: sum.files.min(job.input.files),
-        size: sum.size.min(job.input.size),
-    }
-}
-
 fn to_move(job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> StoredInputs {
-    let local = at_hand(job, candidate);
+    let local = candidate.part_at_hand(job);
     StoredInputs {
         files: job.input.files - local.files,
         size: job.input.size.minus(local.size),
@@ -189,7 +203,7 @@ fn to_move(job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> StoredInputs {
 
 /// By bytes where the sizes are known, else by files; nothing to read is nothing at hand.
 fn local_part(job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> f64 {
-    let local = at_hand(job, candidate);
+    let local = candidate.part_at_hand(job);
     if bytes(job.input) > 0.0 {
         bytes(local) / bytes(job.input)
     } else {
@@ -200,19 +214,25 @@ fn local_part(job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> f64 {
 /// The cost of what has to be moved, each file by the cheapest way that is known. A sample that
 /// other jobs have brought there costs nothing any more.
 fn cost(job: &JobNeeds<'_>, candidate: &Candidate<'_>, unknown: f64) -> f64 {
-    let mut gb = bytes(to_move(job, candidate)) / GB;
-    if let Some(mixture) = job.mixture
-        && candidate.mixture_jobs > 0
-    {
-        gb = (gb - as_f64(mixture.size.as_bytes()) / GB).max(0.0);
-    }
-    let per_gb = job
-        .inputs
-        .keys()
-        .filter_map(|from| {
+    let (mut gb, mut cost) = (0.0, 0.0);
+    for (places, stored) in job.inputs {
+        if places.iter().any(|from| candidate.has_at_hand(from)) {
+            continue;
+        }
+        let ways = places.iter().filter_map(|from| {
             let known = candidate.costs.iter().find(|(place, _)| place == from);
             known.map(|(_, cost)| as_f64(*cost))
-        })
-        .reduce(f64::min);
-    gb * per_gb.unwrap_or(unknown)
+        });
+        let per_gb = ways.reduce(f64::min).unwrap_or(unknown);
+        gb += bytes(*stored) / GB;
+        cost += bytes(*stored) / GB * per_gb;
+    }
+    if let Some(mixture) = job.mixture
+        && candidate.mixture_jobs > 0
+        && gb > 0.0
+    {
+        let brought = as_f64(mixture.size.as_bytes()) / GB;
+        cost *= (1.0 - brought / gb).max(0.0);
+    }
+    cost
 }

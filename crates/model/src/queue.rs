@@ -184,6 +184,15 @@ impl Queue {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// Says whether it reads through a virtual placement: files that lie elsewhere.
+    ///
+    /// Source: PanDA server, `pandaserver/taskbuffer/SiteSpec.py`, `use_vp`.
+    #[must_use]
+    pub fn has_virtual_placement(&self) -> bool {
+        let mut endpoints = self.storages.values().flatten();
+        endpoints.any(|endpoint| endpoint.as_str().ends_with("_VP_DISK"))
+    }
+
     /// Returns the endpoint to which jobs of this queue write, if it has one.
     #[must_use]
     pub fn output_endpoint(&self) -> Option<&EndpointName> {

@@ -34,6 +34,11 @@ pub struct QueueTerms {
     pub disk_io_max: u64,
     /// I/O intensity of a job in kB/s (`params.max_io_intensity`); zero means no limit.
     pub io_intensity_max: u64,
+    /// How nodes reach the network (`wnconnectivity` before `#`): `full`, `http`, `none`; empty if
+    /// that is not known.
+    pub connectivity: String,
+    /// `IPv4` or `IPv6` (`wnconnectivity` behind `#`), empty if that is not known.
+    pub ip_stack: String,
     /// `ucore`, `mcore`, `score`, `himem` (`capability`).
     pub capability: String,
     /// `pull`, `push`, `pull_ups`, `push_cric` … (`workflow`).

@@ -122,6 +122,7 @@ impl<L: Ledger> Operation<'_, L> {
             checksum: Some(file.checksum),
             surl: file.surl,
             endpoint: file.endpoint,
+            replicas: Vec::new(),
             producer: Some(job.panda_id),
             n_events: None,
         })

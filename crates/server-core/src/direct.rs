@@ -182,6 +182,7 @@ fn input(file: &Attributes, queue: Option<&Queue>) -> FileRecord {
         checksum: checksum.and_then(|text| text.parse::<Checksum>().ok()),
         surl: String::new(),
         endpoint,
+        replicas: Vec::new(),
         producer: None,
         n_events: None,
     }

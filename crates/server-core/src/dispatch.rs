@@ -344,6 +344,7 @@ fn described(
     if job.tags.has(job_tags::WRITE_INPUT_LIST) {
         options.write_to_file = input_lists(&inputs);
     }
+    options.is_virtual_placement |= queue.has_virtual_placement();
     let parameters = if job.tags.has(job_tags::ENCODED_PARAMETERS) {
         STANDARD.encode(&payload.parameters)
     } else {
@@ -379,7 +380,10 @@ fn described(
             .map(|file| output(file, None))
             .collect(),
         log: Some(output(&outputs.log, Some(guid::of_log(attempt)))),
-        inputs: inputs.into_iter().map(input_file).collect(),
+        inputs: inputs
+            .into_iter()
+            .map(|file| input_file(file, queue))
+            .collect(),
         looping_check: payload.looping_check && !job.tags.has(job_tags::NO_LOOPING_CHECK),
         outputs_optional: optional.map(|file| file.lfn.clone()).collect(),
         transfer_type: payload.transfer_type,
@@ -410,7 +414,12 @@ fn input_lists(inputs: &[FileRecord]) -> String {
     lists.join("^")
 }
 
-fn input_file(file: FileRecord) -> InputFile {
+/// Describes an input by the replica that lies at the queue, if one does.
+fn input_file(file: FileRecord, queue: &Queue) -> InputFile {
+    let mut at_queue = queue.storages.values().flatten();
+    let near =
+        at_queue.find(|endpoint| **endpoint == file.endpoint || file.replicas.contains(endpoint));
+    let endpoint = near.cloned().unwrap_or(file.endpoint);
     InputFile {
         lfn: file.lfn,
         scope: file.scope,
@@ -418,6 +427,6 @@ fn input_file(file: FileRecord) -> InputFile {
         dataset: file.dataset,
         size: file.size,
         checksum: file.checksum,
-        endpoint: file.endpoint,
+        endpoint,
     }
 }

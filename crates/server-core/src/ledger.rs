@@ -248,6 +248,8 @@ pub struct FileRecord {
     pub surl: String,
     /// The endpoint that holds it.
     pub endpoint: EndpointName,
+    /// Further endpoints that hold it, as far as a catalogue told when the file was listed.
+    pub replicas: Vec<EndpointName>,
     /// The job that wrote it, none if it was listed.
     pub producer: Option<PandaId>,
     /// How many events it has, if known.

@@ -99,6 +99,7 @@ impl<L: Ledger> Operation<'_, L> {
                 checksum: file.checksum.clone(),
                 surl: String::new(),
                 endpoint: file.endpoint.clone(),
+                replicas: Vec::new(),
                 producer: None,
                 n_events: None,
             })?;

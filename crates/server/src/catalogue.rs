@@ -153,7 +153,10 @@ fn did_of(name: &str) -> Did {
     }
 }
 
-/// Lists the files of a dataset, each with a place where it lies.
+/// Replicas of a file that are noted; brokerage needs no more of them.
+const REPLICAS_MAX: usize = 10;
+
+/// Lists the files of a dataset, each with the places where it lies.
 fn files_of(client: &RucioClient, did: &Did) -> Result<Option<Vec<FoundFile>>, RucioError> {
     let Some(files) = client.list_files(did)? else {
         return Ok(None);
@@ -166,26 +169,35 @@ fn files_of(client: &RucioClient, did: &Did) -> Result<Option<Vec<FoundFile>>, R
         switched_off: SwitchedOff::Told,
         ..ReplicaQuery::default()
     };
-    let mut places: BTreeMap<Did, EndpointName> = BTreeMap::new();
+    let mut places: BTreeMap<Did, Vec<EndpointName>> = BTreeMap::new();
     client.list_replicas(&names, &query, |file| {
-        let on_disk = |medium| medium == Medium::Disk;
-        let best = file
+        let is_on_disk = |medium| medium == Medium::Disk;
+        let (disk, others): (Vec<_>, Vec<_>) = file
             .replicas
             .iter()
-            .find(|replica| on_disk(replica.medium))
-            .or(file.replicas.first());
-        if let Some(replica) = best {
-            places.insert(file.did(), replica.rse.clone());
+            .partition(|replica| is_on_disk(replica.medium));
+        // What lies on disk somewhere need not be recalled from a tape.
+        let usable = if disk.is_empty() { others } else { disk };
+        let mut names: Vec<EndpointName> = Vec::new();
+        for replica in usable {
+            if names.len() < REPLICAS_MAX && !names.contains(&replica.rse) {
+                names.push(replica.rse.clone());
+            }
         }
+        places.insert(file.did(), names);
     })?;
-    let found = files.into_iter().zip(names).map(|(file, name)| FoundFile {
-        lfn: file.name,
-        scope: file.scope,
-        guid: file.guid,
-        size: file.size,
-        checksum: file.adler32,
-        endpoint: places.get(&name).cloned().unwrap_or_default(),
-        n_events: file.n_events,
+    let found = files.into_iter().zip(names).map(|(file, name)| {
+        let mut replicas = places.remove(&name).unwrap_or_default().into_iter();
+        FoundFile {
+            lfn: file.name,
+            scope: file.scope,
+            guid: file.guid,
+            size: file.size,
+            checksum: file.adler32,
+            endpoint: replicas.next().unwrap_or_default(),
+            replicas: replicas.collect(),
+            n_events: file.n_events,
+        }
     });
     Ok(Some(found.collect()))
 }

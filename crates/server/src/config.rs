@@ -55,6 +55,9 @@ pub(crate) struct ConfigFile {
     queues: Option<PathBuf>,
     /// Storage data as CRIC has them. Without it, no storage is known.
     storages: Option<PathBuf>,
+    /// Settings of pilots by organisation, a JSON object that is served as
+    /// `pilot_gdp_config.json`. Without it, an empty one is.
+    pilot_settings: Option<PathBuf>,
     /// Folder whose files are served at `/trf/user/NAME`. Without it, none are.
     transforms: Option<PathBuf>,
     /// Folder of files that clients upload. Default `cache`.
@@ -125,6 +128,8 @@ pub(crate) struct Config {
     pub(crate) queues: PathBuf,
     /// Storage data file.
     pub(crate) storages: Option<PathBuf>,
+    /// Settings of pilots by organisation.
+    pub(crate) pilot_settings: Option<PathBuf>,
     /// Folder of payload scripts.
     pub(crate) transforms: Option<PathBuf>,
     /// Folder of files that clients upload.
@@ -323,6 +328,7 @@ fn resolve(
     let built_in = Database::File("ailurus-server.db".into());
     let queues = [options.queues.clone(), file.queues];
     let storages = [options.storages.clone(), file.storages].map(|path| path.map(Some));
+    let pilot_settings = [None, file.pilot_settings.map(Some)];
     let transforms = [options.transforms.clone(), file.transforms].map(|path| path.map(Some));
     let config = Config {
         listen,
@@ -331,6 +337,7 @@ fn resolve(
         }),
         queues: picker.pick("queues", queues, "queues.json".into(), path),
         storages: picker.pick("storages", storages, None, optional_path),
+        pilot_settings: picker.pick("pilot_settings", pilot_settings, None, optional_path),
         transforms: picker.pick("transforms", transforms, None, optional_path),
         cache: picker.pick("cache", [None, file.cache], "cache".into(), path),
         watch_interval: duration(picker, "watch_interval", file.watch_interval, 10),

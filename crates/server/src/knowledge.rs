@@ -40,6 +40,8 @@ pub(crate) struct Knowledge {
     pub(crate) queue_file: Bytes,
     /// All storage records, as served.
     pub(crate) storage_file: Bytes,
+    /// Settings of pilots by organisation, as served.
+    pub(crate) pilot_settings: Bytes,
 }
 
 /// A file that tells the server about its world cannot be used.
@@ -95,7 +97,12 @@ impl Knowledge {
             Some(path) => storages(path)?,
             None => b"{}".to_vec(),
         };
+        let pilot_settings = match &config.pilot_settings {
+            Some(path) => pilot_settings(path)?,
+            None => b"{}".to_vec(),
+        };
         Ok(Self {
+            pilot_settings: pilot_settings.into(),
             queues: set.queues,
             catalogue: Catalogue::built_in(),
             limits: config.limits.clone(),
@@ -171,6 +178,18 @@ fn records(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Value>, Knowled
         Some(name) => BTreeMap::from([(name, json!(whole))]),
         None => whole.into_iter().collect(),
     })
+}
+
+/// Reads settings of pilots, which are served as they stand.
+fn pilot_settings(path: &Path) -> Result<Vec<u8>, KnowledgeError> {
+    let bytes = read("pilot settings", "pilot_settings", path)?;
+    match serde_json::from_slice::<Map<String, Value>>(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(KnowledgeError::Json {
+            path: path.to_owned(),
+            source: BodyError::Json(error),
+        }),
+    }
 }
 
 fn storages(path: &Path) -> Result<Vec<u8>, KnowledgeError> {

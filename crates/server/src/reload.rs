@@ -30,12 +30,12 @@ impl Version {
     }
 }
 
-/// Looks at the queue and storage files.
+/// Looks at the files of queues, storages and settings of pilots.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     config: Config,
     /// The files as they were looked at last, the useless ones too.
-    seen: [Option<Version>; 2],
+    seen: [Option<Version>; 3],
 }
 
 impl Reloader {
@@ -59,7 +59,11 @@ impl Reloader {
     }
 }
 
-fn versions(config: &Config) -> [Option<Version>; 2] {
-    let storages = config.storages.as_deref().and_then(Version::of);
-    [Version::of(&config.queues), storages]
+fn versions(config: &Config) -> [Option<Version>; 3] {
+    let version = |path: &Option<std::path::PathBuf>| path.as_deref().and_then(Version::of);
+    [
+        Version::of(&config.queues),
+        version(&config.storages),
+        version(&config.pilot_settings),
+    ]
 }

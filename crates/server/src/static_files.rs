@@ -82,9 +82,9 @@ async fn all_queue_data(State(app): State<Arc<App>>) -> Response {
     json_file(app.knowledge().queue_file.clone())
 }
 
-/// Settings of pilots by organisation: this server has none, pilots have theirs from profiles.
-async fn pilot_settings() -> Response {
-    json_file(axum::body::Bytes::from_static(b"{}"))
+/// Settings of pilots by organisation; pilots of this project have theirs from profiles.
+async fn pilot_settings(State(app): State<Arc<App>>) -> Response {
+    json_file(app.knowledge().pilot_settings.clone())
 }
 
 async fn storage_data(State(app): State<Arc<App>>) -> Response {

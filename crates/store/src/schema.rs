@@ -119,6 +119,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "archive of jobs",
             sql: include_str!("../migrations/0015-archive.sql"),
         },
+        Migration {
+            number: 16,
+            name: "replicas of files",
+            sql: include_str!("../migrations/0016-replicas.sql"),
+        },
     ],
 };
 

@@ -26,6 +26,8 @@ pub(crate) fn decode(
     let whole = |name: &str| fields.whole_if_any::<u64>(name).unwrap_or(0);
     let extra = Extra { params, catchall };
     let cores: Option<i64> = fields.whole_if_any("corecount");
+    let network = fields.text("wnconnectivity");
+    let (connectivity, ip_stack) = network.split_once('#').unwrap_or((&network, ""));
     Ok(QueueTerms {
         cloud: fields.text("cloud"),
         takes_any_cores: cores.is_some_and(|cores| cores <= 0),
@@ -37,6 +39,8 @@ pub(crate) fn decode(
         core_power_milli: milli(fields.get("corepower")),
         disk_io_max: whole("maxdiskio"),
         io_intensity_max: params.whole_if_any("max_io_intensity").unwrap_or(0),
+        connectivity: connectivity.to_owned(),
+        ip_stack: ip_stack.to_owned(),
         capability: fields.text("capability"),
         workflow: fields.text("workflow"),
         harvester: fields.text("harvester"),
@@ -150,8 +154,13 @@ pub(crate) fn encode(
     params: &mut Map<String, Value>,
     terms: &QueueTerms,
 ) {
+    let network = match terms.ip_stack.as_str() {
+        "" => terms.connectivity.clone(),
+        stack => format!("{}#{stack}", terms.connectivity),
+    };
     for (key, text) in [
         ("cloud", &terms.cloud),
+        ("wnconnectivity", &network),
         ("capability", &terms.capability),
         ("workflow", &terms.workflow),
         ("harvester", &terms.harvester),

@@ -259,6 +259,7 @@ fn r1_rows_that_contradict_each_other_are_noticed() {
             checksum: None,
             surl: String::new(),
             endpoint: "".into(),
+            replicas: Vec::new(),
             producer: None,
             n_events: None,
         };

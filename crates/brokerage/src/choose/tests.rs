@@ -7,7 +7,7 @@ use ailurus_model::{ByteCount, EndpointName, Hardware, Queue, SourceLabel, queue
 use super::*;
 use crate::{
     candidate::{Load, TaskPast},
-    needs::{Mixture, PlaceWish, SoftwareWish, StoredInputs},
+    needs::{Mixture, NetworkWish, NucleusWish, PlaceWish, SoftwareWish, StoredInputs},
     pattern::NamePatterns,
     policy::Policy,
 };
@@ -81,6 +81,10 @@ fn with_job<T>(change: impl FnOnce(&mut JobNeeds<'_>), then: impl FnOnce(&JobNee
         io_intensity: 0,
         place: PlaceWish::default(),
         software: SoftwareWish::default(),
+        network: NetworkWish::default(),
+        nucleus: NucleusWish::default(),
+        avoids_virtual_placement: false,
+        is_scout: false,
         inputs: &inputs,
         input: StoredInputs::default(),
         mixture: None,
@@ -543,8 +547,8 @@ fn a_wish_drops_queues_only_while_others_remain() {
 
 // --- weights ---
 
-/// Endpoint, files and GiB.
-fn stored(rows: &[(&str, u64, u64)]) -> (BTreeMap<EndpointName, StoredInputs>, StoredInputs) {
+/// Endpoints with commas between them, files and GiB.
+fn stored(rows: &[(&str, u64, u64)]) -> (BTreeMap<Vec<EndpointName>, StoredInputs>, StoredInputs) {
     let mut all = StoredInputs::default();
     let rows = rows
         .iter()
@@ -555,7 +559,7 @@ fn stored(rows: &[(&str, u64, u64)]) -> (BTreeMap<EndpointName, StoredInputs>, S
             };
             all.files += stored.files;
             all.size = all.size.plus(stored.size);
-            (EndpointName::new(*endpoint), stored)
+            (endpoint.split(',').map(EndpointName::new).collect(), stored)
         })
         .collect();
     (rows, all)
@@ -785,4 +789,136 @@ fn the_same_jobs_go_to_the_same_queues_again_and_nothing_goes_nowhere() {
         spread(&common, &mut fresh(), 47)
     );
     assert_eq!(chosen(&common, &[], |_| ()), "");
+}
+
+#[test]
+fn any_replica_at_the_site_counts_and_each_file_takes_its_cheapest_way() {
+    let (a, b) = (queue("A"), queue("B"));
+    let (inputs, input) = stored(&[("A_DISK,B_DISK", 3, 30), ("C_DISK,D_DISK", 1, 10)]);
+    let dear: [(EndpointName, u64); 2] = [("C_DISK".into(), 50), ("D_DISK".into(), 40)];
+    let cheap: [(EndpointName, u64); 2] = [("C_DISK".into(), 50), ("D_DISK".into(), 2)];
+    with_job(
+        |_| (),
+        |job| {
+            let job = JobNeeds {
+                inputs: &inputs,
+                input,
+                ..job.clone()
+            };
+            for queue in [&a, &b] {
+                let candidate = Candidate::unknown(queue);
+                let at_hand = candidate.part_at_hand(&job);
+                assert_eq!((at_hand.files, at_hand.size), (3, ByteCount::from_gib(30)));
+            }
+            let rules = profile("{ is = \"local-input\" }", "");
+            let verdicts = judge(&rules, &job, &[Candidate::unknown(&a)]);
+            let why = "has 3 of the job's 4 input files at hand";
+            assert_eq!(verdicts[0].reason(), why);
+            let mut candidates = [
+                Candidate {
+                    costs: &dear,
+                    ..Candidate::unknown(&a)
+                },
+                Candidate {
+                    costs: &cheap,
+                    ..Candidate::unknown(&b)
+                },
+            ];
+            let common = built_in("common");
+            let best = choose(&common, &job, PandaId::new(1), &mut candidates);
+            assert_eq!(best, Some(b.name.clone()));
+        },
+    );
+}
+
+#[test]
+fn nodes_must_reach_the_network_as_the_task_wants_it() {
+    let mut some = queue("A");
+    let rule = "{ is = \"network\" }";
+    for (connectivity, stack, access, wanted, expected) in [
+        ("", "", "", "", true),
+        ("", "", "http", "", false),
+        ("http", "", "http", "", true),
+        ("full", "", "http", "", true),
+        ("http", "", "full", "", false),
+        ("full", "IPv6", "full", "IPv6", true),
+        ("full", "ipv4", "full", "IPv6", false),
+        ("full", "", "", "IPv4", false),
+    ] {
+        connectivity.clone_into(&mut some.options.terms.connectivity);
+        stack.clone_into(&mut some.options.terms.ip_stack);
+        let why = refused(rule, &some, |job| {
+            job.network = NetworkWish {
+                access,
+                stack: wanted,
+            };
+        });
+        assert_eq!(why.is_empty(), expected, "{connectivity} {access}: {why}");
+    }
+    "none".clone_into(&mut some.options.terms.connectivity);
+    some.options.terms.ip_stack.clear();
+    assert_eq!(
+        refused(rule, &some, |job| job.network.access = "full"),
+        "reaches the network by `none`, the task wants `full`"
+    );
+}
+
+#[test]
+fn a_virtual_placement_is_avoided_by_who_says_so() {
+    let rule = "{ is = \"virtual-placement\" }";
+    let virtual_queue = queue("A_VP");
+    assert_eq!(refused(rule, &virtual_queue, |_| ()), "");
+    assert_eq!(
+        refused(rule, &virtual_queue, |job| job.avoids_virtual_placement =
+            true),
+        "reads through a virtual placement, which the job avoids"
+    );
+    assert_eq!(
+        refused(rule, &queue("A"), |job| job.avoids_virtual_placement = true),
+        ""
+    );
+}
+
+#[test]
+fn the_nucleus_counts_by_weight_intensity_and_urgency() {
+    let (inside, outside) = (queue("A"), queue("B"));
+    let nucleus = |weight| NucleusWish { site: "A", weight };
+    let rule = "{ is = \"nucleus\" }";
+    assert_eq!(
+        refused(rule, &outside, |job| job.nucleus = nucleus(-1)),
+        "is not of nucleus `A`, where the task is to stay"
+    );
+    assert_eq!(refused(rule, &inside, |job| job.nucleus = nucleus(-1)), "");
+    assert_eq!(refused(rule, &outside, |job| job.nucleus = nucleus(5)), "");
+    let weights = "{ is = \"nucleus\", reads_much = 4.0, io_intensity = 500, urgent = 100.0, \
+                   priority_min = 900 }";
+    let profile = profile("", weights);
+    let value = |weight: i64, io: u64, priority: i64, is_scout: bool, at: &Queue| {
+        let change = |job: &mut JobNeeds<'_>| {
+            job.nucleus = nucleus(weight);
+            job.io_intensity = io;
+            job.priority = priority;
+            job.is_scout = is_scout;
+        };
+        with_job(change, |job| {
+            let verdicts = judge(&profile, job, &[Candidate::unknown(at)]);
+            verdicts[0]
+                .finding
+                .clone()
+                .map_or(0.0, |weight| weight.total)
+        })
+    };
+    for (weight, io, priority, is_scout, expected) in [
+        (0, 0, 100, false, 1.0),
+        (0, 501, 100, false, 4.0),
+        (7, 501, 100, false, 7.0),
+        (-1, 0, 100, false, 1.0),
+        (0, 0, 900, false, 100.0),
+        (0, 0, 100, true, 100.0),
+    ] {
+        let inside = value(weight, io, priority, is_scout, &inside);
+        assert!((inside - expected).abs() < 1e-9, "{weight} {io}: {inside}");
+        let outside = value(weight, io, priority, is_scout, &outside);
+        assert!((outside - 1.0).abs() < 1e-9, "{outside}");
+    }
 }

@@ -162,6 +162,23 @@ pub enum Refusal {
         /// Files of the job.
         needs: u64,
     },
+    /// Its nodes do not reach the network as the task wants it.
+    #[error("reaches the network by `{has}`, the task wants `{needs}`")]
+    Network {
+        /// How its nodes do, empty if that is not known.
+        has: String,
+        /// How the task wants it.
+        needs: String,
+    },
+    /// It reads through a virtual placement.
+    #[error("reads through a virtual placement, which the job avoids")]
+    VirtualPlacement,
+    /// It is not of the site where outputs are collected.
+    #[error("is not of nucleus `{site}`, where the task is to stay")]
+    Nucleus {
+        /// The site.
+        site: String,
+    },
     /// Its policy gives the job no share.
     #[error("gives such jobs no share (`{entry}`)")]
     ZeroShare {
@@ -278,6 +295,9 @@ impl Refusal {
             | Self::Release { .. }
             | Self::Container { .. }
             | Self::Io { .. }
+            | Self::Network { .. }
+            | Self::VirtualPlacement
+            | Self::Nucleus { .. }
             | Self::ZeroShare { .. }
             | Self::Opportunistic { .. }
             | Self::TaskFailures { .. }
@@ -291,7 +311,11 @@ impl Refusal {
     pub const fn is_by_choice(&self) -> bool {
         matches!(
             self,
-            Self::NotNamed | Self::Site { .. } | Self::Cloud { .. } | Self::Excluded
+            Self::NotNamed
+                | Self::Site { .. }
+                | Self::Cloud { .. }
+                | Self::Excluded
+                | Self::Nucleus { .. }
         )
     }
 }

@@ -14,6 +14,10 @@ use crate::{
 
 /// Bytes in one GB.
 const GB: u64 = 1_000_000_000;
+/// The word for nodes that reach every address.
+const FULL: &str = "full";
+/// The word for nodes that reach the network through a proxy.
+const HTTP: &str = "http";
 /// PanDA's word for all releases.
 const ANY_RELEASE: &str = "ANY";
 
@@ -68,6 +72,9 @@ pub(crate) fn refusal_of(
             io("I/O intensity", limit, job.io_intensity)
         }
         Filter::LocalInput {} => local_input(job, candidate),
+        Filter::Network {} => network(job, queue),
+        Filter::VirtualPlacement {} => virtual_placement(job, queue),
+        Filter::Nucleus {} => nucleus(job, queue),
         Filter::ZeroShare {} => {
             let entry = fair_share::zero_share(&queue.options.terms.fair_share_policy, job)?;
             Some(Refusal::ZeroShare {
@@ -156,6 +163,9 @@ fn refused_now(
         | Filter::DiskIo {}
         | Filter::IoIntensity {}
         | Filter::LocalInput {}
+        | Filter::Network {}
+        | Filter::VirtualPlacement {}
+        | Filter::Nucleus {}
         | Filter::ZeroShare {} => None,
     }
 }
@@ -349,13 +359,42 @@ fn io(what: &'static str, has: u64, needs: u64) -> Option<Refusal> {
 }
 
 fn local_input(job: &JobNeeds<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
-    let at_hand = job
-        .inputs
-        .iter()
-        .filter(|(endpoint, _)| candidate.has_at_hand(endpoint));
-    let has = at_hand.map(|(_, stored)| stored.files).sum();
+    let has = candidate.part_at_hand(job).files;
     let needs = job.input.files;
     (has < needs).then_some(Refusal::LocalInput { has, needs })
+}
+
+/// A queue that says nothing is only taken by jobs that ask for nothing, as in PanDA.
+fn network(job: &JobNeeds<'_>, queue: &Queue) -> Option<Refusal> {
+    let (terms, wish) = (&queue.options.terms, &job.network);
+    let has_access = match wish.access {
+        "" => true,
+        HTTP => matches!(terms.connectivity.as_str(), FULL | HTTP),
+        _ => terms.connectivity == FULL,
+    };
+    let stack = terms.ip_stack.as_str();
+    let has_stack = wish.stack.is_empty() || wish.stack.eq_ignore_ascii_case(stack);
+    let text = |access: &str, stack: &str| match stack {
+        "" => access.to_owned(),
+        _ => format!("{access}#{stack}"),
+    };
+    (!has_access || !has_stack).then(|| Refusal::Network {
+        has: text(&terms.connectivity, stack),
+        needs: text(wish.access, wish.stack),
+    })
+}
+
+fn virtual_placement(job: &JobNeeds<'_>, queue: &Queue) -> Option<Refusal> {
+    let avoids = job.avoids_virtual_placement;
+    (avoids && queue.has_virtual_placement()).then_some(Refusal::VirtualPlacement)
+}
+
+fn nucleus(job: &JobNeeds<'_>, queue: &Queue) -> Option<Refusal> {
+    let wish = &job.nucleus;
+    let is_outside = wish.weight < 0 && !wish.site.is_empty() && !wish.has(queue);
+    is_outside.then(|| Refusal::Nucleus {
+        site: wish.site.to_owned(),
+    })
 }
 
 fn overload(

@@ -31,7 +31,8 @@ pub(crate) struct Demand {
     pub(crate) memory: ByteCount,
     pub(crate) disk: ByteCount,
     pub(crate) walltime_secs: u64,
-    pub(crate) inputs: BTreeMap<EndpointName, StoredInputs>,
+    /// By all endpoints that hold the same files.
+    pub(crate) inputs: BTreeMap<Vec<EndpointName>, StoredInputs>,
     pub(crate) input: StoredInputs,
     /// The sample that it reads in common with others, and its size.
     pub(crate) mixture: Option<(String, ByteCount)>,
@@ -58,6 +59,10 @@ impl Demand {
             io_intensity,
             place: wishes.place(),
             software: wishes.software(self.kind),
+            network: wishes.network(),
+            nucleus: wishes.nucleus(self.kind),
+            avoids_virtual_placement: wishes.avoids_virtual_placement(self.kind),
+            is_scout: self.kind == JobKind::Scout,
             inputs: &self.inputs,
             input: self.input,
             mixture: self.mixture.as_ref().map(|(sample, size)| Mixture {
@@ -84,7 +89,7 @@ impl<L: Ledger> Operation<'_, L> {
             Some(samples) => declared_sample(job, samples, &usable, &files),
             None => self.common_sample(&usable, &files)?,
         };
-        let (inputs, input) = by_endpoint(&files);
+        let (inputs, input) = by_places(&files);
         Ok(Demand {
             task: job.task_id,
             kind: job.kind,
@@ -191,17 +196,18 @@ fn declared_sample(
     })
 }
 
-fn by_endpoint(files: &[FileRecord]) -> (BTreeMap<EndpointName, StoredInputs>, StoredInputs) {
-    let mut endpoints: BTreeMap<EndpointName, StoredInputs> = BTreeMap::new();
+fn by_places(files: &[FileRecord]) -> (BTreeMap<Vec<EndpointName>, StoredInputs>, StoredInputs) {
+    let mut groups: BTreeMap<Vec<EndpointName>, StoredInputs> = BTreeMap::new();
     let mut all = StoredInputs::default();
     for file in files {
-        endpoints
-            .entry(file.endpoint.clone())
-            .or_default()
-            .add(file.size);
+        let mut places = Vec::with_capacity(1 + file.replicas.len());
+        places.push(file.endpoint.clone());
+        places.extend(file.replicas.iter().cloned());
+        places.sort_unstable();
+        groups.entry(places).or_default().add(file.size);
         all.add(file.size);
     }
-    (endpoints, all)
+    (groups, all)
 }
 
 fn size_of(

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
-use ailurus_brokerage::{NamePatterns, PlaceWish, ShareTraits, ShareTree, SoftwareWish};
-use ailurus_jedi::{InputKind, InputStream, RefinedTask};
+use ailurus_brokerage::{
+    NamePatterns, NetworkWish, NucleusWish, PlaceWish, ShareTraits, ShareTree, SoftwareWish,
+};
+use ailurus_jedi::{InputKind, InputStream, RefinedTask, Rule};
 use ailurus_model::{JobKind, Queue, QueueName, TaskId, TaskSpec};
 
 use crate::{
@@ -35,6 +37,13 @@ pub(crate) struct Wishes {
     architecture: String,
     container: String,
     build_container: String,
+    /// How nodes must reach the network, and by which stack.
+    network: (String, String),
+    /// The site where outputs are collected.
+    nucleus: String,
+    /// What its queues weigh more than others.
+    nucleus_weight: i64,
+    avoids_virtual_placement: bool,
     /// kB/s.
     io_intensity: u64,
     /// kB/s and core.
@@ -66,6 +75,13 @@ impl Wishes {
                 && clouds.any(|known| known.as_ref() == *cloud)
         });
         let build = task.build.as_ref();
+        let word = |rule: Rule| {
+            let value = task.rules.text(rule);
+            value
+                .and_then(|value| rule.label(value))
+                .unwrap_or_default()
+                .to_owned()
+        };
         Self {
             working_group: text(&task.working_group),
             campaign: text(&task.campaign),
@@ -81,6 +97,10 @@ impl Wishes {
             architecture: task.architecture.clone(),
             container: text(&task.payload.container),
             build_container: build.map_or_else(String::new, |build| text(&build.container)),
+            network: (word(Rule::IpConnectivity), word(Rule::IpStack)),
+            nucleus: text(&sites.nucleus),
+            nucleus_weight: task.rules.number(Rule::T1Weight).unwrap_or(0),
+            avoids_virtual_placement: task.rules.is_set(Rule::AvoidVp),
             io_intensity: task.resources.io_intensity,
             disk_io: task.resources.disk_io,
             samples: Some(task.inputs.iter().skip(1).map(sample_of).collect()),
@@ -122,6 +142,33 @@ impl Wishes {
             JobKind::Run | JobKind::Scout => (self.io_intensity, self.disk_io),
             JobKind::Build | JobKind::Merge | JobKind::Direct => (0, 0),
         }
+    }
+
+    /// Returns how nodes must reach the network.
+    pub(crate) fn network(&self) -> NetworkWish<'_> {
+        NetworkWish {
+            access: &self.network.0,
+            stack: &self.network.1,
+        }
+    }
+
+    /// Returns where outputs of jobs of a kind are collected. Merging may be done anywhere.
+    pub(crate) fn nucleus(&self, kind: JobKind) -> NucleusWish<'_> {
+        NucleusWish {
+            site: &self.nucleus,
+            weight: match kind {
+                JobKind::Merge => self.nucleus_weight.max(0),
+                JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Direct => {
+                    self.nucleus_weight
+                }
+            },
+        }
+    }
+
+    /// Says whether jobs of a kind avoid queues that read files which lie elsewhere: merging always
+    /// does.
+    pub(crate) fn avoids_virtual_placement(&self, kind: JobKind) -> bool {
+        self.avoids_virtual_placement || kind == JobKind::Merge
     }
 
     /// Returns the working group, empty if there is none.

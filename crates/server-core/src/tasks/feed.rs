@@ -64,6 +64,8 @@ pub struct FoundFile {
     pub checksum: Option<Checksum>,
     /// An endpoint that holds it, empty if none is known.
     pub endpoint: EndpointName,
+    /// Further endpoints that hold it.
+    pub replicas: Vec<EndpointName>,
     /// How many events it has, if known.
     pub n_events: Option<u64>,
 }
@@ -168,6 +170,7 @@ impl<L: Ledger> Operation<'_, L> {
                 checksum: file.checksum,
                 surl: String::new(),
                 endpoint: file.endpoint,
+                replicas: file.replicas,
                 producer: None,
                 n_events: file.n_events,
             })?;

@@ -322,3 +322,33 @@ fn a_worker_that_gets_nothing_leaves_no_trace() {
     server.try_acquire(&request_in_worker(NEAR, 5)).unwrap();
     assert_eq!(server.ledger.workers().count(), 0);
 }
+
+#[test]
+fn an_input_is_read_from_the_replica_at_the_queue() {
+    let mut server = Server::new();
+    server
+        .try_submit(&Submission {
+            datasets: vec![listed("raw", "ELSEWHERE_DISK", 1)],
+            tasks: vec![ailurus_model::TaskSpec {
+                queues: vec![NEAR.into()],
+                ..reading("raw", "first", FILE_BY_FILE)
+            }],
+        })
+        .unwrap();
+    let mut file = server.file("spd.raw", 0).expect("a file");
+    file.replicas = vec!["THIRD_DISK".into(), format!("{FAR}_DISK").as_str().into()];
+    file.dataset = "spd.copied".into();
+    server.run(|_, ledger| {
+        file.id = ledger.new_file_id().unwrap();
+        ledger.insert_file(&file).unwrap();
+        let copied = crate::ledger::DatasetRecord {
+            name: "spd.copied".into(),
+            producer: None,
+            n_parts: 1,
+        };
+        ledger.put_dataset(&copied).unwrap();
+    });
+    server.submit([reading("copied", "reco", FILE_BY_FILE)]);
+    let job = server.acquire(FAR).pop().expect("it went to its input");
+    assert_eq!(job.inputs[0].endpoint.as_str(), format!("{FAR}_DISK"));
+}

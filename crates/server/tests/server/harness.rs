@@ -251,12 +251,15 @@ fn write_files(dir: &Path, lines: &str) {
     fs::create_dir(dir.join("trf")).unwrap();
     fs::write(dir.join("trf/sim.py"), "print('hello')\n").unwrap();
     fs::write(dir.join("secret"), "secret\n").unwrap();
+    let pilots = json!({"spd": {"TAIL": "on"}});
+    fs::write(dir.join("pilots.json"), pilots.to_string()).unwrap();
     let folder = dir.display();
     let text = format!(
         "database = \"{folder}/server.db\"\n\
          cache = \"{folder}/cache\"\n\
          queues = \"{folder}/queues.json\"\n\
          storages = \"{folder}/storages.json\"\n\
+         pilot_settings = \"{folder}/pilots.json\"\n\
          transforms = \"{folder}/trf\"\n\
          watch_interval = \"100ms\"\n\
          {lines}\n"

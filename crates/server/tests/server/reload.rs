@@ -44,6 +44,12 @@ fn changed_queue_and_storage_data_are_taken_up_without_a_restart() {
     wait_for("the new storages", || {
         (server.get("/ddmendpoints.json").text == "{}").then_some(())
     });
+    let settings = "/cache/schedconfig/pilot_gdp_config.json";
+    assert_eq!(server.get(settings).json(), json!({"spd": {"TAIL": "on"}}));
+    replace(&server, "pilots.json", "{\"spd\": {}}");
+    wait_for("the new settings of pilots", || {
+        (server.get(settings).text == "{\"spd\": {}}").then_some(())
+    });
 }
 
 #[test]

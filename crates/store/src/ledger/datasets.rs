@@ -1,6 +1,6 @@
 //! Statements over datasets and their files.
 
-use ailurus_model::DatasetName;
+use ailurus_model::{DatasetName, EndpointName};
 use ailurus_server_core::ledger::{DatasetRecord, FileRecord};
 
 use crate::{
@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// The columns of a file, in the order in which [`read_file`] takes them.
-pub(crate) const FILE_COLUMNS: &str =
-    "dataset, part, id, lfn, scope, guid, size, checksum, surl, endpoint, producer, n_events";
+pub(crate) const FILE_COLUMNS: &str = "dataset, part, id, lfn, scope, guid, size, checksum, surl, endpoint, producer, n_events,\
+     replicas";
 
 static DATASET: Table = Table {
     name: "dataset",
@@ -37,6 +37,7 @@ static FILE: Table = Table {
         Text("endpoint"),
         Int("producer"),
         Int("n_events"),
+        Text("replicas"),
     ],
     key: 2,
 };
@@ -80,6 +81,7 @@ pub(super) fn insert_file(session: &Session, file: &FileRecord) -> Result<(), Sq
             file.endpoint,
             file.producer,
             file.n_events,
+            joined(&file.replicas),
         ],
     )
 }
@@ -108,5 +110,18 @@ pub(crate) fn read_file(columns: &mut Columns<'_>) -> Result<FileRecord, SqlErro
         endpoint: columns.take()?,
         producer: columns.take()?,
         n_events: columns.take()?,
+        replicas: split(&columns.take::<String>()?),
     })
+}
+
+/// Writes names of endpoints as one text; none of them has a comma.
+fn joined(replicas: &[EndpointName]) -> String {
+    let names = replicas.iter().map(EndpointName::as_str);
+    let names: Vec<&str> = names.filter(|name| !name.contains(',')).collect();
+    names.join(",")
+}
+
+fn split(names: &str) -> Vec<EndpointName> {
+    let names = names.split(',').filter(|name| !name.is_empty());
+    names.map(EndpointName::new).collect()
 }

@@ -119,6 +119,7 @@ pub(crate) fn file(id: FileId, dataset: &str, part: u32) -> FileRecord {
         checksum: Some(Checksum::Adler32(31)),
         surl: "file:///eos/gen.root".to_owned(),
         endpoint: EndpointName::new("EOS"),
+        replicas: vec!["JINR_DISK".into(), "PNPI_DISK".into()],
         producer: Some(PandaId::new(3)),
         n_events: None,
     }

@@ -265,3 +265,33 @@ fn users_take_turns_when_jobs_are_made() {
         "the last task of another user comes after one of the first user's"
     );
 }
+
+#[test]
+fn network_nucleus_and_virtual_placement_are_obeyed() {
+    let mut server = server();
+    for (name, connectivity) in [(NEAR, "http"), (FAR, "full")] {
+        connectivity.clone_into(&mut server.queue(name).options.terms.connectivity);
+    }
+    let read = server.queue(NEAR).storages.get_mut("pr").expect("storage");
+    read.push("JINR_VP_DISK".into());
+    for (changes, expected) in [
+        (json!({"ipConnectivity": "full"}), Some(FAR)),
+        (json!({"ipConnectivity": "full#IPv6"}), None),
+        (json!({"avoidVP": true}), Some(FAR)),
+        (json!({"nucleus": "JINR", "t1Weight": -1}), Some(NEAR)),
+        (json!({"nucleus": "SPBU", "t1Weight": -1}), Some(FAR)),
+        (json!({"nucleus": "JINR", "t1Weight": 50}), Some(NEAR)),
+        (json!({"nucleus": "SPBU", "t1Weight": 50}), Some(FAR)),
+    ] {
+        assert_placed(&mut server, &changes, expected);
+    }
+    let at_virtual = json!({"nucleus": "JINR", "t1Weight": -1});
+    let (_, task) = placed(&mut server, &at_virtual);
+    while let Some(job) = server.acquire(NEAR).pop() {
+        assert!(job.options.is_virtual_placement, "of task {}", job.task_id);
+        if job.task_id.value() == task {
+            return;
+        }
+    }
+    panic!("no job of task {task}");
+}
