@@ -102,6 +102,11 @@ pub fn refine(params: &TaskParams, settings: &RefineSettings) -> Result<RefinedT
     refuse(&fields)?;
     let rules = rules::read(&fields, settings)?;
     let streams = items::read(&fields, &rules)?;
+    let event_service = event_service(&fields)?;
+    let command = match event_service {
+        EventService::Ranges => specs::with_event_merge(&fields, streams.command)?,
+        EventService::None | EventService::Cloning | EventService::FineGrained => streams.command,
+    };
     let priority = fields.integer("taskPriority")?;
     let task_type = fields
         .filled_text("taskType")?
@@ -139,7 +144,7 @@ pub fn refine(params: &TaskParams, settings: &RefineSettings) -> Result<RefinedT
         priority,
         current_priority: fields.integer("currentPriority")?.unwrap_or(priority),
         architecture: fields.text_or_empty("architecture")?,
-        payload: specs::payload(&fields, settings, streams.command)?,
+        payload: specs::payload(&fields, settings, command)?,
         inputs: streams.inputs,
         outputs: streams.outputs,
         rules,
@@ -152,7 +157,7 @@ pub fn refine(params: &TaskParams, settings: &RefineSettings) -> Result<RefinedT
         build: specs::build(&fields, settings)?,
         pfns: fields.list("pfnList")?,
         segments: specs::segments(&fields)?,
-        event_service: event_service(&fields)?,
+        event_service,
         task_type,
     };
     if let Some(offset) = streams.seed_offset {
@@ -181,6 +186,10 @@ fn refuse(fields: &Fields<'_>) -> Result<(), ParamError> {
         if fields.value(key).is_some() {
             return Err(fields.unsupported(key, advice));
         }
+    }
+    if fields.count("nJumboJobs")?.is_some_and(|n| n > 0) {
+        let advice = "leave it out: jobs take the ranges of events of their own inputs";
+        return Err(fields.unsupported("nJumboJobs", advice));
     }
     Ok(())
 }

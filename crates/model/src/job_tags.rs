@@ -46,6 +46,20 @@ pub const BACKGROUND: &str = "bg";
 pub const ALTERNATIVE_STAGE_OUT: &str = "ao:";
 /// Before the mode of cloning: `sc:1` (run once) or `sc:2` (store once).
 pub const CLONING: &str = "sc:";
+/// The job takes ranges of events, until none is left.
+pub const EVENT_SERVICE: &str = "eventservice";
+/// The job merges what was written of its ranges of events.
+pub const EVENT_MERGE: &str = "esmerge";
+/// Before what the ranges of a job are cut from, in a submission: `es:0:FILE/FIRST/LAST/SIZE/…^`.
+pub const EVENT_HEADER: &str = "es:";
+/// Ranges that cannot be done do not keep the others from being merged.
+pub const ACCEPT_PARTIAL: &str = "ap";
+/// Only failures of a range count as its attempts, not that its job ended.
+pub const COUNT_FAILURES_ONLY: &str = "df";
+/// What is done of a job that fails is kept for when it is tried again.
+pub const KEEP_EVENTS: &str = "de";
+/// The input of the job is worked on event by event. Ours: PanDA has a column.
+pub const FINE_GRAINED: &str = "fg";
 
 /// What is special about a job. Each tag is there once; their order is that of their setting.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -6,6 +6,7 @@
 
 pub mod caller;
 pub mod error_code;
+pub mod event;
 pub mod file;
 pub mod id;
 pub mod job;
@@ -25,6 +26,7 @@ pub mod worker;
 
 pub use caller::{Caller, Proof, Rights};
 pub use error_code::{Blame, ErrorCode, Retry};
+pub use event::{EventArchive, EventItem, EventMessage, EventRangeId, EventReport, GivenRange};
 pub use file::{Checksum, FileReport, InputFile, OutputFile};
 pub use id::{
     AttemptNr, BatchId, ChainName, ChangeId, DatasetName, EndpointName, FileId, Guid, HarvesterId,
@@ -38,7 +40,7 @@ pub use job_options::{
 pub use job_tags::JobTags;
 pub use queue::{Queue, QueueOptions};
 pub use queue_terms::{Hardware, QueueTerms};
-pub use status::{FileStatus, JobKind, JobStatus, TaskStatus, WorkerStatus};
+pub use status::{EventStatus, FileStatus, JobKind, JobStatus, TaskStatus, WorkerStatus};
 pub use storage::{StorageEndpoint, StorageKeys, StorageOptions, StorageProtocol};
 pub use task::TaskSpec;
 pub use time::{Moment, Timestamp};

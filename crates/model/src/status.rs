@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{value}` is not a {kind} status: allowed are {allowed}")]
 pub struct ParseStatusError {
-    /// What has the status: `job`, `task`, `file` or `worker`.
+    /// What has the status: `job`, `task`, `file`, `worker` or `event`.
     pub kind: &'static str,
     /// The text as it was given.
     pub value: String,
@@ -312,6 +312,54 @@ impl WorkerStatus {
         matches!(
             self,
             Self::Finished | Self::Failed | Self::Cancelled | Self::Missed
+        )
+    }
+}
+
+statuses! {
+    /// What a range of events is.
+    ///
+    /// ```text
+    /// ready ─► sent ─► (running) ─┬─► finished ─► done ─► merged     the attempt ends; the merge ends
+    ///   ▲                         ├─► failed ──┐     └──► discarded  the job ends badly
+    ///   └── attempts left ────────┴────────────┴─► fatal             none left
+    /// ready, sent, running, failed ─► cancelled                      the job ends
+    /// ```
+    ///
+    /// Source: PanDA server, `pandaserver/taskbuffer/EventServiceUtils.py`.
+    EventStatus, "event" {
+        /// Nobody has it.
+        Ready = "ready",
+        /// Given to a job.
+        Sent = "sent",
+        /// The job works on it.
+        Running = "running",
+        /// The job that has it has written its output.
+        Finished = "finished",
+        /// The job that has it could not do it.
+        Failed = "failed",
+        /// Its output is kept; the attempt that wrote it has ended.
+        Done = "done",
+        /// Its output is part of the job's output.
+        Merged = "merged",
+        /// Its output was written and is not used.
+        Discarded = "discarded",
+        /// The job ended before it was done.
+        Cancelled = "cancelled",
+        /// It was tried as often as it may be.
+        Fatal = "fatal",
+        /// Its output was written and cannot be read.
+        Corrupted = "corrupted",
+    }
+}
+
+impl EventStatus {
+    /// Says whether the job that has the range works on it or has yet to end with it.
+    #[must_use]
+    pub const fn is_held(self) -> bool {
+        matches!(
+            self,
+            Self::Sent | Self::Running | Self::Finished | Self::Failed
         )
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! attempt finished ─► job finished, files registered, waiting jobs released
+//! attempt that took ranges of events ─► see `events/end.rs`
 //! attempt failed ─┬─► job cancelled          if somebody wanted it killed
 //!                 ├─► job defined, attempt+1 if the error allows it and attempts are left; the
 //!                 │                          operator's rules go before what is known of the error
@@ -15,6 +16,7 @@ use ailurus_model::{
 
 use crate::{
     definition::JobOutput,
+    events::EventRole,
     kill::{KILLED, TO_REASSIGN},
     ledger::{AttemptRecord, FileRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
@@ -71,6 +73,7 @@ impl<L: Ledger> Operation<'_, L> {
         job.command = None;
         self.ledger.put_job(&job)?;
         self.touched.insert(job.task_id);
+        self.finish_ranges(&job)?;
         let mut ready = Vec::new();
         for (output, files) in files {
             let mut part = Some(output.part);
@@ -192,6 +195,16 @@ impl<L: Ledger> Operation<'_, L> {
         let reason = reason_of(&job, &attempt, &why);
         let ruled = self.follow_retry_rules(&mut job, &attempt, source)?;
         let reason = clipped(&format!("{reason}{}", ruled.note), DIAG_CHARS_MAX);
+        let role = EventRole::of(&job.tags);
+        if role == EventRole::Takes {
+            if why.action == Action::MoreMemory && !ruled.is_taken {
+                self.raise_memory(&mut job)?;
+            }
+            return self.go_on_with_events(job, &reason);
+        }
+        if role == EventRole::TakesBeside {
+            self.settle_ranges(&job)?;
+        }
         let is_over = job.attempt_nr.value() >= job.max_attempts;
         let is_wished = wish == RetryWish::SameQueue || ruled.is_taken;
         if is_over || (why.action == Action::DoNotRetry && !is_wished) {
@@ -228,6 +241,7 @@ impl<L: Ledger> Operation<'_, L> {
         self.set_status(&mut job, status, &why)?;
         job.command = None;
         self.ledger.put_job(&job)?;
+        self.end_ranges(&job)?;
         self.touched.insert(job.task_id);
         self.after_merge(&job)?;
         let lost = self.parts_lost_with(&job)?;

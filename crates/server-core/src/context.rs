@@ -80,6 +80,9 @@ pub struct Limits {
     pub cores_max: u32,
     /// Length of a task's parameters in bytes. Default 64 KiB.
     pub parameters_bytes_max: u32,
+    /// Ranges of events of one job; there are larger ones where there would be more. Default
+    /// 100 000.
+    pub event_ranges_per_job_max: u32,
     /// Those of PanDA's tasks.
     pub tasks: TaskLimits,
     /// Jobs that one request gets at most. Default 500.
@@ -123,6 +126,7 @@ impl Default for Limits {
             attempts_max: 10,
             cores_max: 1024,
             parameters_bytes_max: 64 * 1024,
+            event_ranges_per_job_max: 100_000,
             tasks: TaskLimits::default(),
             jobs_per_request_max: 500,
             watch_batch: 500,

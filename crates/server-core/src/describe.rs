@@ -11,6 +11,7 @@ use crate::{
     attempt_end::DDM_ADDER,
     definition::JobOutput,
     direct::WHOLE_JOB,
+    events::event_service_number,
     ledger::{AttemptRecord, FileRecord, JobRecord, JobText, Ledger, LedgerError},
     operation::Operation,
     report::{Report, SKIPPED_INPUTS},
@@ -127,6 +128,7 @@ impl<L: Ledger> Operation<'_, L> {
             out.put("jobExecutionID", u64::from(tags.has(job_tags::BACKGROUND)));
         }
         tags.remove(job_tags::BACKGROUND);
+        tags.remove(job_tags::FINE_GRAINED);
         let queue = job.queue.as_ref().and_then(|name| self.ctx.queue(name));
         let kind = queue.map_or("", |queue| queue.kind.as_str());
         for (name, text) in [
@@ -147,6 +149,7 @@ impl<L: Ledger> Operation<'_, L> {
         if out.get("prodUserID").is_none() {
             out.put_text("prodUserID", &spec.user);
         }
+        out.put_some("eventService", event_service_number(&job.tags));
         out.put_text("taskBufferErrorDiag", &job.reason);
         if let Some(queue) = &job.queue {
             out.put("computingSite", queue.as_str());
@@ -271,7 +274,7 @@ pub fn command_to_pilot(job: &JobRecord) -> Option<String> {
         .map(|command| command_text(Some(command)))
 }
 
-fn command_text(command: Option<&Command>) -> String {
+pub(crate) fn command_text(command: Option<&Command>) -> String {
     match command {
         None => String::new(),
         Some(Command::ToBeKilled) => "tobekilled".to_owned(),

@@ -13,6 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crate::{
     Context,
     definition::{JobOutput, JobOutputs, Payload, Presence},
+    events::{EventRole, fit_payload},
     guid,
     ledger::{
         AttemptRecord, ClaimFilter, ClaimOrder, FileRecord, JobRecord, Ledger, LedgerError, Probes,
@@ -208,11 +209,17 @@ impl<L: Ledger> Operation<'_, L> {
         let needs = self.usable_needs(&job, &needs)?;
         let inputs = self.inputs_of(&job, &needs)?;
         let outputs = self.outputs_of(&job, &attempt)?;
-        let defined = Defined {
-            payload: self.payload_of(&job, &attempt, &needs, &inputs, &outputs)?,
+        self.prepare_events(&job, &outputs.lfns())?;
+        let mut payload = self.payload_of(&job, &attempt, &needs, &inputs, &outputs)?;
+        fit_payload(&mut payload, &job.tags);
+        let mut defined = Defined {
+            payload,
             outputs,
             inputs,
         };
+        if EventRole::of(&job.tags) == EventRole::Merges {
+            self.merge_instead(&job, queue, &mut defined)?;
+        }
         let mut described = described(&task.spec, &job, &attempt, queue, defined);
         if job.tags.has(job_tags::SECRETS) {
             described.options.secrets = Some(secrets_for_job(self.ledger, &task.spec.user)?);
@@ -220,6 +227,22 @@ impl<L: Ledger> Operation<'_, L> {
         let secrets = secrets_for_pilot(self.ctx, self.ledger, &job.tags)?;
         described.options.pilot_secrets = secrets;
         Ok(described)
+    }
+
+    /// Has a job read what was written of its ranges of events.
+    fn merge_instead(
+        &mut self,
+        job: &JobRecord,
+        queue: &Queue,
+        defined: &mut Defined,
+    ) -> Result<(), LedgerError> {
+        let inputs = self.merge_inputs(job, &defined.outputs, queue)?;
+        let options = &mut defined.payload.options;
+        options.write_to_file = inputs.lists;
+        options.storage_tokens = inputs.tokens;
+        options.archived_inputs = inputs.archives;
+        defined.inputs = inputs.files;
+        Ok(())
     }
 
     /// A worker that asks for jobs runs, also if Harvester has not said so yet.
@@ -264,6 +287,14 @@ fn with_tags(mut options: JobOptions, tags: &JobTags) -> JobOptions {
     options.has_in_file_positions |= tags.has(job_tags::IN_FILE_POSITION);
     options.uses_prefetcher |= tags.has(job_tags::PREFETCHER);
     options.merges_on_site |= tags.has(job_tags::ON_SITE_MERGING);
+    match EventRole::of(tags) {
+        EventRole::Takes => options.is_event_service = true,
+        EventRole::TakesBeside => {
+            options.is_event_service |= tags.has(job_tags::FINE_GRAINED);
+        }
+        EventRole::Merges => options.is_event_service_merge = true,
+        EventRole::None => {}
+    }
     match tags.value_of(job_tags::CLONING) {
         Some("1") => options.cloning = JobCloning::RunOnce,
         Some("2") => options.cloning = JobCloning::StoreOnce,
@@ -341,7 +372,7 @@ fn described(
         .iter()
         .filter(|file| file.presence == Presence::Optional);
     let mut options = with_tags(payload.options, &job.tags);
-    if job.tags.has(job_tags::WRITE_INPUT_LIST) {
+    if job.tags.has(job_tags::WRITE_INPUT_LIST) && options.write_to_file.is_empty() {
         options.write_to_file = input_lists(&inputs);
     }
     options.is_virtual_placement |= queue.has_virtual_placement();

@@ -3,12 +3,16 @@
 //! The property tests and the simulator check these after each step; numbers are those of the
 //! project's list of invariants.
 
+mod events;
 mod panda_tasks;
 
 use std::collections::BTreeMap;
 
 use ailurus_model::{ChangeId, JobKind, JobStatus, PandaId, Seed, TaskId};
 
+pub use self::events::{
+    ranges_are_of_the_current_attempt, ranges_end_with_their_job, what_is_done_stays_done,
+};
 use self::panda_tasks::has_outputs;
 pub use self::panda_tasks::{ended_tasks_are_over, jobs_are_different_parts};
 use crate::{
@@ -94,6 +98,16 @@ pub const STATE: &[StateInvariant] = &[
         name: "a task of PanDA that has ended is over",
         check: ended_tasks_are_over,
     },
+    StateInvariant {
+        number: "E1",
+        name: "a range of events that somebody has is of the attempt that its job is in",
+        check: ranges_are_of_the_current_attempt,
+    },
+    StateInvariant {
+        number: "E2",
+        name: "when a job has ended, so have its ranges of events",
+        check: ranges_end_with_their_job,
+    },
 ];
 
 /// All that holds between the rows before and after an operation. J2 does not hold for
@@ -113,6 +127,11 @@ pub const STEP: &[StepInvariant] = &[
         number: "P3",
         name: "a registered file never changes",
         check: files_never_change,
+    },
+    StepInvariant {
+        number: "E3",
+        name: "a range of events that is done stays done",
+        check: what_is_done_stays_done,
     },
 ];
 

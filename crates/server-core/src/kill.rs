@@ -10,6 +10,7 @@ use ailurus_model::{Caller, Command, JobKind, JobStatus, PandaId, Proof};
 
 use crate::{
     Context,
+    events::EventRole,
     ledger::{JobRecord, Ledger, LedgerError},
     operation::Operation,
     text::{DIAG_CHARS_MAX, clipped},
@@ -334,6 +335,14 @@ impl<L: Ledger> Operation<'_, L> {
         let why = job.reason.clone();
         if is_out(job.status) {
             self.end_attempt_as(&job, JobStatus::Closed)?;
+            match EventRole::of(&job.tags) {
+                EventRole::Takes => {
+                    job.server_code = 0;
+                    return self.go_on_with_events(job, &why);
+                }
+                EventRole::TakesBeside => self.settle_ranges(&job)?,
+                EventRole::None | EventRole::Merges => {}
+            }
             if job.attempt_nr.value() >= job.max_attempts {
                 return self.end_without_outputs(job, JobStatus::Closed);
             }

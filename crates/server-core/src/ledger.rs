@@ -11,6 +11,7 @@ mod cache_files;
 mod claims;
 mod commands;
 mod cursor;
+mod events;
 mod harvesters;
 mod history;
 mod job_texts;
@@ -35,6 +36,7 @@ pub use self::cache_files::{CacheFileRecord, CacheFileRows};
 pub use self::claims::{ClaimFilter, ClaimOrder, Probes};
 pub use self::commands::{Acknowledgement, CommandRecord, CommandRows, CommandStatus};
 pub use self::cursor::{Cursor, CursorRows};
+pub use self::events::{EventCounts, EventKey, EventRangeRecord, EventRows};
 pub use self::harvesters::{
     DialogRecord, HarvesterRows, InstanceRecord, ServiceMetricsRecord, TargetSlotsRecord,
 };
@@ -290,6 +292,7 @@ pub trait Ledger:
     + CacheFileRows
     + CommandRows
     + CursorRows
+    + EventRows
     + HarvesterRows
     + HistoryRows
     + JobTextRows

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`submit()`] | a person, with tasks |
 //! | [`acquire_jobs`], [`update_job`], [`job_statuses`], [`note_worker_pilot`] | a pilot |
+//! | [`acquire_event_ranges`], [`update_event_ranges`] | a pilot, or Harvester |
 //! | [`update_workers`], [`acquire_commands`], [`acknowledge_commands`] | Harvester |
 //! | [`kill_job`], [`kill_task`], [`retry_task`] | a person |
 //! | [`broker()`], [`watch()`], [`archive_jobs`], [`shorten_history`] | the server's own timer |
@@ -26,6 +27,7 @@ mod definition;
 mod describe;
 mod direct;
 mod dispatch;
+mod events;
 pub mod explain;
 mod guid;
 mod harvesters;
@@ -78,6 +80,10 @@ pub use commands::{
 pub use context::{Context, Limits};
 pub use describe::{command_to_pilot, describe_job, job_label};
 pub use dispatch::{AcquireError, acquire_jobs};
+pub use events::{
+    EventAnswers, EventRangeState, EventVersion, RANGES_PER_CALL_MAX, acquire_event_ranges,
+    count_event_ranges, event_range_states, update_event_ranges,
+};
 pub use explain::{Explanation, QueueFinding, explain_job, explain_task};
 pub use harvesters::{
     HarvesterWord, expire_harvester_notes, note_dialogs, note_heartbeat, note_service_metrics,

@@ -9,6 +9,7 @@ mod brokerage;
 mod cache_files;
 mod commands;
 mod cursor;
+mod events;
 mod harvesters;
 mod history;
 mod job_texts;
@@ -71,6 +72,7 @@ pub struct MemoryLedger {
     cache_uses: BTreeSet<(String, TaskId)>,
     job_texts: BTreeMap<(PandaId, AttemptNr, JobText), String>,
     cursors: BTreeMap<String, Cursor>,
+    events: events::EventTables,
     secrets: BTreeMap<String, BTreeMap<String, String>>,
     panda_tasks: BTreeMap<(TaskId, u32), Arc<PandaTaskRecord>>,
     progress: BTreeMap<TaskId, TaskProgress>,

@@ -9,14 +9,15 @@
 use std::{sync::Arc, time::Duration};
 
 use ailurus_model::{
-    AttemptNr, Attributes, ByteCount, JobForm, JobKind, JobStatus, JobTags, PandaId, QueueName,
-    Scope, SourceLabel, TaskId, TaskSpec, TaskStatus, job_tags,
+    AttemptNr, Attributes, ByteCount, JobForm, JobKind, JobStatus, PandaId, QueueName, Scope,
+    SourceLabel, TaskId, TaskSpec, TaskStatus, job_tags,
     task::{Resources, Split},
 };
 
 use crate::{
     Context,
     direct::{PART, WHOLE_JOB, dataset_of},
+    events::tags_without_header,
     ledger::{DatasetRecord, JobRecord, JobText, Ledger, LedgerError, TaskRecord},
     naming::first_seed,
     operation::Operation,
@@ -205,7 +206,7 @@ impl<L: Ledger> Operation<'_, L> {
         let cores = u32::try_from(attributes.count("coreCount")).unwrap_or(u32::MAX);
         let cores = cores.clamp(1, self.ctx.limits.cores_max.max(1));
         let memory = ByteCount::from_mib(attributes.count("minRamCount"));
-        let mut tags = JobTags::new(attributes.text("specialHandling"));
+        let mut tags = tags_without_header(attributes.text("specialHandling"));
         if attributes.whole("jobExecutionID") == Some(1) {
             tags.insert(job_tags::BACKGROUND);
         }

@@ -4,6 +4,7 @@ mod archiving;
 mod chains;
 mod direct;
 mod dispatching;
+mod events;
 mod explaining;
 pub(crate) mod harness;
 mod history;

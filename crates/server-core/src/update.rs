@@ -17,6 +17,7 @@ use crate::{
     Context,
     attempt_end::{DDM_ADDER, ServerError},
     definition::JobOutputs,
+    events::EventRole,
     guid,
     kill::KILLED,
     ledger::{AttemptRecord, JobRecord, JobText, Ledger, LedgerError},
@@ -210,6 +211,10 @@ impl<L: Ledger> Operation<'_, L> {
             let processing_type = self.spec(job.task_id)?.processing_type.clone();
             let wish = retry::wish_of(&job, &processing_type, update);
             return self.fail_attempt_with(job, attempt, None, wish);
+        }
+        if EventRole::of(&job.tags) == EventRole::Takes {
+            job.sub_status.clear();
+            return self.end_taking_attempt(job, attempt);
         }
         match self.judged(&job, &attempt, &outputs, update)? {
             Ok(judged) => {

@@ -99,6 +99,8 @@ limits_section! {
         files_per_task_max,
         /// Attempts that a task may ask for. Default 10.
         attempts_max,
+        /// Ranges of events of one job. Default 100 000.
+        event_ranges_per_job_max,
         /// Cores that a job may ask for. Default 1024.
         cores_max,
         /// Length of a task's parameters in bytes. Default 65 536.

@@ -19,6 +19,7 @@ mod claims;
 mod commands;
 mod cursors;
 mod datasets;
+mod events;
 mod harvesters;
 mod history;
 mod job_texts;

@@ -124,6 +124,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "replicas of files",
             sql: include_str!("../migrations/0016-replicas.sql"),
         },
+        Migration {
+            number: 17,
+            name: "ranges of events",
+            sql: include_str!("../migrations/0017-events.sql"),
+        },
     ],
 };
 

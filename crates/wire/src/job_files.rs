@@ -51,9 +51,15 @@ pub(crate) fn encode_inputs(out: &mut Fields, files: &[InputFile], options: &Job
     for name in ["realDatasetsIn", "prodDBlocks", "dispatchDblock"] {
         put_list(out, name, files, |file| or_null(file.dataset.as_str()));
     }
-    for name in ["prodDBlockToken", "dispatchDBlockToken"] {
-        put_list(out, name, files, |_| NULL.to_owned());
-    }
+    put_list(out, "prodDBlockToken", files, |file| {
+        or_null(
+            options
+                .storage_tokens
+                .get(&file.lfn)
+                .map_or("", String::as_str),
+        )
+    });
+    put_list(out, "dispatchDBlockToken", files, |_| NULL.to_owned());
     put_list(out, "GUID", files, |file| {
         or_null(file.guid.as_ref().map_or("", Guid::as_str))
     });
@@ -74,7 +80,12 @@ pub(crate) fn encode_inputs(out: &mut Fields, files: &[InputFile], options: &Job
 }
 
 /// Writes the lists of the outputs with the log behind them, and the log's own fields.
-pub(crate) fn encode_outputs(out: &mut Fields, outputs: &[OutputFile], log: Option<&OutputFile>) {
+pub(crate) fn encode_outputs(
+    out: &mut Fields,
+    outputs: &[OutputFile],
+    log: Option<&OutputFile>,
+    options: &JobOptions,
+) {
     let all: Vec<&OutputFile> = outputs.iter().chain(log).collect();
     put_list(out, OUT_FILES, &all, |file| file.lfn.to_string());
     for name in ["realDatasets", "destinationDblock"] {
@@ -86,6 +97,9 @@ pub(crate) fn encode_outputs(out: &mut Fields, outputs: &[OutputFile], log: Opti
         "fileDestinationSE",
     ] {
         put_list(out, name, &all, |_| NULL.to_owned());
+    }
+    if options.is_event_service {
+        put_list(out, "prodDBlockTokenForOutput", &all, |_| NULL.to_owned());
     }
     put_list(out, "ddmEndPointOut", &all, |file| {
         file.endpoint.to_string()

@@ -101,7 +101,7 @@ pub fn encode(job: &Job) -> Fields {
         out.put("allowNoOutput", names.join(","));
     }
     job_files::encode_inputs(&mut out, &job.inputs, &job.options);
-    job_files::encode_outputs(&mut out, &job.outputs, job.log.as_ref());
+    job_files::encode_outputs(&mut out, &job.outputs, job.log.as_ref(), &job.options);
     job_options::encode(&mut out, &job.options);
     out
 }

@@ -39,6 +39,7 @@ mod command_text;
 pub mod credential_call;
 pub mod debug_mode;
 mod decode_anything;
+pub mod event_ranges;
 pub mod fields;
 pub mod get_job;
 pub mod harvester_call;

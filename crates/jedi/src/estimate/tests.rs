@@ -149,18 +149,23 @@ fn priorities_lift_scouts_and_merges() {
 
 #[test]
 fn attempts_of_the_job_itself() {
+    let merge = json!({"transPath": "merge.sh", "jobParameters": "-o ${OUT}"});
     assert_eq!(max_attempt(&task(json!({})), RUN, 2), 2);
     assert_eq!(
         max_attempt(&task(json!({"disableAutoRetry": true})), RUN, 2),
         -1
     );
     assert_eq!(
-        max_attempt(&task(json!({"nEventsPerWorker": 5})), RUN, 2),
+        max_attempt(
+            &task(json!({"nEventsPerWorker": 5, "esmergeSpec": merge})),
+            RUN,
+            2
+        ),
         5
     );
     assert_eq!(
         max_attempt(
-            &task(json!({"nEventsPerWorker": 5, "maxAttemptEsJob": 9})),
+            &task(json!({"nEventsPerWorker": 5, "maxAttemptEsJob": 9, "esmergeSpec": merge})),
             RUN,
             2
         ),

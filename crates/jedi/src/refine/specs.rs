@@ -108,6 +108,31 @@ pub(super) fn merge(
     }))
 }
 
+/// Adds to the arguments how the outputs of ranges of events are merged (`esmergeSpec`). Arguments
+/// that say so themselves stay as they are.
+pub(super) fn with_event_merge(fields: &Fields<'_>, command: String) -> Result<String, ParamError> {
+    if fields.flag("onSiteMerging")? {
+        let advice = "leave it out: the outputs of ranges of events are merged by a job";
+        return Err(fields.unsupported("onSiteMerging", advice));
+    }
+    let Some(spec) = fields.object("esmergeSpec")? else {
+        if command.contains("<PANDA_ESMERGE_TRF>") {
+            return Ok(command);
+        }
+        let allowed = "how the outputs of ranges of events are merged: `transPath` and \
+                       `jobParameters`";
+        return Err(fields.missing("esmergeSpec", allowed));
+    };
+    let (program, arguments) = (
+        spec.required_text("transPath")?,
+        spec.required_text("jobParameters")?,
+    );
+    Ok(format!(
+        "{command}<PANDA_ESMERGE_TRF>{program}</PANDA_ESMERGE_TRF>\
+         <PANDA_ESMERGE_JOBP>{arguments}</PANDA_ESMERGE_JOBP>"
+    ))
+}
+
 pub(super) fn build(
     fields: &Fields<'_>,
     settings: &RefineSettings,

@@ -13,6 +13,8 @@ pub enum JobText {
     Stdout,
     /// What was submitted as this very job, as JSON. It is of the job: attempt 0.
     Spec,
+    /// Names of the outputs of an attempt that takes ranges of events, as a JSON list.
+    EventOutputs,
 }
 
 impl JobText {
@@ -23,6 +25,7 @@ impl JobText {
             Self::Metadata => "metadata",
             Self::Stdout => "stdout",
             Self::Spec => "spec",
+            Self::EventOutputs => "event-outputs",
         }
     }
 }

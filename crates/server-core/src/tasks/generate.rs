@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ailurus_jedi::{
     OutputKind, RefinedTask, estimate,
+    refined::EventService,
     split::{Access, Chunk, Content, Phase},
 };
 use ailurus_model::{
@@ -66,6 +67,10 @@ impl<L: Ledger> Operation<'_, L> {
         if let Some(plan) = cut.jobs.first()
             && let Err(error) = self.try_parameters(task, plan)?
         {
+            self.break_task(task, &error)?;
+            return Ok(made);
+        }
+        if let Some(error) = unknown_events(refined, &cut) {
             self.break_task(task, &error)?;
             return Ok(made);
         }
@@ -291,7 +296,7 @@ impl<L: Ledger> Operation<'_, L> {
         let spec = &task.record.spec;
         let refined = task.refined()?;
         let tags = tags_of(refined, kind);
-        let max_attempts = spec.max_attempts;
+        let max_attempts = attempts_of(refined, kind, spec.max_attempts);
         let global_share = refined.global_share.clone().unwrap_or_default();
         let source_label = spec.source_label.clone();
         let serial = match kind {
@@ -379,6 +384,34 @@ impl<L: Ledger> Operation<'_, L> {
         *next += 1;
         self.ledger.put_task_progress(&progress)
     }
+}
+
+/// Says which file has events to be shared out of which nobody knows the number.
+fn unknown_events(refined: &RefinedTask, cut: &Cut) -> Option<String> {
+    let has_files = refined.master().is_some_and(|one| is_of_files(one.kind));
+    if refined.event_service != EventService::Ranges || !has_files {
+        return None;
+    }
+    let mut files = cut.jobs.iter().flat_map(|plan| &plan.chunk.master);
+    let file = files.find(|file| file.events.is_none() && file.range.is_none())?;
+    Some(format!(
+        "ranges of events cannot be cut, as nobody knows how many events `{}` has: give \
+         nEventsPerFile",
+        file.lfn
+    ))
+}
+
+/// Returns how many attempts a job has. One that shares events out has as many as all jobs of PanDA
+/// together that would work on its files.
+fn attempts_of(refined: &RefinedTask, kind: JobKind, per_file: u32) -> u32 {
+    let takes_ranges = refined.event_service == EventService::Ranges
+        && matches!(kind, JobKind::Run | JobKind::Scout);
+    if !takes_ranges {
+        return per_file;
+    }
+    let further = estimate::max_attempt(refined, estimate::JobKind::Run(Phase::Bulk), 0);
+    let each = u32::try_from(further.saturating_add(1)).unwrap_or(1);
+    per_file.saturating_mul(each.max(1))
 }
 
 /// Cuts a task without files: its numbers one by one, or so many of them into each job.

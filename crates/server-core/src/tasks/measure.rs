@@ -9,7 +9,7 @@ use ailurus_jedi::{
     RefinedTask,
     scouts::{ExpectedJobs, ScoutReport, estimate, exhausted},
 };
-use ailurus_model::{JobKind, JobStatus};
+use ailurus_model::{JobKind, JobStatus, job_tags};
 
 use crate::{
     ledger::{AttemptRecord, JobRecord, Ledger, LedgerError, PandaTaskRecord},
@@ -36,7 +36,9 @@ impl<L: Ledger> Operation<'_, L> {
         let done = [JobStatus::Finished, JobStatus::Merging];
         for id in self.ledger.jobs_of_task(task.id(), &done)? {
             let job = self.job(id)?;
+            // A merge of ranges of events tells nothing about the work.
             if job.kind == JobKind::Scout
+                && !job.tags.has(job_tags::EVENT_MERGE)
                 && let Some(attempt) = self.ledger.attempt(id, job.attempt_nr)?
             {
                 reports.push(self.measured(stated, &job, &attempt)?);

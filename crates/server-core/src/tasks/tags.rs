@@ -1,6 +1,6 @@
 //! What is special about the jobs of a task, by its rules.
 
-use ailurus_jedi::{RefinedTask, Rule};
+use ailurus_jedi::{RefinedTask, Rule, refined::EventService};
 use ailurus_model::{JobKind, JobTags, job_tags};
 
 /// The tags of all jobs.
@@ -22,6 +22,13 @@ const OF_PAYLOAD: [(Rule, &str); 7] = [
     (Rule::HpoWorkflow, job_tags::HPO),
 ];
 
+/// Those of the jobs that take ranges of events.
+const OF_EVENTS: [(Rule, &str); 3] = [
+    (Rule::AllowPartialFinish, job_tags::ACCEPT_PARTIAL),
+    (Rule::DecAttOnFailedEs, job_tags::COUNT_FAILURES_ONLY),
+    (Rule::NotDiscardEvents, job_tags::KEEP_EVENTS),
+];
+
 /// Returns the tags that follow from the rules of a job's task.
 ///
 /// Source: PanDA server, `pandajedi/jediorder/JobGenerator.py`, `doGenerate`.
@@ -38,6 +45,19 @@ pub(super) fn tags_of(refined: &RefinedTask, kind: JobKind) -> JobTags {
         && runs_payload
     {
         tags.insert(&format!("{}{copies}", job_tags::CLONING));
+    }
+    let own = match refined.event_service {
+        EventService::Ranges => job_tags::EVENT_SERVICE,
+        EventService::FineGrained => job_tags::FINE_GRAINED,
+        EventService::None | EventService::Cloning => return tags,
+    };
+    if runs_payload {
+        tags.insert(own);
+        for (rule, tag) in OF_EVENTS {
+            if refined.rules.is_set(rule) {
+                tags.insert(tag);
+            }
+        }
     }
     tags
 }

@@ -80,7 +80,7 @@ pub(super) fn with(mut task: Value, changes: &Value) -> Value {
 }
 
 impl Server {
-    fn submit_panda(&mut self, params: Value) -> SubmitReply {
+    pub(super) fn submit_panda(&mut self, params: Value) -> SubmitReply {
         self.submit_panda_by(params, &Caller::loopback(), None)
     }
 

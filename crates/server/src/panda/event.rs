@@ -1,12 +1,18 @@
 //! Calls about ranges of events that one job does one after the other (PanDA's event service).
 //!
-//! No task of this server makes such jobs, so there never is a range: askers get none, and reports
-//! about ranges are answered as those about unknown ones are. Checks of what is said are the real
-//! server's.
-//!
-//! Source: PanDA server, `pandaserver/api/v1/event_api.py`, `TaskBuffer.updateEventRanges`.
+//! Source: PanDA server, `pandaserver/api/v1/event_api.py`, `TaskBuffer.updateEventRanges`; the
+//! legacy dialect: `pandaserver/jobdispatcher/JobDispatcher.py` before version 1.
 
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+use ailurus_model::{EventItem, EventMessage, GivenRange, PandaId, TaskId};
+use ailurus_server_core::{
+    EventAnswers, EventVersion, acquire_event_ranges, count_event_ranges, event_range_states,
+    update_event_ranges,
+};
+use ailurus_store::Hint;
+use ailurus_wire::{Answer, Fields, event_ranges, fields::whole_of};
+use serde_json::{Map, Value, json};
 
 use crate::panda::{
     Call, Endpoint, Reply,
@@ -14,10 +20,15 @@ use crate::panda::{
         LegacyBody, Parameter, Preset, Role, Shape, TIMEOUT, anything, flag, float, handler, int,
         text,
     },
+    failed,
 };
 
-/// Ranges that one report may name, as the real server has it.
-const RANGES_MAX: usize = 100_000;
+/// Jobs whose ranges are told at a time.
+const JOBS_MAX: usize = 1_000;
+/// Ranges that a job gets if what it says is no number, as the real server has it.
+const RANGES_DEFAULT: usize = 8;
+/// PanDA's status code of a call that was not carried out.
+const FAILED: u8 = 30;
 
 const OF_JOB: &[Parameter] = &[
     int("job_id").required().doc("the job"),
@@ -83,7 +94,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
                 .or(Preset::Int(0))
                 .doc("form of the reports: 0, 1 or 2"),
         ])
-        .gives(Shape::Object(&[("Returns", Shape::List(&Shape::Flag))]))
+        .gives(Shape::Object(&[
+            ("StatusCode", Shape::Int),
+            ("Returns", Shape::List(&Shape::Flag)),
+            ("Commands", Shape::Map(&Shape::Any)),
+        ]))
         .doc("Takes what has become of ranges; the answer has a flag for each."),
     Endpoint::legacy("getEventRanges", LegacyBody::Json, handler!(acquire_legacy))
         .role(Role::PilotByText)
@@ -121,75 +136,250 @@ const RANGES: Shape = Shape::Object(&[
     ("eventRanges", Shape::List(&Shape::Any)),
 ]);
 
-async fn count(_call: Call) -> Reply {
-    Reply::data(0)
-}
-
-async fn count_legacy(_call: Call) -> Reply {
-    Reply::Json(json!({"StatusCode": 0, "nEventRanges": 0}))
-}
-
-async fn statuses(call: Call) -> Reply {
-    match parsed(&call, "job_task_ids") {
-        Ok(Value::Array(_)) => Reply::data(json!({})),
-        Ok(_) => Reply::refusal("job_task_ids must be a list"),
-        Err(reason) => Reply::refusal(reason),
+async fn count(call: Call) -> Reply {
+    let id = PandaId::new(call.whole("job_id").unwrap_or_default());
+    let task = call.whole("task_id").map(TaskId::new);
+    match counted(&call, id, task).await {
+        Ok(count) => Reply::data(count),
+        Err(failure) => failure,
     }
 }
 
-fn no_ranges() -> Value {
-    json!({"StatusCode": 0, "eventRanges": []})
+async fn count_legacy(call: Call) -> Reply {
+    let id = PandaId::new(call.whole("pandaID").unwrap_or_default());
+    let task = call.whole("taskID").map(TaskId::new);
+    match counted(&call, id, task).await {
+        Ok(count) => Reply::Json(json!({"StatusCode": 0, "nEventRanges": count})),
+        Err(failure) => failure,
+    }
 }
 
-async fn acquire(_call: Call) -> Reply {
-    Reply::data(no_ranges())
+async fn counted(call: &Call, id: PandaId, task: Option<TaskId>) -> Result<u64, Reply> {
+    call.app
+        .read(move |reader| count_event_ranges(reader.ledger(), id, task))
+        .await
+        .map_err(|error| failed(&error))
 }
 
-async fn acquire_legacy(_call: Call) -> Reply {
-    Reply::Json(no_ranges())
+/// Tells what the ranges of jobs are: for each job a map from a range to what it is.
+async fn statuses(call: Call) -> Reply {
+    let pairs = match parsed(&call, "job_task_ids").and_then(|value| pairs_of(&value)) {
+        Ok(pairs) => pairs,
+        Err(reason) => return Reply::refusal(reason),
+    };
+    let answer = call.app.read(move |reader| {
+        let mut jobs = Map::new();
+        for (job, task) in pairs {
+            let states = event_range_states(reader.ledger(), job, task)?;
+            let states = states.into_iter().map(|state| {
+                let dialog = Some(state.error_diag).filter(|text| !text.is_empty());
+                let what = json!({
+                    "status": state.status.as_str(),
+                    "error": state.error_code,
+                    "dialog": dialog,
+                });
+                (state.id.to_string(), what)
+            });
+            jobs.insert(job.to_string(), Value::Object(states.collect()));
+        }
+        Ok(Value::Object(jobs))
+    });
+    match answer.await {
+        Ok(jobs) => Reply::data(jobs),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Reads pairs of a job and its task. PanDA's page says `job_id`, its code `panda_id`.
+fn pairs_of(value: &Value) -> Result<Vec<(PandaId, TaskId)>, String> {
+    let Value::Array(pairs) = value else {
+        return Err("job_task_ids must be a list".to_owned());
+    };
+    if pairs.len() > JOBS_MAX {
+        let n = pairs.len();
+        return Err(format!(
+            "{n} jobs are too many: at most {JOBS_MAX} are told"
+        ));
+    }
+    let number = |pair: &Value, name: &str| -> Option<u64> {
+        u64::try_from(pair.get(name).and_then(whole_of)?).ok()
+    };
+    let pair = |pair: &Value| {
+        let job = number(pair, "job_id").or_else(|| number(pair, "panda_id"))?;
+        Some((PandaId::new(job), TaskId::new(number(pair, "task_id")?)))
+    };
+    let read: Option<Vec<_>> = pairs.iter().map(pair).collect();
+    read.ok_or_else(|| "job_task_ids must be pairs of `job_id` and `task_id`".to_owned())
+}
+
+async fn acquire(call: Call) -> Reply {
+    let id = PandaId::new(call.whole("job_id").unwrap_or_default());
+    let task = call.whole("task_id").map(TaskId::new);
+    let n = call.whole("n_ranges").unwrap_or_default();
+    match given(&call, id, task, n).await {
+        Ok(ranges) => Reply::data(json!({
+            "StatusCode": 0,
+            "eventRanges": event_ranges::encode_ranges(&ranges),
+        })),
+        Err(failure) => failure,
+    }
+}
+
+async fn acquire_legacy(call: Call) -> Reply {
+    let id = PandaId::new(call.whole("pandaID").unwrap_or_default());
+    let task = call.whole("taskID").map(TaskId::new);
+    let n = match call.fields.get("nRanges") {
+        None => 10,
+        Some(_) => call.whole("nRanges").unwrap_or(RANGES_DEFAULT),
+    };
+    match given(&call, id, task, n).await {
+        Ok(ranges) => {
+            let mut fields = Fields::new();
+            fields.put("StatusCode", 0_u8);
+            fields.put("eventRanges", event_ranges::encode_ranges(&ranges));
+            Answer::Legacy(fields).into()
+        }
+        Err(failure) => failure,
+    }
+}
+
+async fn given(
+    call: &Call,
+    id: PandaId,
+    task: Option<TaskId>,
+    n: usize,
+) -> Result<Vec<GivenRange>, Reply> {
+    call.app
+        .write_with(Hint::Jobs(vec![id]), move |ctx, ledger| {
+            acquire_event_ranges(ctx, ledger, id, task, n)
+        })
+        .await
+        .map_err(|error| failed(&error))
 }
 
 async fn update_one(call: Call) -> Reply {
-    let id = call.text("event_range_id").unwrap_or_default();
-    Reply::refusal(format!("event range `{id}` is not known"))
+    let report = json!([{
+        "eventRangeID": call.text("event_range_id"),
+        "eventStatus": call.text("event_range_status"),
+        "objstoreID": call.text("object_store_id"),
+    }]);
+    let answers = match updated(&call, &report, 0).await {
+        Ok(answers) => answers,
+        Err(failure) => return failure,
+    };
+    if answers.returns == [Some(false)] {
+        let id = call.text("event_range_id").unwrap_or_default();
+        return Reply::refusal(format!(
+            "range `{id}` cannot become what was said: its job does not have it"
+        ));
+    }
+    let commands = commands_of(&answers).to_string();
+    Reply::data(json!({ "Command": commands }))
 }
 
-async fn update_one_legacy(_call: Call) -> Reply {
-    Reply::Json(json!({"StatusCode": 30, "Command": null}))
+async fn update_one_legacy(call: Call) -> Reply {
+    let report = json!([{
+        "eventRangeID": call.text("eventRangeID"),
+        "eventStatus": call.text("eventStatus"),
+        "objstoreID": call.text("objstoreID"),
+    }]);
+    let mut fields = Fields::new();
+    match updated(&call, &report, 0).await {
+        Ok(answers) if answers.returns == [Some(true)] => {
+            fields.put("StatusCode", 0_u8);
+            fields.put("Command", commands_of(&answers).to_string());
+        }
+        Ok(_) => fields.put("StatusCode", FAILED),
+        Err(failure) => return failure,
+    }
+    Reply::Form(Answer::Legacy(fields))
 }
 
 async fn update_all(call: Call) -> Reply {
-    match reports(&call, "event_ranges") {
-        Ok(count) => {
-            let unknown = vec![false; count];
-            Reply::data(json!({"StatusCode": 0, "Returns": unknown, "Commands": {}}))
+    let message = match parsed(&call, "event_ranges") {
+        Ok(message) => message,
+        Err(reason) => return Reply::refusal(reason),
+    };
+    match updated(&call, &message, version_of(&call)).await {
+        Ok(answers) => Reply::data(json!({
+            "StatusCode": 0,
+            "Returns": answers.returns,
+            "Commands": commands_of(&answers),
+        })),
+        Err(Reply::Json(refusal)) => {
+            Reply::refusal(refusal["ErrorDialog"].as_str().unwrap_or_default())
         }
-        Err(reason) => Reply::refusal(reason),
+        Err(failure) => failure,
     }
 }
 
 async fn update_all_legacy(call: Call) -> Reply {
-    Reply::Json(match reports(&call, "eventRanges") {
-        Ok(count) => json!({"StatusCode": 0, "Returns": vec![false; count], "Command": {}}),
-        Err(reason) => json!({"StatusCode": 30, "ErrorDialog": reason}),
-    })
+    let message = match parsed(&call, "eventRanges") {
+        Ok(message) => message,
+        Err(reason) => return refused(&reason),
+    };
+    let version = version_of(&call);
+    let answers = match updated(&call, &message, version).await {
+        Ok(answers) => answers,
+        Err(failure) => return failure,
+    };
+    let (returns, commands) = (json!(answers.returns), commands_of(&answers));
+    let mut fields = Fields::new();
+    fields.put("StatusCode", 0_u8);
+    // In version 0 both are texts.
+    if version == 0 {
+        fields.put("Returns", returns.to_string());
+        fields.put("Command", commands.to_string());
+    } else {
+        fields.put("Returns", returns);
+        fields.put("Command", commands);
+    }
+    Answer::Legacy(fields).into()
 }
 
-/// Counts the reports of a call: each has one range, or in later versions a file with several.
-fn reports(call: &Call, field: &str) -> Result<usize, String> {
-    let Value::Array(reports) = parsed(call, field)? else {
-        return Err(format!("{field} must be a list"));
+/// What is no number is version 0, as the real server has it.
+fn version_of(call: &Call) -> i64 {
+    call.whole("version").unwrap_or(0)
+}
+
+fn refused(reason: &str) -> Reply {
+    Reply::Json(json!({"StatusCode": FAILED, "ErrorDialog": reason}))
+}
+
+/// Takes a message about ranges; what cannot be read as one is refused.
+async fn updated(call: &Call, message: &Value, version: i64) -> Result<EventAnswers, Reply> {
+    let message = event_ranges::decode_message(message, version)
+        .map_err(|allowed| refused(&format!("the list of event ranges {allowed}")))?;
+    let version = match version {
+        2 => EventVersion::BeforeDispatch,
+        _ => EventVersion::AfterDispatch,
     };
-    let count = reports
+    call.app
+        .write_with(Hint::Jobs(jobs_of(&message)), move |ctx, ledger| {
+            update_event_ranges(ctx, ledger, &message, version)
+        })
+        .await
+        .map_err(|error| failed(&error))
+}
+
+/// Lists the jobs that a message is about.
+fn jobs_of(message: &EventMessage) -> Vec<PandaId> {
+    let jobs: BTreeSet<PandaId> = message
+        .items
         .iter()
-        .map(|report| report["eventRanges"].as_array().map_or(1, Vec::len))
-        .fold(0, usize::saturating_add);
-    if count > RANGES_MAX {
-        return Err(format!(
-            "{count} event ranges are too many: {RANGES_MAX} are taken at a time"
-        ));
-    }
-    Ok(count)
+        .filter_map(|item| match item {
+            EventItem::Outcome(report) => Some(report.id.panda_id),
+            EventItem::Progress | EventItem::Unreadable => None,
+        })
+        .collect();
+    jobs.into_iter().take(JOBS_MAX).collect()
+}
+
+/// Writes what jobs are to do, by job.
+fn commands_of(answers: &EventAnswers) -> Value {
+    let commands = answers.commands.iter();
+    let commands = commands.map(|(id, text)| (id.to_string(), json!(text)));
+    Value::Object(commands.collect())
 }
 
 /// Reads a field that is JSON, or a text with JSON in it.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod explaining;
 #[cfg(test)]
 mod files;

@@ -7,8 +7,9 @@ use std::{borrow::Cow, cmp::Ordering, error::Error};
 
 use ailurus_model::{
     AttemptNr, BatchId, ByteCount, ChainName, ChangeId, Checksum, DatasetName, EndpointName,
-    FileId, FileStatus, Guid, HarvesterId, JobKind, JobStatus, JobTags, Lfn, NodeName, PandaId,
-    QueueName, Scope, Seed, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId, WorkerStatus,
+    EventStatus, FileId, FileStatus, Guid, HarvesterId, JobKind, JobStatus, JobTags, Lfn, NodeName,
+    PandaId, QueueName, Scope, Seed, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId,
+    WorkerStatus,
 };
 
 use super::SqlError;
@@ -306,7 +307,14 @@ texts!(
     QueueName,
     Scope,
 );
-texts!(FileStatus, JobKind, JobStatus, TaskStatus, WorkerStatus);
+texts!(
+    EventStatus,
+    FileStatus,
+    JobKind,
+    JobStatus,
+    TaskStatus,
+    WorkerStatus
+);
 
 impl ToValue for SourceLabel {
     fn to_value(&self) -> Value<'_> {

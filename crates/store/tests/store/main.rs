@@ -11,6 +11,8 @@ mod cache_files;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod harvesters;

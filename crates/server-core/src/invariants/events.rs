@@ -1,0 +1,79 @@
+//! What must hold for ranges of events.
+
+use std::collections::BTreeMap;
+
+use ailurus_model::{AttemptNr, EventStatus, JobStatus, PandaId};
+
+use super::holds;
+use crate::{
+    ledger::{EventKey, EventRangeRecord},
+    memory::MemoryLedger,
+};
+
+/// E1: a range that somebody has is of the attempt that its job is in, and of no other.
+pub fn ranges_are_of_the_current_attempt(ledger: &MemoryLedger) -> Result<(), String> {
+    let jobs: BTreeMap<PandaId, _> = ledger.jobs().map(|job| (job.panda_id, job)).collect();
+    ledger.event_ranges().try_for_each(|range| {
+        let nobody = AttemptNr::new(0);
+        let is_right = if range.status.is_held() && range.held_by != nobody {
+            jobs.get(&range.panda_id).is_some_and(|job| {
+                let is_out = job.status.is_with_pilot()
+                    || matches!(job.status, JobStatus::Holding | JobStatus::Transferring);
+                is_out && job.attempt_nr == range.held_by
+            })
+        } else {
+            range.status != EventStatus::Ready || range.held_by == nobody
+        };
+        holds(is_right, || {
+            format!("{range:?} is of no attempt that goes on")
+        })
+    })
+}
+
+/// E2: when a job has ended, so have all of its ranges.
+pub fn ranges_end_with_their_job(ledger: &MemoryLedger) -> Result<(), String> {
+    let jobs: BTreeMap<PandaId, _> = ledger.jobs().map(|job| (job.panda_id, job)).collect();
+    ledger.event_ranges().try_for_each(|range| {
+        let Some(job) = jobs.get(&range.panda_id) else {
+            return Err(format!("{range:?} is of a job that is not there"));
+        };
+        let is_open = range.status == EventStatus::Ready || range.status.is_held();
+        holds(!job.status.is_terminal() || !is_open, || {
+            format!("job {} is {}, but {range:?}", job.panda_id, job.status)
+        })
+    })
+}
+
+/// E3: what is done stays done, until its job ends badly; what is merged stays merged. Attempts at
+/// a range only rise.
+pub fn what_is_done_stays_done(before: &MemoryLedger, after: &MemoryLedger) -> Result<(), String> {
+    let name = |range: &EventRangeRecord| -> (PandaId, EventKey) { (range.panda_id, range.key()) };
+    let now: BTreeMap<_, _> = after
+        .event_ranges()
+        .map(|range| (name(range), range))
+        .collect();
+    before.event_ranges().try_for_each(|range| {
+        let Some(after) = now.get(&name(range)) else {
+            return Err(format!("{range:?} is gone"));
+        };
+        let is_right = match range.status {
+            EventStatus::Done => matches!(
+                after.status,
+                EventStatus::Done | EventStatus::Merged | EventStatus::Discarded
+            ),
+            EventStatus::Merged => after.status == EventStatus::Merged,
+            EventStatus::Ready
+            | EventStatus::Sent
+            | EventStatus::Running
+            | EventStatus::Finished
+            | EventStatus::Failed
+            | EventStatus::Discarded
+            | EventStatus::Cancelled
+            | EventStatus::Fatal
+            | EventStatus::Corrupted => true,
+        };
+        holds(is_right && after.attempt_nr >= range.attempt_nr, || {
+            format!("{range:?} became {after:?}")
+        })
+    })
+}
