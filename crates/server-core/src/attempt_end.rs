@@ -205,7 +205,7 @@ impl<L: Ledger> Operation<'_, L> {
         if role == EventRole::TakesBeside {
             self.settle_ranges(&job)?;
         }
-        let is_over = job.attempt_nr.value() >= job.max_attempts;
+        let is_over = job.attempt_nr.value() >= job.max_attempts || self.has_failed_enough(&job)?;
         let is_wished = wish == RetryWish::SameQueue || ruled.is_taken;
         if is_over || (why.action == Action::DoNotRetry && !is_wished) {
             job.reason = reason;
@@ -219,6 +219,7 @@ impl<L: Ledger> Operation<'_, L> {
         job.command = None;
         job.worker = None;
         self.renumber(&mut job)?;
+        self.note_failing_job(&job)?;
         job.sub_status.clear();
         self.set_status(&mut job, JobStatus::Defined, &reason)?;
         if wish == RetryWish::SameQueue && job.queue.is_some() {

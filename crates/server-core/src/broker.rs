@@ -19,6 +19,7 @@ use crate::{
     Context,
     ledger::{InputNeed, JobRecord, Ledger, LedgerError, TaskPlace},
     operation::Operation,
+    tasks::site_group,
     text::{DIAG_CHARS_MAX, clipped},
 };
 
@@ -44,7 +45,7 @@ pub fn broker(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<u64, Ledger
     let limit = usize::try_from(ctx.limits.broker_batch).unwrap_or(usize::MAX);
     let just_after_now = ctx.now.after(Duration::from_millis(1));
     let waiting = [JobStatus::Defined, JobStatus::Assigned];
-    let mut groups: BTreeMap<Demand, Vec<JobRecord>> = BTreeMap::new();
+    let mut waiting_jobs = Vec::new();
     let mut placed = 0;
     let ids = op.ledger.unheard_since(&waiting, just_after_now, limit)?;
     op.ledger.expect_jobs(&ids)?;
@@ -52,18 +53,11 @@ pub fn broker(ctx: &Context<'_>, ledger: &mut impl Ledger) -> Result<u64, Ledger
         let mut job = op.job(id)?;
         if job.kind == JobKind::Direct {
             placed += u64::from(op.place(&mut job)?);
-            continue;
-        }
-        let needs = op.ledger.needs_of(id)?;
-        let demand = op.demand_of(&job, &needs)?;
-        groups.entry(demand).or_default().push(job);
-    }
-    for (demand, mut jobs) in op.in_order(groups)? {
-        placed += op.place_alike(&demand, &mut jobs)?;
-        for job in &jobs {
-            op.ledger.put_job(job)?;
+        } else {
+            waiting_jobs.push(job);
         }
     }
+    placed += op.place_all(waiting_jobs)?;
     op.finish()?;
     Ok(placed)
 }
@@ -107,6 +101,34 @@ impl<'a, L: Ledger> Operation<'a, L> {
         Ok(placed > 0)
     }
 
+    /// Chooses queues for jobs of tasks, those that are alike together, and writes them. Returns
+    /// how many got one.
+    pub(crate) fn place_all(&mut self, jobs: Vec<JobRecord>) -> Result<u64, LedgerError> {
+        let mut groups: BTreeMap<Demand, Vec<JobRecord>> = BTreeMap::new();
+        for job in jobs {
+            let needs = self.ledger.needs_of(job.panda_id)?;
+            let demand = self.demand_of(&job, &needs)?;
+            groups.entry(demand).or_default().push(job);
+        }
+        let mut placed = 0;
+        for (demand, mut jobs) in self.in_order(groups)? {
+            placed += self.place_alike(&demand, &mut jobs)?;
+            let is_homeless = |job: &&JobRecord| job.status == JobStatus::Defined;
+            let hopeless = match jobs.iter().find(is_homeless) {
+                Some(job) => self.why_no_library(job)?,
+                None => None,
+            };
+            for mut job in jobs {
+                self.ledger.put_job(&job)?;
+                if let Some(why) = hopeless.as_ref().filter(|_| is_homeless(&&job)) {
+                    job.reason.clone_from(why);
+                    self.end_without_outputs(job, JobStatus::Closed)?;
+                }
+            }
+        }
+        Ok(placed)
+    }
+
     /// Orders groups of jobs by their turn: a common sample that was begun first is first.
     fn in_order(
         &self,
@@ -140,6 +162,9 @@ impl<'a, L: Ledger> Operation<'a, L> {
     /// Chooses queues for jobs with the same demand, and returns how many got one. The caller
     /// writes the jobs.
     fn place_alike(&mut self, demand: &Demand, jobs: &mut [JobRecord]) -> Result<u64, LedgerError> {
+        if let Some(libraries) = self.libraries_for(demand)? {
+            return self.place_at_libraries(demand, libraries, jobs);
+        }
         let spec = self.spec(demand.task)?;
         let wishes = self.wishes(demand.task)?;
         let (mut turn, mut candidates) = self.candidates_for(demand)?;
@@ -158,17 +183,29 @@ impl<'a, L: Ledger> Operation<'a, L> {
                 continue;
             };
             let queue = &candidates[index].queue.name;
-            job.turn = match demand.mixture {
-                Some(_) => *turn.get_or_insert(job.panda_id),
-                None => job.panda_id,
-            };
-            job.queue = Some(queue.clone());
-            self.set_status(job, JobStatus::Activated, "")?;
-            job.reason.clear();
+            self.send_to(job, queue, demand, &mut turn)?;
             *placed.entry(queue.clone()).or_default() += 1;
         }
         self.note_placed(demand, turn.unwrap_or_default(), &placed)?;
         Ok(placed.values().sum())
+    }
+
+    /// Has a job wait for a pilot of a queue. The caller writes the job.
+    pub(crate) fn send_to(
+        &mut self,
+        job: &mut JobRecord,
+        queue: &QueueName,
+        demand: &Demand,
+        turn: &mut Option<PandaId>,
+    ) -> Result<(), LedgerError> {
+        job.turn = match demand.mixture {
+            Some(_) => *turn.get_or_insert(job.panda_id),
+            None => job.panda_id,
+        };
+        job.queue = Some(queue.clone());
+        self.set_status(job, JobStatus::Activated, "")?;
+        job.reason.clear();
+        Ok(())
     }
 
     /// Returns every queue as jobs with this demand see it, and the turn of their common sample,
@@ -188,8 +225,11 @@ impl<'a, L: Ledger> Operation<'a, L> {
         };
         facts.read_places(self.ledger, demand.task)?;
         let (share, class) = (&demand.share, &demand.resource_type);
-        let candidates = facts.candidates(self.ctx, demand.task, share, class, &at);
+        let mut candidates = facts.candidates(self.ctx, demand.task, share, class, &at);
         self.facts = Some(facts);
+        if let Some(group) = &demand.site_group {
+            candidates.retain(|candidate| site_group(candidate.queue) == *group);
+        }
         Ok((turn, candidates))
     }
 
@@ -208,7 +248,7 @@ impl<'a, L: Ledger> Operation<'a, L> {
         self.ledger.add_task_place(job.task_id, queue, &more)
     }
 
-    fn note_placed(
+    pub(crate) fn note_placed(
         &mut self,
         demand: &Demand,
         turn: PandaId,
@@ -288,7 +328,7 @@ fn must_leave(queue: Option<&Queue>, label: &SourceLabel) -> bool {
 }
 
 /// Says why no queue takes a job; queues that the task does not name are not worth a word.
-fn why_none(verdicts: &[Verdict]) -> String {
+pub(crate) fn why_none(verdicts: &[Verdict]) -> String {
     let told: Vec<String> = verdicts
         .iter()
         .filter(|verdict| !matches!(&verdict.finding, Err(it) if it.why.is_by_choice()))

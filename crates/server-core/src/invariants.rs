@@ -378,7 +378,12 @@ pub fn outputs_are_registered_once(ledger: &MemoryLedger) -> Result<(), String> 
         }
         let is_of_job = jobs.get(&producer).is_some_and(|job| {
             // Outputs of jobs without a task come behind what their dataset has.
-            let is_its_part = job.part == file.part || job.kind == JobKind::Direct;
+            // Each build job has a dataset of its own.
+            let is_its_part = match job.kind {
+                JobKind::Direct => true,
+                JobKind::Build => file.part == 0,
+                JobKind::Run | JobKind::Scout | JobKind::Merge => job.part == file.part,
+            };
             has_outputs(ledger, job) && is_its_part
         });
         let is_complete = file.size.is_some() && file.checksum.is_some();

@@ -18,6 +18,7 @@ mod job_texts;
 mod nodes;
 mod panda_tasks;
 mod secrets;
+mod task_work;
 mod watch;
 mod worker_pilots;
 mod worker_statistics;
@@ -44,10 +45,11 @@ pub use self::history::{Changed, HistoryRow, HistoryRows, StatusChange};
 pub use self::job_texts::{JobText, JobTextRows};
 pub use self::nodes::{GpuRecord, NodeRecord, NodeRows};
 pub use self::panda_tasks::{
-    Generation, InputCounts, InputProgress, InputState, KindCounts, PandaTaskRecord, PandaTaskRows,
-    PartList, ScoutPhase, TaskOrder, TaskProgress,
+    CatalogueView, Generation, InputCounts, InputProgress, InputState, KindCounts, PandaTaskRecord,
+    PandaTaskRows, PartList, ScoutPhase, TaskOrder, TaskProgress,
 };
 pub use self::secrets::SecretRows;
+pub use self::task_work::{Chore, ChoreKind, LibraryBuild, ShareReach, TaskWorkRows, WorkDone};
 pub use self::worker_pilots::{PilotPhase, StaleFilter, WorkerPilotRecord, WorkerPilotRows};
 pub use self::worker_statistics::{WorkerCounts, WorkerStatisticsRecord, WorkerStatisticsRows};
 
@@ -299,6 +301,7 @@ pub trait Ledger:
     + NodeRows
     + PandaTaskRows
     + SecretRows
+    + TaskWorkRows
     + WorkerPilotRows
     + WorkerStatisticsRows
 {

@@ -16,6 +16,7 @@ mod job_texts;
 mod nodes;
 mod panda_tasks;
 mod secrets;
+mod task_work;
 mod watch;
 mod worker_pilots;
 mod worker_statistics;

@@ -73,6 +73,10 @@ impl<L: Ledger> Operation<'_, L> {
             self.ledger.put_job(job)?;
             return Ok(Vec::new());
         }
+        if self.find_other_library(job, &needs)? {
+            self.ledger.put_job(job)?;
+            return Ok(Vec::new());
+        }
         job.reason = match fate {
             Fate::LostBy(producer) => self.why_lost(dataset, part, producer)?,
             Fate::Ready => "none of its input files has all of its companions".to_owned(),

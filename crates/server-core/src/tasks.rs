@@ -22,8 +22,13 @@
 //! | `scouts`, `measure`, `merges`, `end` | what follows from jobs that have ended |
 //! | `failure` | what the operator's rules do about failed attempts |
 //! | `command` | what people want of a task |
+//! | `chores` | what they want of all of its jobs |
+//! | `revision` | changed parameters and needs |
+//! | `libraries` | which build job makes the library of which jobs |
+//! | `throttling` | tasks whose jobs fail again and again wait |
 //! | `describe` | what people are shown of a task |
 
+mod chores;
 mod chunk;
 pub(crate) mod command;
 pub(crate) mod define;
@@ -32,21 +37,30 @@ mod end;
 mod failure;
 mod feed;
 mod generate;
+mod libraries;
 mod measure;
 pub(crate) mod merges;
 mod record;
+mod revision;
 mod scouts;
 mod settings;
 mod step;
 mod submit;
 mod tags;
+mod throttling;
 mod turns;
 
-pub use command::{CommandReply, CommandRequest, FinishMode, command_task};
+pub use command::{
+    AttemptCount, CommandReply, CommandRequest, FinishMode, command_task, retry_limits::RetryLimits,
+};
 pub use define::streams_by_dataset;
 pub use describe::{FileLists, describe_task, digest_task, list_datasets, summarise_task};
 pub use end::{FileTally, file_tally};
-pub use feed::{DatasetAnswer, FoundFile, WantedDataset, answer_dataset, wanted_datasets};
+pub use feed::{
+    DatasetAnswer, FoundFile, Openness, WantedDataset, answer_dataset, open_datasets,
+    wanted_datasets,
+};
+pub(crate) use libraries::site_group;
 pub(crate) use record::stream_of;
 pub use settings::TaskLimits;
 pub use step::{Backlog, StepReport, step_tasks};

@@ -185,4 +185,19 @@ impl App {
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
+
+    /// Has an operation look at the rows that changes nothing, beside the writer.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&Context<'_>, &mut DatabaseLedger) -> Result<T, LedgerError>
+        + Send
+        + 'static,
+    ) -> Result<T, ReadError> {
+        let _turn = self.reads.acquire().await.expect("it is never closed");
+        let (readers, knowledge) = (Arc::clone(&self.readers), self.knowledge());
+        let look = move || readers.look(|ledger| operation(&knowledge.context(), ledger));
+        tokio::task::spawn_blocking(look)
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
 }

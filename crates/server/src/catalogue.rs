@@ -9,9 +9,13 @@ use std::{
 
 use ailurus_model::{EndpointName, Scope};
 use ailurus_rucio::{RucioClient, RucioConfig, RucioError};
-use ailurus_server_core::tasks::{DatasetAnswer, FoundFile, answer_dataset, wanted_datasets};
+use ailurus_server_core::tasks::{
+    DatasetAnswer, FoundFile, Openness, WantedDataset, answer_dataset, open_datasets,
+    wanted_datasets,
+};
 use ailurus_wire::rucio::{
     Did,
+    dids::DidState,
     replicas::{Medium, ReplicaQuery, SwitchedOff},
 };
 
@@ -21,6 +25,8 @@ use crate::{app::App, knowledge::chain};
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a dataset is not asked for again after an answer.
 const ASK_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the rows are asked for datasets that were open when they were listed.
+const OPEN_INTERVAL: Duration = Duration::from_secs(30);
 /// Files of one answer to the rows: one transaction.
 const FILES_PER_ANSWER: usize = 5000;
 
@@ -30,6 +36,7 @@ pub(crate) struct Catalogue {
     config: RucioConfig,
     client: Mutex<Option<Arc<RucioClient>>>,
     looked: Mutex<Option<Instant>>,
+    looked_for_open: Mutex<Option<Instant>>,
     asked: Mutex<BTreeMap<String, Instant>>,
 }
 
@@ -40,6 +47,7 @@ impl Catalogue {
             config,
             client: Mutex::default(),
             looked: Mutex::default(),
+            looked_for_open: Mutex::default(),
             asked: Mutex::default(),
         }
     }
@@ -47,20 +55,22 @@ impl Catalogue {
     /// Asks for what tasks wait for, unless it was asked for lately.
     pub(crate) async fn answer_all(&self, app: &App) {
         let now = Instant::now();
-        {
-            let mut looked = lock(&self.looked);
-            if looked.is_some_and(|looked| now.duration_since(looked) < LOOK_INTERVAL) {
-                return;
-            }
-            *looked = Some(now);
+        if !is_time(&self.looked, now, LOOK_INTERVAL) {
+            return;
         }
-        let wanted = match app.read(|reader| wanted_datasets(reader.ledger())).await {
-            Ok(wanted) => wanted,
-            Err(error) => {
-                tracing::error!(error = chain(&error), "wanted datasets cannot be listed");
-                return;
+        let mut wanted = wanted(app).await;
+        if is_time(&self.looked_for_open, now, OPEN_INTERVAL) {
+            let knowledge = app.knowledge();
+            let open = app
+                .read(move |reader| open_datasets(&knowledge.context(), reader.ledger()))
+                .await;
+            match open {
+                Ok(open) => wanted.extend(open),
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "open datasets cannot be listed");
+                }
             }
-        };
+        }
         for dataset in wanted {
             let is_new = {
                 let mut asked = lock(&self.asked);
@@ -87,9 +97,9 @@ impl Catalogue {
         match asked {
             Ok(None) => {
                 tracing::info!(dataset = name, "Rucio does not know a dataset");
-                self.give(app, name, DatasetAnswer::Unknown).await;
+                give(app, name, DatasetAnswer::Unknown).await;
             }
-            Ok(Some(files)) => {
+            Ok(Some((files, openness))) => {
                 let n_files = files.len();
                 tracing::info!(dataset = name, n_files, "Rucio listed a dataset");
                 let mut files = files.into_iter().peekable();
@@ -98,10 +108,10 @@ impl Catalogue {
                     let progress = if files.peek().is_some() {
                         DatasetAnswer::SomeFiles(piece)
                     } else {
-                        DatasetAnswer::Files(piece)
+                        DatasetAnswer::Files(piece, openness)
                     };
                     let is_last = files.peek().is_none();
-                    if !self.give(app, name, progress).await || is_last {
+                    if !give(app, name, progress).await || is_last {
                         return;
                     }
                 }
@@ -116,18 +126,6 @@ impl Catalogue {
         }
     }
 
-    /// Gives an answer to the rows, and says whether they took it.
-    async fn give(&self, app: &App, name: &str, answer: DatasetAnswer) -> bool {
-        let name = name.to_owned();
-        let given = app
-            .write(move |ctx, ledger| answer_dataset(ctx, ledger, &name, answer))
-            .await;
-        if let Err(error) = &given {
-            tracing::error!(error = chain(error), "files of a dataset cannot be noted");
-        }
-        given.is_ok()
-    }
-
     fn client(&self) -> Result<Arc<RucioClient>, RucioError> {
         let mut client = lock(&self.client);
         if let Some(client) = &*client {
@@ -137,6 +135,49 @@ impl Catalogue {
         *client = Some(Arc::clone(&new));
         Ok(new)
     }
+}
+
+/// Answers for datasets that are to be listed again where there is no catalogue: what is known of
+/// them is all.
+pub(crate) async fn answer_without(app: &App) {
+    for dataset in wanted(app).await {
+        if dataset.n_known > 0 {
+            give(app, &dataset.name, DatasetAnswer::Unknown).await;
+        }
+    }
+}
+
+/// Lists the datasets that tasks wait for.
+async fn wanted(app: &App) -> Vec<WantedDataset> {
+    match app.read(|reader| wanted_datasets(reader.ledger())).await {
+        Ok(wanted) => wanted,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "wanted datasets cannot be listed");
+            Vec::new()
+        }
+    }
+}
+
+/// Gives an answer to the rows, and says whether they took it.
+async fn give(app: &App, name: &str, answer: DatasetAnswer) -> bool {
+    let name = name.to_owned();
+    let given = app
+        .write(move |ctx, ledger| answer_dataset(ctx, ledger, &name, answer))
+        .await;
+    if let Err(error) = &given {
+        tracing::error!(error = chain(error), "files of a dataset cannot be noted");
+    }
+    given.is_ok()
+}
+
+/// Says whether it is time to look again, and notes that it was looked.
+fn is_time(looked: &Mutex<Option<Instant>>, now: Instant, interval: Duration) -> bool {
+    let mut looked = lock(looked);
+    if looked.is_some_and(|looked| now.duration_since(looked) < interval) {
+        return false;
+    }
+    *looked = Some(now);
+    true
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -156,8 +197,17 @@ fn did_of(name: &str) -> Did {
 /// Replicas of a file that are noted; brokerage needs no more of them.
 const REPLICAS_MAX: usize = 10;
 
-/// Lists the files of a dataset, each with the places where it lies.
-fn files_of(client: &RucioClient, did: &Did) -> Result<Option<Vec<FoundFile>>, RucioError> {
+/// Lists the files of a dataset, each with the places where it lies, and says whether more may come.
+fn files_of(
+    client: &RucioClient,
+    did: &Did,
+) -> Result<Option<(Vec<FoundFile>, Openness)>, RucioError> {
+    // Before its files: what was closed then is listed whole.
+    let openness = match client.state_of(did)? {
+        None => return Ok(None),
+        Some(DidState::Open) => Openness::Open,
+        Some(DidState::Closed) => Openness::Closed,
+    };
     let Some(files) = client.list_files(did)? else {
         return Ok(None);
     };
@@ -199,5 +249,5 @@ fn files_of(client: &RucioClient, did: &Did) -> Result<Option<Vec<FoundFile>>, R
             n_events: file.n_events,
         }
     });
-    Ok(Some(found.collect()))
+    Ok(Some((found.collect(), openness)))
 }

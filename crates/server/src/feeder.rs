@@ -4,7 +4,10 @@
 //! due stands in the rows: a server that is killed, or another one over the same database, goes on
 //! where the last round was committed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ailurus_server_core::{
     ledger::PandaTaskRows,
@@ -14,12 +17,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     app::App,
-    catalogue::Catalogue,
+    catalogue::{self, Catalogue},
     knowledge::{chain, now},
 };
 
 /// How often the rows are asked whether something is due.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// How often tasks are told, where there is no catalogue, that there is none.
+const ANSWER_INTERVAL: Duration = Duration::from_secs(2);
 /// Rounds in a row, at most: between two looks others get their turn too.
 const ROUNDS_MAX: u32 = 1000;
 
@@ -28,6 +33,7 @@ const ROUNDS_MAX: u32 = 1000;
 pub(crate) async fn run(app: Arc<App>, catalogue: Option<Catalogue>) {
     let mut ticks = interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut answered = Instant::now();
     loop {
         ticks.tick().await;
         if app.is_stopping() {
@@ -36,8 +42,13 @@ pub(crate) async fn run(app: Arc<App>, catalogue: Option<Catalogue>) {
         if is_due(&app).await {
             step_all(&app).await;
         }
-        if let Some(catalogue) = &catalogue {
-            catalogue.answer_all(&app).await;
+        match &catalogue {
+            Some(catalogue) => catalogue.answer_all(&app).await,
+            None if answered.elapsed() >= ANSWER_INTERVAL => {
+                catalogue::answer_without(&app).await;
+                answered = Instant::now();
+            }
+            None => {}
         }
     }
 }

@@ -75,6 +75,8 @@ const MODULES: &[&[Endpoint]] = &[
     system::ENDPOINTS,
     whoami::ENDPOINTS,
     task::ENDPOINTS,
+    task::change::ENDPOINTS,
+    task::steer::ENDPOINTS,
     workflow::ENDPOINTS,
 ];
 

@@ -29,6 +29,7 @@ mod nodes;
 mod panda_tasks;
 pub(crate) mod pulse;
 mod secrets;
+mod task_work;
 mod tasks;
 mod watch;
 mod worker_pilots;

@@ -65,14 +65,34 @@ impl Readers {
         &self,
         question: impl FnOnce(&Reader) -> Result<T, LedgerError>,
     ) -> Result<T, ReadError> {
+        self.with_reader(|reader| question(reader))
+    }
+
+    /// As [`Readers::read`], for operations of `server-core` that only look. Every write of theirs
+    /// fails.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] if the rows are out of reach, or something is written.
+    pub fn look<T>(
+        &self,
+        operation: impl FnOnce(&mut DatabaseLedger) -> Result<T, LedgerError>,
+    ) -> Result<T, ReadError> {
+        self.with_reader(|reader| operation(&mut reader.ledger))
+    }
+
+    fn with_reader<T>(
+        &self,
+        question: impl FnOnce(&mut Reader) -> Result<T, LedgerError>,
+    ) -> Result<T, ReadError> {
         let kept = self.lock().pop();
-        let reader = match kept {
+        let mut reader = match kept {
             Some(reader) => reader,
             None => Reader {
                 ledger: DatabaseLedger::open_read_only(self.database.clone())?,
             },
         };
-        let answer = question(&reader);
+        let answer = question(&mut reader);
         let mut idle = self.lock();
         // One that was lost is of no use, and neither are those that lost it at the same time.
         if reader.ledger.is_lost() {

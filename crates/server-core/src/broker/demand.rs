@@ -38,6 +38,8 @@ pub(crate) struct Demand {
     pub(crate) mixture: Option<(String, ByteCount)>,
     pub(crate) chain: Vec<QueueName>,
     pub(crate) banned: Vec<QueueName>,
+    /// The group of queues that share storage, if it must be one of them: where its library is.
+    pub(crate) site_group: Option<String>,
 }
 
 impl Demand {
@@ -82,7 +84,8 @@ impl<L: Ledger> Operation<'_, L> {
         job: &JobRecord,
         needs: &[InputNeed],
     ) -> Result<Demand, LedgerError> {
-        let usable = self.usable_needs(job, needs)?;
+        let (site_group, needs) = self.site_group_of(job, needs)?;
+        let usable = self.usable_needs(job, &needs)?;
         let files = self.files_of(&usable)?;
         let wishes = self.wishes(job.task_id)?;
         let mixture = match wishes.samples() {
@@ -109,6 +112,7 @@ impl<L: Ledger> Operation<'_, L> {
                 .into_iter()
                 .flatten()
                 .collect(),
+            site_group,
         })
     }
 

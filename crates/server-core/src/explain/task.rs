@@ -70,56 +70,27 @@ impl<L: Ledger> Operation<'_, L> {
         };
         let jobs = counted(counts);
         let next = of_job.map_or_else(String::new, |text| format!("; {text}"));
-        Ok(match task.status {
-            TaskStatus::Paused => format!("is paused by a person{because}, {jobs}"),
-            TaskStatus::Throttled => format!("is throttled{because}, {jobs}{next}"),
-            TaskStatus::Exhausted => format!("needs a person's decision{because}, {jobs}"),
-            TaskStatus::Staging => format!("waits until its input is recalled from tape{because}"),
-            TaskStatus::Pending | TaskStatus::Waiting | TaskStatus::Registered => {
-                format!(
-                    "waits, no jobs can be made now{because}{}",
-                    self.parent(progress)?
-                )
-            }
-            TaskStatus::Scouting => format!("waits for its scouts, {jobs}{next}"),
-            status if status.is_terminal() => {
-                format!(
-                    "ended {status}{because}, {jobs}{}",
-                    self.first_failure(task.id)?
-                )
-            }
-            TaskStatus::Running | TaskStatus::Ready | TaskStatus::Merging
-                if progress.is_some_and(|it| it.scouts == ScoutPhase::Made) =>
-            {
-                format!(
-                    "is {}, its other jobs wait for the scouts, {jobs}{next}",
-                    task.status
-                )
-            }
-            TaskStatus::Defined
-            | TaskStatus::Assigning
-            | TaskStatus::ToPreprocess
-            | TaskStatus::Preprocessing
-            | TaskStatus::Ready
-            | TaskStatus::Scouted
-            | TaskStatus::Running
-            | TaskStatus::Merging
-            | TaskStatus::Prepared
-            | TaskStatus::Finishing
-            | TaskStatus::Passed
-            | TaskStatus::ToRetry
-            | TaskStatus::ToIncexec
-            | TaskStatus::Rerefine
-            | TaskStatus::ToReassign
-            | TaskStatus::Reassigning
-            | TaskStatus::Done
-            | TaskStatus::Finished
-            | TaskStatus::Failed
-            | TaskStatus::Aborting
-            | TaskStatus::ToAbort
-            | TaskStatus::Aborted
-            | TaskStatus::ToBroken
-            | TaskStatus::Broken => {
+        let scouts = progress.map(|it| it.scouts);
+        Ok(match Stand::of(task.status) {
+            Stand::Paused => format!("is paused by a person{because}, {jobs}"),
+            Stand::Throttled => format!("is throttled{because}, {jobs}{next}"),
+            Stand::Exhausted => format!("needs a person's decision{because}, {jobs}"),
+            Stand::Recalled => format!("waits until its input is recalled from tape{because}"),
+            Stand::Waiting => format!(
+                "waits, no jobs can be made now{because}{}",
+                self.parent(progress)?
+            ),
+            Stand::Scouting => format!("waits for its scouts, {jobs}{next}"),
+            Stand::Ended => format!(
+                "ended {}{because}, {jobs}{}",
+                task.status,
+                self.first_failure(task.id)?
+            ),
+            Stand::AtWork if scouts == Some(ScoutPhase::Made) => format!(
+                "is {}, its other jobs wait for the scouts, {jobs}{next}",
+                task.status
+            ),
+            Stand::AtWork | Stand::Moving => {
                 format!("is {}{because}, {jobs}{next}", task.status)
             }
         })
@@ -160,46 +131,81 @@ fn change_of(task: &TaskRecord, counts: &JobCounts) -> Option<String> {
     let has_failed = [JobStatus::Failed, JobStatus::Closed]
         .iter()
         .any(|status| counts.get(status).is_some_and(|n| *n > 0));
-    match task.status {
-        TaskStatus::Paused => Some(format!("resume task {id}")),
-        TaskStatus::Exhausted => Some(format!("`ailurus task retry {id}`, or finish it")),
-        TaskStatus::Throttled => {
-            Some("it goes on by itself once fewer jobs wait or fail".to_owned())
-        }
-        TaskStatus::Scouting => Some(format!(
+    match Stand::of(task.status) {
+        Stand::Paused => Some(format!("resume task {id}")),
+        Stand::Exhausted => Some(format!("`ailurus task retry {id}`, or finish it")),
+        Stand::Throttled => Some(format!(
+            "it goes on by itself after a while, at once if you resume task {id}"
+        )),
+        Stand::Scouting => Some(format!(
             "the other jobs of task {id} are made once the scouts have measured"
         )),
-        TaskStatus::Finished | TaskStatus::Failed if has_failed => Some(format!(
-            "`ailurus task retry {id}` gives its failed jobs further attempts"
-        )),
-        TaskStatus::Waiting
-        | TaskStatus::Registered
-        | TaskStatus::Defined
-        | TaskStatus::Staging
-        | TaskStatus::Assigning
-        | TaskStatus::Pending
-        | TaskStatus::ToPreprocess
-        | TaskStatus::Preprocessing
-        | TaskStatus::Ready
-        | TaskStatus::Scouted
-        | TaskStatus::Running
-        | TaskStatus::Merging
-        | TaskStatus::Prepared
-        | TaskStatus::Finishing
-        | TaskStatus::Passed
-        | TaskStatus::ToRetry
-        | TaskStatus::ToIncexec
-        | TaskStatus::Rerefine
-        | TaskStatus::ToReassign
-        | TaskStatus::Reassigning
-        | TaskStatus::Done
-        | TaskStatus::Finished
-        | TaskStatus::Failed
-        | TaskStatus::Aborting
-        | TaskStatus::ToAbort
-        | TaskStatus::Aborted
-        | TaskStatus::ToBroken
-        | TaskStatus::Broken => None,
+        Stand::Ended
+            if has_failed && matches!(task.status, TaskStatus::Finished | TaskStatus::Failed) =>
+        {
+            Some(format!(
+                "`ailurus task retry {id}` gives its failed jobs further attempts"
+            ))
+        }
+        Stand::Ended | Stand::Recalled | Stand::Waiting | Stand::AtWork | Stand::Moving => None,
+    }
+}
+
+/// How a task stands, for people: statuses that mean the same to them are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    /// A person holds it.
+    Paused,
+    /// It waits because its jobs fail.
+    Throttled,
+    /// It needs a decision.
+    Exhausted,
+    /// Its input comes from tape.
+    Recalled,
+    /// Something that it needs is not there.
+    Waiting,
+    /// Its first jobs measure.
+    Scouting,
+    /// Jobs are made or run.
+    AtWork,
+    /// It is on its way from one of these to another.
+    Moving,
+    /// It is over.
+    Ended,
+}
+
+impl Stand {
+    const fn of(status: TaskStatus) -> Self {
+        match status {
+            TaskStatus::Paused => Self::Paused,
+            TaskStatus::Throttled => Self::Throttled,
+            TaskStatus::Exhausted => Self::Exhausted,
+            TaskStatus::Staging => Self::Recalled,
+            TaskStatus::Pending | TaskStatus::Waiting | TaskStatus::Registered => Self::Waiting,
+            TaskStatus::Scouting => Self::Scouting,
+            TaskStatus::Running | TaskStatus::Ready | TaskStatus::Merging => Self::AtWork,
+            TaskStatus::Defined
+            | TaskStatus::Assigning
+            | TaskStatus::ToPreprocess
+            | TaskStatus::Preprocessing
+            | TaskStatus::Scouted
+            | TaskStatus::Prepared
+            | TaskStatus::Finishing
+            | TaskStatus::Passed
+            | TaskStatus::ToRetry
+            | TaskStatus::ToIncexec
+            | TaskStatus::Rerefine
+            | TaskStatus::ToReassign
+            | TaskStatus::Reassigning
+            | TaskStatus::Aborting
+            | TaskStatus::ToAbort
+            | TaskStatus::ToBroken => Self::Moving,
+            TaskStatus::Done
+            | TaskStatus::Finished
+            | TaskStatus::Failed
+            | TaskStatus::Aborted
+            | TaskStatus::Broken => Self::Ended,
+        }
     }
 }
 

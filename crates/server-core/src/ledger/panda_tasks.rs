@@ -11,7 +11,7 @@ use ailurus_jedi::{RefinedTask, TaskParams};
 use ailurus_model::{DatasetName, JobKind, JobStatus, TaskId, TaskSpec, TaskStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{FileRecord, LedgerError};
+use crate::ledger::{Chore, FileRecord, LedgerError, LibraryBuild};
 
 /// How a task of PanDA is understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +119,18 @@ impl PartList {
     }
 }
 
+/// What the catalogue of files said about a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum CatalogueView {
+    /// All that it has to say, or nothing.
+    #[default]
+    Settled,
+    /// That more files may come, at this time.
+    Open(Timestamp),
+    /// It is to be asked again before the dataset is used further.
+    Stale,
+}
+
 /// One dataset that a task reads, and how much of it is in jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct InputProgress {
@@ -142,6 +154,9 @@ pub struct InputProgress {
     pub n_finished: u32,
     /// Files that had failed when the task ended.
     pub n_failed: u32,
+    /// What the catalogue said about the dataset.
+    #[serde(default)]
+    pub catalogue: CatalogueView,
 }
 
 /// What a person wants of a task, until it is done.
@@ -210,6 +225,15 @@ pub struct TaskProgress {
     /// that memory in MB.
     #[serde(default)]
     pub raised: BTreeMap<u64, u64>,
+    /// What is to be done about its jobs, in this order.
+    #[serde(default)]
+    pub chores: Vec<Chore>,
+    /// Its build jobs, those that make libraries for the same queues in the order of their making.
+    #[serde(default)]
+    pub builds: Vec<LibraryBuild>,
+    /// How often it was throttled (`numThrottled`).
+    #[serde(default)]
+    pub n_throttled: u32,
 }
 
 /// How many files of a stream are read by jobs of a status.

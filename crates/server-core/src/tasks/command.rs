@@ -5,7 +5,10 @@
 //!
 //! Source: PanDA server, `pandajedi/jediorder/TaskCommando.py`.
 
-use std::sync::Arc;
+mod again;
+pub(crate) mod retry_limits;
+
+use std::time::Duration;
 
 use ailurus_jedi::{
     TaskParams,
@@ -13,25 +16,22 @@ use ailurus_jedi::{
         CallerRole, CommandRefusal, ReassignMode, ReassignTarget, RetryQualifiers, TaskCommand,
         incremental,
     },
-    refine,
 };
-use ailurus_model::{Caller, JobStatus, PandaId, TaskId, TaskStatus};
+use ailurus_model::{Caller, JobStatus, TaskId, TaskStatus};
 use serde_json::{Map, Value};
 
 use crate::{
     Context,
-    kill::{KillCode, Rights, who},
-    ledger::{Generation, InputState, Ledger, LedgerError, PandaTaskRecord, ScoutPhase, TaskOrder},
+    kill::who,
+    ledger::{ChoreKind, Ledger, LedgerError, ScoutPhase, ShareReach, TaskOrder},
     operation::Operation,
-    tasks::{
-        merges::is_only_unmerged,
-        record::{PandaTask, spec_of},
-        submit::scouts_of,
-    },
+    tasks::record::PandaTask,
 };
 
 /// Attempts that jobs of a running task get more when somebody wants it tried again.
 const MORE_ATTEMPTS: u32 = 5;
+/// How late a task may be looked at again at most, seconds: a year.
+const LOOK_AGAIN_MAX_S: u64 = 365 * 24 * 3600;
 
 /// A command with what belongs to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,13 +55,26 @@ pub enum CommandRequest {
     /// Go on without waiting for inputs.
     Release,
     /// Make it live again although it has ended.
-    Reactivate,
+    Reactivate(AttemptCount),
     /// Give jobs that have not ended more attempts.
     IncreaseAttempts(u32),
     /// Change the priority of its jobs.
     Priority(i64),
     /// Change parameters of a task that lives.
     Change(Map<String, Value>),
+    /// Count its next jobs, and some of those that are there, for another global share.
+    Share(String, ShareReach),
+    /// Look at it again after so many hours, at once if they are not positive.
+    LookAgain(i64),
+}
+
+/// Whether a task that is made to live again has one attempt more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptCount {
+    /// Yes.
+    Raised,
+    /// No.
+    Kept,
 }
 
 /// How a task is ended with what it has.
@@ -108,9 +121,12 @@ impl CommandRequest {
             Self::Resume => Some(TaskCommand::Resume),
             Self::Avalanche => Some(TaskCommand::Avalanche),
             Self::Release => Some(TaskCommand::Release),
-            Self::Reactivate | Self::IncreaseAttempts(_) | Self::Priority(_) | Self::Change(_) => {
-                None
-            }
+            Self::Reactivate(_)
+            | Self::IncreaseAttempts(_)
+            | Self::Priority(_)
+            | Self::Change(_)
+            | Self::Share(..)
+            | Self::LookAgain(_) => None,
         }
     }
 }
@@ -161,9 +177,11 @@ pub fn command_task(
         Some(word) => word.accepted(id),
         None => "succeeded".to_owned(),
     };
-    if let Err(message) = op.follow(&mut task, request, &who(caller))? {
-        return Ok(CommandReply { code: 1, message });
-    }
+    let message = match op.follow(&mut task, request, &who(caller))? {
+        Ok(None) => message,
+        Ok(Some(but)) => but,
+        Err(message) => return Ok(CommandReply { code: 1, message }),
+    };
     op.save_task(&mut task)?;
     op.finish()?;
     Ok(CommandReply::done(message))
@@ -207,18 +225,22 @@ pub(crate) fn command_by_name(
             | CommandRequest::Resume
             | CommandRequest::Avalanche
             | CommandRequest::Release
-            | CommandRequest::Reactivate
+            | CommandRequest::Reactivate(_)
             | CommandRequest::IncreaseAttempts(_)
             | CommandRequest::Priority(_)
-            | CommandRequest::Change(_) => !status.is_terminal(),
+            | CommandRequest::Change(_)
+            | CommandRequest::Share(..)
+            | CommandRequest::LookAgain(_) => !status.is_terminal(),
         })
         .collect();
-    let n = op.ledger.jobs_of_task(id, &statuses)?.len();
+    let counts = op.ledger.task_counts(id)?;
+    let n = statuses.iter().filter_map(|status| counts.get(status));
+    let n = n.sum();
     // Only changes of parameters are refused, and there are none.
     drop(op.follow(&mut task, request, who)?);
     op.save_task(&mut task)?;
     op.finish()?;
-    Ok(u64::try_from(n).unwrap_or(u64::MAX))
+    Ok(n)
 }
 
 /// Makes a retry with new parameters the command that reads them.
@@ -256,12 +278,14 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(CommandReply { code: 5, message })
     }
 
+    /// Follows a command. The answer is what people are told besides that it is taken, or why it is
+    /// refused.
     fn follow(
         &mut self,
         task: &mut PandaTask,
         request: CommandRequest,
         who: &str,
-    ) -> Result<Result<(), String>, LedgerError> {
+    ) -> Result<Result<Option<String>, String>, LedgerError> {
         let order = |command: &str, comment: &str| TaskOrder {
             command: command.to_owned(),
             comment: comment.to_owned(),
@@ -286,26 +310,18 @@ impl<L: Ledger> Operation<'_, L> {
             }
             CommandRequest::Retry(words, _) => {
                 let order = order("retry", &words.to_comment());
-                self.retry_from(task, order)?;
+                return self.retry_from(task, order).map(Ok);
             }
             CommandRequest::Incexec(words, changes) => {
-                if let Err(error) = self.revise(task, &changeable(changes))? {
-                    return Ok(Err(error));
-                }
                 let order = order("incexec", &words.to_comment());
-                self.retry_from(task, order)?;
+                return self.read_again(task, changes, order);
             }
             CommandRequest::Reassign(target, mode) => {
                 if let Err(error) = self.send_elsewhere(task, &target, mode, who)? {
                     return Ok(Err(error));
                 }
             }
-            CommandRequest::Pause => {
-                let before = task.progress.resume_to.unwrap_or(task.status());
-                self.move_task(task, TaskStatus::Paused, &format!("paused by {who}"))?;
-                task.progress.resume_to = Some(before);
-                task.progress.due = None;
-            }
+            CommandRequest::Pause => self.pause(task, who)?,
             CommandRequest::Resume => {
                 let to = task.progress.resume_to.unwrap_or(TaskStatus::Running);
                 self.move_task(task, to, "")?;
@@ -317,251 +333,89 @@ impl<L: Ledger> Operation<'_, L> {
                 task.progress.due = Some(now);
             }
             CommandRequest::Release => task.progress.due = Some(now),
-            CommandRequest::Reactivate => self.retry_from(task, order("retry", "sole"))?,
-            CommandRequest::IncreaseAttempts(more) => self.give_attempts(task, more)?,
-            CommandRequest::Priority(priority) => self.set_priority(task, priority)?,
+            CommandRequest::Reactivate(count) => {
+                self.retry_from(task, order("retry", "sole transcend"))?;
+                if count == AttemptCount::Kept {
+                    task.progress.attempt_nr = task.progress.attempt_nr.saturating_sub(1);
+                }
+            }
+            CommandRequest::IncreaseAttempts(more) => {
+                self.begin_chore(task, ChoreKind::Attempts(more), who)?;
+            }
+            CommandRequest::Priority(priority) => {
+                task.progress.priority = priority;
+                self.begin_chore(task, ChoreKind::Priority(priority), who)?;
+            }
+            CommandRequest::Share(share, reach) => {
+                if let Err(error) = self.count_for_share(task, &share, reach, who)? {
+                    return Ok(Err(error));
+                }
+            }
+            CommandRequest::LookAgain(hours) => self.look_again(task, hours),
             CommandRequest::Change(changes) => {
                 if let Err(error) = self.revise(task, &changes)? {
                     return Ok(Err(error));
                 }
             }
         }
-        Ok(Ok(()))
+        Ok(Ok(None))
     }
 
-    /// Tries a task that has ended again; its jobs follow step by step.
-    fn retry_from(&mut self, task: &mut PandaTask, order: TaskOrder) -> Result<(), LedgerError> {
-        let words = RetryQualifiers::of_comment(&order.comment);
-        let reads_again = order.command == "incexec";
-        let status = if reads_again {
-            TaskStatus::ToIncexec
-        } else {
-            TaskStatus::ToRetry
-        };
-        let why = format!("{} by {}", order.command, order.who);
-        self.move_task(task, status, &why)?;
-        task.progress.attempt_nr = task.progress.attempt_nr.saturating_add(1);
-        task.progress.ended = None;
-        if !words.keeps_priority {
-            task.progress.priority = task.record.spec.priority;
-        }
-        if task.progress.generation == Generation::Stopped {
-            task.progress.generation = Generation::Open;
-        }
-        if task.progress.scouts == ScoutPhase::Made {
-            task.progress.scouts = ScoutPhase::Over;
-        }
-        if reads_again {
-            task.progress.generation = Generation::Open;
-            for input in &mut task.progress.inputs {
-                if input.state == InputState::Closed {
-                    input.state = InputState::Open;
-                }
-            }
-        }
-        task.progress.order = Some(order);
-        task.progress.due = Some(self.ctx.now);
-        Ok(())
-    }
-
-    /// Starts a task that has ended anew, because it was submitted once more.
-    pub(super) fn start_anew(
+    /// Reads a task's input again, perhaps with other parameters.
+    fn read_again(
         &mut self,
-        id: TaskId,
-        order: &TaskOrder,
-    ) -> Result<Result<(), String>, LedgerError> {
-        let Some(mut task) = self.load_task(id)? else {
-            return Ok(Ok(()));
-        };
-        let changes: Map<String, Value> = serde_json::from_str(&order.comment).unwrap_or_default();
-        if let Err(error) = self.revise(&mut task, &changes)? {
+        task: &mut PandaTask,
+        changes: Map<String, Value>,
+        order: TaskOrder,
+    ) -> Result<Result<Option<String>, String>, LedgerError> {
+        if let Err(error) = self.revise(task, &changeable(changes))? {
             return Ok(Err(error));
         }
-        let order = TaskOrder {
-            comment: String::new(),
-            ..order.clone()
-        };
-        self.retry_from(&mut task, order)?;
-        self.save_task(&mut task)?;
-        Ok(Ok(()))
+        self.retry_from(task, order).map(Ok)
     }
 
-    /// Puts changes into a task's parameters and reads them; the inner error says what is wrong.
-    pub(super) fn revise(
+    fn pause(&mut self, task: &mut PandaTask, who: &str) -> Result<(), LedgerError> {
+        let before = task.progress.resume_to.unwrap_or(task.status());
+        self.move_task(task, TaskStatus::Paused, &format!("paused by {who}"))?;
+        task.progress.resume_to = Some(before);
+        task.progress.due = None;
+        Ok(())
+    }
+
+    /// Counts a task's next jobs, and some of those that are there, for another global share.
+    fn count_for_share(
         &mut self,
         task: &mut PandaTask,
-        changes: &Map<String, Value>,
+        share: &str,
+        reach: ShareReach,
+        who: &str,
     ) -> Result<Result<(), String>, LedgerError> {
-        if changes.is_empty() {
-            return Ok(Ok(()));
+        if self.ctx.scheduling.shares.leaf_named(share).is_none() {
+            return Ok(Err(format!("share `{share}` does not exist")));
         }
-        let mut params = task.definition.params.clone();
-        incremental::apply(&mut params, changes);
-        let settings = self.refine_settings(&task.record.spec.user, &params, &task.progress.origin);
-        let refined = match refine(&params, &settings) {
-            Ok(refined) => refined,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        if task.progress.scouts == ScoutPhase::None && task.record.n_jobs == 0 {
-            task.progress.scouts = scouts_of(&refined);
+        let changes = Map::from_iter([("gshare".to_owned(), Value::from(share))]);
+        if let Err(error) = self.revise(task, &changes)? {
+            return Ok(Err(error));
         }
-        let spec = Arc::new(spec_of(task.id(), &refined));
-        let definition = PandaTaskRecord {
-            id: task.id(),
-            revision: task.record.revision.saturating_add(1),
-            params,
-            refined: Some(refined),
-        };
-        self.put_revision(task, definition, spec)?;
+        self.begin_chore(task, ChoreKind::Share(share.to_owned(), reach), who)?;
         Ok(Ok(()))
     }
 
-    /// Writes a new revision of a task and goes on with it.
-    pub(super) fn put_revision(
-        &mut self,
-        task: &mut PandaTask,
-        definition: PandaTaskRecord,
-        spec: Arc<ailurus_model::TaskSpec>,
-    ) -> Result<(), LedgerError> {
-        self.ledger.put_panda_task(&definition, &spec)?;
-        task.progress.priority = spec.priority;
-        task.record.revision = definition.revision;
-        task.record.spec = spec;
-        task.definition = Arc::new(definition);
-        self.panda_tasks
-            .insert(task.id(), Some(Arc::clone(&task.definition)));
-        self.forget_spec(task.id());
-        Ok(())
-    }
-
-    /// Does a piece of what a person wants of a task's jobs, and returns how many it changed.
-    pub(super) fn go_on_with_order(
-        &mut self,
-        task: &mut PandaTask,
-        most: u32,
-    ) -> Result<u32, LedgerError> {
-        let Some(mut order) = task.progress.order.clone() else {
-            self.move_task(task, TaskStatus::Ready, "")?;
-            task.progress.due = Some(self.ctx.now);
-            return Ok(0);
-        };
-        // Serial numbers are taken from the row while jobs come back to life.
-        self.save_task(task)?;
-        let ended = [JobStatus::Failed, JobStatus::Cancelled, JobStatus::Closed];
-        let ids = self.ledger.jobs_of_task(task.id(), &ended)?;
-        let mut changed = 0;
-        let done_to = order.after;
-        for id in ids.into_iter().filter(|id| id.value() > done_to) {
-            if changed >= most {
-                break;
-            }
-            order.after = id.value();
-            changed += 1;
-            self.revive_one(id, &order.who)?;
+    /// Has a task looked at again after some hours, unless it has ended.
+    fn look_again(&self, task: &mut PandaTask, hours: i64) {
+        if task.status().is_terminal() {
+            return;
         }
-        self.reload_progress(task)?;
-        if changed > 0 {
-            task.progress.order = Some(order);
-            task.progress.due = Some(self.ctx.now);
-            return Ok(changed);
-        }
-        let words = RetryQualifiers::of_comment(&order.comment);
-        if !words.is_alone {
-            self.retry_children(task, &order)?;
-        }
-        task.progress.order = None;
-        let next = if order.command == "incexec" {
-            TaskStatus::Rerefine
-        } else if task.record.n_jobs == 0 {
-            TaskStatus::Registered
-        } else {
-            TaskStatus::Running
-        };
-        self.move_task(task, next, "")?;
-        if next == TaskStatus::Rerefine {
-            self.move_task(task, TaskStatus::Defined, "")?;
-        }
-        task.progress.due = Some(self.ctx.now);
-        Ok(0)
-    }
-
-    /// Reads the progress of a task again, after others have changed it.
-    fn reload_progress(&self, task: &mut PandaTask) -> Result<(), LedgerError> {
-        if let Some(progress) = self.ledger.task_progress(task.id())? {
-            task.progress = progress;
-        }
-        if let Some(record) = self.ledger.task(task.id())? {
-            task.record = record;
-        }
-        Ok(())
-    }
-
-    fn retry_children(&mut self, task: &PandaTask, order: &TaskOrder) -> Result<(), LedgerError> {
-        for child in self.ledger.tasks_after(task.id())? {
-            let Some(mut after) = self.load_task(child)? else {
-                continue;
-            };
-            let takes = TaskCommand::Retry.is_accepted_in(after.status())
-                || (after.status() == TaskStatus::Broken && after.record.n_jobs == 0);
-            if takes && after.definition.refined.is_some() {
-                let order = TaskOrder {
-                    after: 0,
-                    ..order.clone()
-                };
-                self.retry_from(&mut after, order)?;
-                self.save_task(&mut after)?;
-            }
-        }
-        Ok(())
+        let seconds = u64::try_from(hours).unwrap_or(0).saturating_mul(3600);
+        let wait = Duration::from_secs(seconds.min(LOOK_AGAIN_MAX_S));
+        task.progress.due = Some(self.ctx.now.after(wait));
     }
 
     /// Gives failed jobs of a running task further attempts, and all others more of them.
     fn retry_active(&mut self, task: &mut PandaTask, who: &str) -> Result<String, LedgerError> {
-        self.save_task(task)?;
-        for id in self.ledger.jobs_of_task(task.id(), &[JobStatus::Failed])? {
-            self.revive_one(id, who)?;
-        }
-        self.reload_progress(task)?;
-        self.give_attempts(task, MORE_ATTEMPTS)?;
+        self.begin_chore(task, ChoreKind::Retry, who)?;
+        self.begin_chore(task, ChoreKind::Attempts(MORE_ATTEMPTS), who)?;
         Ok("retry has been triggered for failed jobs while the task is still active".to_owned())
-    }
-
-    /// Tries a job again, or only its merge if it has done its own work.
-    fn revive_one(&mut self, id: PandaId, who: &str) -> Result<(), LedgerError> {
-        let mut job = self.job(id)?;
-        let why = format!("tried again by `{who}`");
-        if is_only_unmerged(&job) || self.merge_again(&mut job, &why)? {
-            return Ok(());
-        }
-        self.revive(job, who)
-    }
-
-    fn live_jobs(&self, task: &PandaTask) -> Result<Vec<PandaId>, LedgerError> {
-        let live: Vec<JobStatus> = JobStatus::ALL
-            .iter()
-            .copied()
-            .filter(|status| !status.is_terminal())
-            .collect();
-        self.ledger.jobs_of_task(task.id(), &live)
-    }
-
-    fn give_attempts(&mut self, task: &PandaTask, more: u32) -> Result<(), LedgerError> {
-        for id in self.live_jobs(task)? {
-            let mut job = self.job(id)?;
-            job.max_attempts = job.max_attempts.saturating_add(more);
-            self.ledger.put_job(&job)?;
-        }
-        Ok(())
-    }
-
-    fn set_priority(&mut self, task: &mut PandaTask, priority: i64) -> Result<(), LedgerError> {
-        task.progress.priority = priority;
-        for id in self.live_jobs(task)? {
-            let mut job = self.job(id)?;
-            job.priority = priority;
-            self.ledger.put_job(&job)?;
-        }
-        Ok(())
     }
 
     /// Sends a task elsewhere: its next jobs, and as many of those that are there as is wanted.
@@ -582,17 +436,7 @@ impl<L: Ledger> Operation<'_, L> {
         if let Err(error) = self.revise(task, &changes)? {
             return Ok(Err(error));
         }
-        for id in self.live_jobs(task)? {
-            let job = self.job(id)?;
-            let is_moved = match mode {
-                ReassignMode::EndAll => true,
-                ReassignMode::EndWaiting => !job.status.is_with_pilot(),
-                ReassignMode::EndNone => false,
-            };
-            if is_moved && job.status != JobStatus::Pending {
-                self.kill_by(job, KillCode::Reassigned, who, Rights::Common, None)?;
-            }
-        }
+        self.begin_chore(task, ChoreKind::Move(mode), who)?;
         task.progress.due = Some(self.ctx.now);
         Ok(Ok(()))
     }

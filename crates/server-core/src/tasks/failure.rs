@@ -1,33 +1,40 @@
-//! What the operator's rules do about a failed attempt: end the tries, limit them, or give the job,
-//! or its task, more memory.
+//! What the operator's rules do about a failed attempt: end the tries, limit them, give the job, or
+//! its task, more memory or CPU time, or give later jobs less input.
 //!
-//! Which rule applies and what memory follows is told by `ailurus_jedi`. A rule that is not active
-//! only says in the job's reason what it would do.
+//! Which rule applies and what follows is told by `ailurus_jedi`. A rule that is not active only
+//! says in the job's reason what it would do.
 //!
 //! Source: PanDA server, `pandaserver/taskbuffer/retryModule.py` and `task_event_module.py`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use ailurus_diagnosis::ErrorSource;
 use ailurus_jedi::{
     RefinedTask, TaskResources,
     estimate::RAM_PERCENT,
     retry_rules::{
-        self, Decision, FailedJob, JobError, RetryAction,
-        effects::{FailedRam, RamChange, increase_memory, increase_memory_xtimes},
+        self, Decision, ErrorClass, FailedJob, JobError, RetryAction,
+        effects::{
+            FailedInput, FailedRam, RamChange, increase_memory, increase_memory_xtimes,
+            reduce_input,
+        },
     },
+    scouts::estimate,
 };
-use ailurus_model::ByteCount;
+use ailurus_model::{AttemptNr, ByteCount, JobStatus, Queue};
 
 use crate::{
-    ledger::{AttemptRecord, JobRecord, Ledger, LedgerError, PandaTaskRecord},
+    ledger::{AttemptRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
     report::{Report, SUP_ERROR_CODE, SUP_ERROR_DIAG},
     tasks::{
         generate::numbers_per_job,
-        record::{DATASETS_PER_STREAM, PandaTask, is_of_files, spec_of},
+        record::{DATASETS_PER_STREAM, PandaTask, is_of_files},
     },
 };
+
+/// HS06 of a core where queues do not tell, thousandths.
+const CORE_POWER_MILLI: u64 = 10_000;
 
 /// What rules made of a failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,7 +69,7 @@ impl<L: Ledger> Operation<'_, L> {
                 .push_str(&format!("; rule `{}` {verb} {word}", decision.rule));
             if decision.is_active {
                 ruled.is_taken = true;
-                self.apply_rule(job, &decision.action)?;
+                self.apply_rule(job, attempt, &decision.action)?;
             }
         }
         Ok(ruled)
@@ -84,15 +91,23 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(book.decide(errors, &failed, self.ctx.now))
     }
 
-    fn apply_rule(&mut self, job: &mut JobRecord, action: &RetryAction) -> Result<(), LedgerError> {
+    fn apply_rule(
+        &mut self,
+        job: &mut JobRecord,
+        attempt: &AttemptRecord,
+        action: &RetryAction,
+    ) -> Result<(), LedgerError> {
         let most = match action {
             RetryAction::NoRetry => 0,
             RetryAction::LimitRetry { max_attempt } => *max_attempt,
             RetryAction::IncreaseMemory | RetryAction::IncreaseMemoryXtimes => {
                 return self.give_memory_by_rule(job, action);
             }
-            // The server's configuration refuses rules with these.
-            RetryAction::IncreaseCputime | RetryAction::ReduceInputPerJob { .. } => return Ok(()),
+            RetryAction::IncreaseCputime => return self.give_cpu_time(job, attempt),
+            RetryAction::ReduceInputPerJob {
+                steps,
+                excluded_rules,
+            } => return self.give_less_input(job, *steps, excluded_rules),
         };
         job.max_attempts = job.max_attempts.min(most.max(job.attempt_nr.value()));
         Ok(())
@@ -134,29 +149,122 @@ impl<L: Ledger> Operation<'_, L> {
                 task.progress.raised.retain(|raised, _| *raised > mb);
                 let mut refined = refined.clone();
                 refined.resources.ram_mb = mb;
-                self.put_resources(&mut task, refined)?;
+                self.put_refined(&mut task, refined)?;
             }
         }
         self.save_task(&mut task)
     }
 
-    /// Goes on with what a task needs from now on.
-    fn put_resources(
+    /// Puts the CPU time that a failed job used into what its task states, if that is more, and
+    /// gives the job itself as much more wall time, if a queue has so much.
+    fn give_cpu_time(
         &mut self,
-        task: &mut PandaTask,
-        refined: RefinedTask,
+        job: &mut JobRecord,
+        attempt: &AttemptRecord,
     ) -> Result<(), LedgerError> {
-        let spec = Arc::new(spec_of(task.id(), &refined));
-        let revised = PandaTaskRecord {
-            id: task.id(),
-            revision: task.record.revision.saturating_add(1),
-            params: task.definition.params.clone(),
-            refined: Some(refined),
+        let Some(mut task) = self.load_task(job.task_id)? else {
+            return Ok(());
         };
-        let priority = task.progress.priority;
-        self.put_revision(task, revised, spec)?;
-        task.progress.priority = priority;
+        let mut refined = task.refined()?.clone();
+        let report = self.measured(&refined, job, attempt)?;
+        let found = estimate(&refined, &[report], &self.ctx.limits.tasks.scouts);
+        let (Some(time), Some(unit)) = (found.cpu_time, found.cpu_time_unit) else {
+            return Ok(());
+        };
+        let needs = &mut refined.resources;
+        let stated = needs.milli_hs06s_per_event().unwrap_or(0);
+        (needs.cpu_time, needs.cpu_time_unit) = (time, Some(unit));
+        let used = needs.milli_hs06s_per_event().unwrap_or(0);
+        let Some(more) = used.checked_sub(stated).filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        let power = CORE_POWER_MILLI.saturating_mul(u64::from(job.cores.max(1)));
+        let work = more.saturating_mul(job.n_events.max(1));
+        let efficiency = u64::from(needs.cpu_efficiency_percent).max(1);
+        let longer = (work / power).saturating_mul(100) / efficiency;
+        self.put_refined(&mut task, refined)?;
+        self.save_task(&mut task)?;
+        self.give_walltime(job, job.walltime_secs.saturating_add(longer))
+    }
+
+    /// Gives a job more wall time, unless no queue that may run it has so much.
+    fn give_walltime(&mut self, job: &mut JobRecord, wanted_s: u64) -> Result<(), LedgerError> {
+        let wishes = self.wishes(job.task_id)?;
+        let mut queues = self.ctx.queues.values();
+        let has_time = |queue: &Queue| {
+            let most = queue.max_time.as_secs();
+            wishes.allow(queue) && (most == 0 || most >= wanted_s)
+        };
+        if queues.any(has_time) {
+            job.walltime_secs = wanted_s;
+        }
         Ok(())
+    }
+
+    /// Gives the jobs of a task that are made from now on less input. The failed job keeps its own.
+    fn give_less_input(
+        &mut self,
+        job: &JobRecord,
+        steps: [u32; 3],
+        excluded: &[String],
+    ) -> Result<(), LedgerError> {
+        let Some(mut task) = self.load_task(job.task_id)? else {
+            return Ok(());
+        };
+        let refined = task.refined()?.clone();
+        let mut bytes = 0_u64;
+        for need in self.ledger.needs_of(job.panda_id)? {
+            let file = self.ledger.file_of_part(&need.dataset, need.part)?;
+            let size = file.and_then(|file| file.size).unwrap_or_default();
+            bytes = bytes.saturating_add(size.as_bytes());
+        }
+        let failed = FailedInput {
+            attempt: job.attempt_nr.value(),
+            bytes,
+            files: self.master_files_of(job, &refined)?,
+        };
+        if let Some(rules) = reduce_input(&refined.rules, failed, steps, excluded) {
+            self.put_refined(&mut task, RefinedTask { rules, ..refined })?;
+            self.save_task(&mut task)?;
+        }
+        Ok(())
+    }
+
+    /// Says whether a job has failed as often as its task allows (`maxFailure`), by its attempts
+    /// since it was given new ones; failures of the system do not count.
+    pub(crate) fn has_failed_enough(&mut self, job: &JobRecord) -> Result<bool, LedgerError> {
+        let task = self.panda_task(job.task_id)?;
+        let attempts = task.as_ref().and_then(|task| task.refined.as_ref());
+        let Some(attempts) = attempts.map(|refined| refined.attempts) else {
+            return Ok(false);
+        };
+        let Some(most) = attempts.failures else {
+            return Ok(false);
+        };
+        let first = job.max_attempts.saturating_sub(attempts.per_file) + 1;
+        let mut failures = 0;
+        for nr in first..=job.attempt_nr.value() {
+            let attempt = self.ledger.attempt(job.panda_id, AttemptNr::new(nr))?;
+            let failed = attempt.filter(|attempt| attempt.status == JobStatus::Failed);
+            failures += u32::from(failed.is_some_and(|attempt| !self.is_of_system(&attempt)));
+        }
+        Ok(failures >= most)
+    }
+
+    fn is_of_system(&self, attempt: &AttemptRecord) -> bool {
+        let report = Report::of_text(&attempt.report);
+        // Which component of the server found an error is not kept: all are asked.
+        let components = [
+            ErrorSource::Dispatcher,
+            ErrorSource::TaskBuffer,
+            ErrorSource::Ddm,
+            ErrorSource::Worker,
+        ];
+        components.into_iter().any(|component| {
+            let errors = errors_of(attempt, Some(component), &report);
+            let found = self.ctx.scheduling.retries.classify(&errors);
+            found.is_some_and(|rule| rule.is_active && rule.class == ErrorClass::System)
+        })
     }
 
     /// Counts the files of the first stream that a job reads, or the numbers that stand for them.

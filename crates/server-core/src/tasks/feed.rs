@@ -4,16 +4,20 @@
 //! are being written, and those that were listed. Others are asked of the catalogue by an adapter,
 //! outside of transactions: [`wanted_datasets`] says which, [`answer_dataset`] takes the answer.
 
+use std::collections::BTreeSet;
+
 use ailurus_jedi::{InputKind, InputStream, Rule};
-use ailurus_model::{ByteCount, Checksum, DatasetName, EndpointName, Guid, Lfn, Scope, TaskStatus};
+use ailurus_model::{
+    ByteCount, Checksum, DatasetName, EndpointName, Guid, Lfn, Scope, TaskId, TaskStatus,
+};
 
 use regex::Regex;
 
 use crate::{
     Context,
     ledger::{
-        DatasetRecord, FileRecord, Generation, InputProgress, InputState, Ledger, LedgerError,
-        PartList,
+        CatalogueView, DatasetRecord, FileRecord, Generation, InputProgress, InputState, Ledger,
+        LedgerError, PartList,
     },
     operation::Operation,
     tasks::record::{PandaTask, is_of_files, plain_name},
@@ -21,6 +25,15 @@ use crate::{
 
 /// Datasets that one call of [`wanted_datasets`] names at most.
 const WANTED_MAX: usize = 100;
+/// Statuses of tasks that may read more files than were listed.
+const LISTED_AGAIN: [TaskStatus; 6] = [
+    TaskStatus::Defined,
+    TaskStatus::Pending,
+    TaskStatus::Ready,
+    TaskStatus::Scouting,
+    TaskStatus::Running,
+    TaskStatus::Throttled,
+];
 
 /// A dataset that tasks wait for and that is not known here.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,15 +44,31 @@ pub struct WantedDataset {
     pub n_known: u32,
 }
 
+/// Whether more files may come to a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Openness {
+    /// They may.
+    Open,
+    /// It has all that it will have.
+    Closed,
+}
+
 /// What a catalogue says about a dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatasetAnswer {
     /// It has these files, and others that come in the next answers.
     SomeFiles(Vec<FoundFile>),
-    /// It has these files besides those of earlier answers, and no others.
-    Files(Vec<FoundFile>),
+    /// It has these files besides those of earlier answers, and no others yet, or ever.
+    Files(Vec<FoundFile>, Openness),
     /// It does not exist.
     Unknown,
+}
+
+/// Whether a task waits for files that may still come to the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    None,
+    UntilClosed,
 }
 
 /// Whether more files of a dataset follow.
@@ -70,13 +99,14 @@ pub struct FoundFile {
     pub n_events: Option<u64>,
 }
 
-/// Lists datasets that tasks wait for and that are not known here, by name.
+/// Lists datasets that the catalogue is to be asked for, by name: those that tasks wait for and that
+/// are not known here, or are to be listed again.
 ///
 /// # Errors
 ///
 /// [`LedgerError`] if the rows are out of reach.
 pub fn wanted_datasets(ledger: &impl Ledger) -> Result<Vec<WantedDataset>, LedgerError> {
-    let mut wanted = std::collections::BTreeSet::new();
+    let mut wanted = BTreeSet::new();
     for id in ledger.tasks_in(&[TaskStatus::Defined, TaskStatus::Pending])? {
         let Some(progress) = ledger.task_progress(id)? else {
             continue;
@@ -96,6 +126,57 @@ pub fn wanted_datasets(ledger: &impl Ledger) -> Result<Vec<WantedDataset>, Ledge
     Ok(wanted.into_iter().take(WANTED_MAX).collect())
 }
 
+/// Lists datasets of the catalogue that were open when they were listed, for tasks that run until
+/// they are closed, once it is time to list them again.
+///
+/// # Errors
+///
+/// [`LedgerError`] if the rows are out of reach.
+pub fn open_datasets(
+    ctx: &Context<'_>,
+    ledger: &impl Ledger,
+) -> Result<Vec<WantedDataset>, LedgerError> {
+    let interval = ctx.limits.tasks.relist_interval;
+    let mut wanted = BTreeSet::new();
+    for id in ledger.tasks_in(&LISTED_AGAIN)? {
+        if !runs_until_closed(ledger, id)? {
+            continue;
+        }
+        let Some(progress) = ledger.task_progress(id)? else {
+            continue;
+        };
+        let is_due = |input: &InputProgress| match input.catalogue {
+            CatalogueView::Open(listed) => {
+                input.state != InputState::Closed && ctx.now.since(listed) >= interval
+            }
+            CatalogueView::Settled | CatalogueView::Stale => false,
+        };
+        wanted.extend(
+            progress
+                .inputs
+                .into_iter()
+                .filter(is_due)
+                .map(|input| WantedDataset {
+                    name: input.named,
+                    n_known: input.n_looked_at,
+                }),
+        );
+        if wanted.len() >= WANTED_MAX {
+            break;
+        }
+    }
+    Ok(wanted.into_iter().take(WANTED_MAX).collect())
+}
+
+fn runs_until_closed(ledger: &impl Ledger, id: TaskId) -> Result<bool, LedgerError> {
+    let Some(task) = ledger.task(id)?.filter(|task| task.revision > 0) else {
+        return Ok(false);
+    };
+    let definition = ledger.panda_task(id, task.revision)?;
+    let refined = definition.as_ref().and_then(|one| one.refined.as_ref());
+    Ok(refined.is_some_and(|refined| refined.rules.is_set(Rule::RunUntilClosed)))
+}
+
 /// Takes what a catalogue says about a dataset. Files that are known stay as they are, so an
 /// answer may come twice. The tasks that wait for it go on.
 ///
@@ -109,23 +190,32 @@ pub fn answer_dataset(
     answer: DatasetAnswer,
 ) -> Result<(), LedgerError> {
     let mut op = Operation::new(ctx, ledger);
-    match answer {
-        DatasetAnswer::Unknown => {}
+    let view = match answer {
+        DatasetAnswer::Unknown => CatalogueView::Settled,
         DatasetAnswer::SomeFiles(files) => {
             op.register_found(name, Completeness::Partial, files)?;
             return op.finish();
         }
-        DatasetAnswer::Files(files) => op.register_found(name, Completeness::Whole, files)?,
-    }
-    for id in op
-        .ledger
-        .tasks_in(&[TaskStatus::Defined, TaskStatus::Pending])?
-    {
+        DatasetAnswer::Files(files, openness) => {
+            op.register_found(name, Completeness::Whole, files)?;
+            match openness {
+                Openness::Open => CatalogueView::Open(ctx.now),
+                Openness::Closed => CatalogueView::Settled,
+            }
+        }
+    };
+    for id in op.ledger.tasks_in(&LISTED_AGAIN)? {
         let Some(mut progress) = op.ledger.task_progress(id)? else {
             continue;
         };
-        let mut inputs = progress.inputs.iter();
-        if inputs.any(|input| input.state == InputState::Unlisted && input.named == name) {
+        let mut is_answered = false;
+        for input in progress.inputs.iter_mut().filter(|one| one.named == name) {
+            if input.state == InputState::Unlisted || input.catalogue != CatalogueView::Settled {
+                input.catalogue = view;
+                is_answered = true;
+            }
+        }
+        if is_answered {
             progress.due = Some(ctx.now);
             op.ledger.put_task_progress(&progress)?;
         }
@@ -146,8 +236,7 @@ impl<L: Ledger> Operation<'_, L> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let there = self.ledger.files_from(name, 0, limit)?;
         let n_parts = there.last().map_or(0, |last| last.part.saturating_add(1));
-        let known: std::collections::BTreeSet<Lfn> =
-            there.into_iter().map(|file| file.lfn).collect();
+        let known: BTreeSet<Lfn> = there.into_iter().map(|file| file.lfn).collect();
         let mut dataset = DatasetRecord {
             name: name.clone(),
             producer: None,
@@ -190,8 +279,7 @@ impl<L: Ledger> Operation<'_, L> {
         let may_be_empty = refined.rules.is_set(Rule::AllowEmptyInput);
         let may_come_later =
             refined.rules.is_set(Rule::WaitInput) || refined.rules.is_set(Rule::RunUntilClosed);
-        if let Some(name) = missing {
-            let why = format!("waits for dataset `{name}`, which is not known (yet)");
+        if let Some(why) = missing {
             return self.have_task_wait(task, &why);
         }
         let master: Vec<&InputProgress> = task
@@ -213,7 +301,7 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(())
     }
 
-    /// Brings the list of a task's inputs up to date. Returns a dataset that is not known.
+    /// Brings the list of a task's inputs up to date. Says for which dataset it waits, if any.
     pub(super) fn list_inputs(
         &mut self,
         task: &mut PandaTask,
@@ -223,7 +311,12 @@ impl<L: Ledger> Operation<'_, L> {
             return Ok(None);
         };
         let ignores_missing = refined.rules.is_set(Rule::IgnoreMissingInDs);
-        let mut missing = None;
+        let patience = if refined.rules.is_set(Rule::RunUntilClosed) {
+            Patience::UntilClosed
+        } else {
+            Patience::None
+        };
+        let mut missing: Option<String> = None;
         for (stream_nr, stream) in (0..).zip(&refined.inputs) {
             if !is_of_files(stream.kind) {
                 list_numbers(task, stream_nr, stream, refined);
@@ -236,13 +329,19 @@ impl<L: Ledger> Operation<'_, L> {
                     if ignores_missing {
                         input.state = InputState::Closed;
                     } else if input.state == InputState::Unlisted {
-                        missing = missing.or_else(|| Some(named.clone()));
+                        missing.get_or_insert_with(|| {
+                            format!("waits for dataset `{named}`, which is not known (yet)")
+                        });
                     }
                 }
                 for dataset in found {
                     let input = entry_of(task, stream_nr, named, Some(&dataset.name));
-                    if input.state != InputState::Closed {
-                        self.look_at(input, stream, &dataset)?;
+                    if input.catalogue == CatalogueView::Stale && dataset.producer.is_none() {
+                        missing.get_or_insert_with(|| {
+                            format!("waits until dataset `{named}` is listed again")
+                        });
+                    } else if input.state != InputState::Closed {
+                        self.look_at(input, stream, &dataset, patience)?;
                     }
                 }
             }
@@ -275,8 +374,11 @@ impl<L: Ledger> Operation<'_, L> {
         input: &mut InputProgress,
         stream: &InputStream,
         dataset: &DatasetRecord,
+        patience: Patience,
     ) -> Result<(), LedgerError> {
-        let is_written = self.is_being_written(dataset)?;
+        let is_open = matches!(input.catalogue, CatalogueView::Open(_));
+        let may_grow = is_open && patience == Patience::UntilClosed;
+        let is_written = may_grow || self.is_being_written(dataset)?;
         if input.n_looked_at == 0 {
             input.n_looked_at = u32::try_from(stream.offset).unwrap_or(u32::MAX);
         }

@@ -8,8 +8,7 @@ use ailurus_jedi::{
     split::{Access, Chunk, Content, Phase},
 };
 use ailurus_model::{
-    AttemptNr, ByteCount, DatasetName, FileStatus, JobKind, JobStatus, SourceLabel, TaskId,
-    TaskStatus, job_tags,
+    AttemptNr, ByteCount, DatasetName, FileStatus, JobKind, JobStatus, TaskId, TaskStatus, job_tags,
 };
 
 use crate::{
@@ -20,8 +19,8 @@ use crate::{
     operation::Operation,
     tasks::{
         chunk::{Cut, JobPlan},
-        define::{library_dataset, run_datasets},
-        record::{LIBRARY_INPUT, PandaTask, is_of_files, plain_name, written_dataset},
+        define::run_datasets,
+        record::{PandaTask, is_of_files, plain_name, written_dataset},
         tags::tags_of,
     },
     text::{DIAG_CHARS_MAX, clipped},
@@ -48,11 +47,6 @@ impl<L: Ledger> Operation<'_, L> {
             return Ok(0);
         }
         self.write_datasets(task, refined)?;
-        let mut made = 0;
-        if refined.build.is_some() && task.progress.n_builds == 0 {
-            self.make_build(task, refined)?;
-            made += 1;
-        }
         let (kind, most) = match phase {
             ScoutPhase::Wanted => (JobKind::Scout, most.min(self.ctx.limits.tasks.scouts_max)),
             ScoutPhase::None | ScoutPhase::Made | ScoutPhase::Over => (JobKind::Run, most),
@@ -68,21 +62,26 @@ impl<L: Ledger> Operation<'_, L> {
             && let Err(error) = self.try_parameters(task, plan)?
         {
             self.break_task(task, &error)?;
-            return Ok(made);
+            return Ok(0);
         }
         if let Some(error) = unknown_events(refined, &cut) {
             self.break_task(task, &error)?;
-            return Ok(made);
+            return Ok(0);
         }
-        let library = self.library_need(task, refined)?;
         let n = u32::try_from(cut.jobs.len()).unwrap_or(u32::MAX);
+        let mut homeless = Vec::new();
         for plan in &cut.jobs {
-            self.make_run(task, refined, kind, plan, library.as_ref())?;
+            homeless.extend(self.make_run(task, refined, kind, plan)?);
         }
-        made += n;
+        if !homeless.is_empty() {
+            // Build jobs that are made for them change the rows.
+            self.save_task(task)?;
+            self.place_all(homeless)?;
+            self.reload_progress(task)?;
+        }
         self.write_datasets(task, refined)?;
         self.after_jobs(task, &cut, n)?;
-        Ok(made)
+        Ok(n)
     }
 
     /// Bounds jobs by the most that the task may have altogether.
@@ -188,69 +187,15 @@ impl<L: Ledger> Operation<'_, L> {
         })
     }
 
-    fn make_build(
-        &mut self,
-        task: &mut PandaTask,
-        refined: &RefinedTask,
-    ) -> Result<(), LedgerError> {
-        let Some(build) = &refined.build else {
-            return Ok(());
-        };
-        let mut job = self.blank_job(task, JobKind::Build)?;
-        job.part = task.progress.n_builds;
-        job.source_label = SourceLabel::new(build.label.clone());
-        job.memory = ByteCount::from_mib(estimate::BUILD_RAM_MB);
-        job.cores = 1;
-        job.tags.insert(job_tags::BUILD);
-        self.class_of(job.cores, job.memory)
-            .clone_into(&mut job.resource_type);
-        task.progress.n_builds += 1;
-        let dataset = library_dataset(&task.record);
-        self.put_written(dataset, task.id(), task.progress.n_builds)?;
-        self.insert_made(task, job, Vec::new())
-    }
-
-    /// Returns what all jobs of a task need that its build job makes, if it has one.
-    fn library_need(
-        &self,
-        task: &PandaTask,
-        refined: &RefinedTask,
-    ) -> Result<Option<InputNeed>, LedgerError> {
-        if refined.build.is_none() {
-            return Ok(None);
-        }
-        let dataset = library_dataset(&task.record);
-        let status = if self.ledger.file_of_part(&dataset, 0)?.is_some() {
-            FileStatus::Ready
-        } else {
-            let ended = [JobStatus::Failed, JobStatus::Cancelled, JobStatus::Closed];
-            let mut is_lost = false;
-            for id in self.ledger.jobs_of_task(task.id(), &ended)? {
-                is_lost |= self.job(id)?.kind == JobKind::Build;
-            }
-            if is_lost {
-                FileStatus::Failed
-            } else {
-                FileStatus::Expected
-            }
-        };
-        Ok(Some(InputNeed {
-            panda_id: ailurus_model::PandaId::default(),
-            input: LIBRARY_INPUT,
-            dataset,
-            part: 0,
-            status,
-        }))
-    }
-
+    /// Makes a job that does the task's work; it is returned if it only lacks a queue, and that of
+    /// its build job.
     fn make_run(
         &mut self,
         task: &mut PandaTask,
         refined: &RefinedTask,
         kind: JobKind,
         plan: &JobPlan,
-        library: Option<&InputNeed>,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Option<JobRecord>, LedgerError> {
         let mut job = self.blank_job(task, kind)?;
         job.part = task.progress.next_part;
         task.progress.next_part += 1;
@@ -268,7 +213,7 @@ impl<L: Ledger> Operation<'_, L> {
         set_needs(&mut job, refined, kind, &plan.chunk);
         self.class_of(job.cores, job.memory)
             .clone_into(&mut job.resource_type);
-        let mut needs: Vec<InputNeed> = plan
+        let needs: Vec<InputNeed> = plan
             .reads
             .iter()
             .map(|(input, dataset, part, status)| InputNeed {
@@ -279,11 +224,16 @@ impl<L: Ledger> Operation<'_, L> {
                 status: *status,
             })
             .collect();
-        needs.extend(library.cloned().map(|need| InputNeed {
-            panda_id: job.panda_id,
-            ..need
-        }));
-        self.insert_made(task, job, needs)
+        let waits = needs.iter().any(|need| need.status == FileStatus::Expected);
+        let can_run = needs.is_empty() || !self.usable_needs(&job, &needs)?.is_empty();
+        if refined.build.is_some() && !waits && can_run {
+            task.record.n_jobs += 1;
+            self.set_status(&mut job, JobStatus::Defined, "")?;
+            self.insert_job(&job, &needs)?;
+            return Ok(Some(job));
+        }
+        self.insert_made(task, job, needs)?;
+        Ok(None)
     }
 
     /// Returns a job of a task with what all of its jobs have in common.

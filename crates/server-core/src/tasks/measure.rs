@@ -12,12 +12,12 @@ use ailurus_jedi::{
 use ailurus_model::{JobKind, JobStatus, job_tags};
 
 use crate::{
-    ledger::{AttemptRecord, JobRecord, Ledger, LedgerError, PandaTaskRecord},
+    ledger::{AttemptRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
     report::Report,
     tasks::{
         define::run_datasets,
-        record::{PandaTask, is_of_files, spec_of},
+        record::{PandaTask, is_of_files},
     },
 };
 
@@ -53,20 +53,12 @@ impl<L: Ledger> Operation<'_, L> {
         found.apply(&mut refined);
         let expected = expected_jobs(task, u64::try_from(reports.len()).unwrap_or(1));
         let why = exhausted(stated, &mut refined, &found, &reports, expected, settings);
-        let spec = Arc::new(spec_of(task.id(), &refined));
-        let revised = PandaTaskRecord {
-            id: task.id(),
-            revision: task.record.revision.saturating_add(1),
-            params: definition.params.clone(),
-            refined: Some(refined),
-        };
-        let priority = task.progress.priority;
-        self.put_revision(task, revised, spec)?;
-        task.progress.priority = priority;
+        self.put_refined(task, refined)?;
         Ok(why.map(|why| why.to_string()))
     }
 
-    fn measured(
+    /// Collects what one attempt of a job measured.
+    pub(super) fn measured(
         &self,
         refined: &RefinedTask,
         job: &JobRecord,

@@ -68,7 +68,14 @@ impl<L: Ledger> Operation<'_, L> {
             return Ok(0);
         };
         task.progress.due = None;
-        let work = self.step(&mut task, most)?;
+        let work = if task.progress.chores.is_empty() {
+            self.step(&mut task, most)?
+        } else {
+            // What is due besides is done next.
+            let done = self.do_chores(&mut task, most)?;
+            task.progress.due = Some(self.ctx.now);
+            done.max(1)
+        };
         self.save_task(&mut task)?;
         Ok(work)
     }
@@ -91,11 +98,7 @@ impl<L: Ledger> Operation<'_, L> {
             T::Ready | T::Scouting | T::Scouted | T::Running | T::Merging | T::Prepared => {
                 self.advance(task, most)
             }
-            T::Throttled => {
-                self.move_task(task, T::Running, "")?;
-                task.progress.due = Some(self.ctx.now);
-                Ok(0)
-            }
+            T::Throttled => self.release_throttled(task).map(|()| 0),
             T::ToRetry | T::ToIncexec | T::ToReassign | T::Reassigning => {
                 self.go_on_with_order(task, most)
             }
@@ -211,7 +214,7 @@ impl<L: Ledger> Operation<'_, L> {
         if task.progress.scouts == ScoutPhase::Made {
             self.judge_scouts(task)?;
         }
-        if task.status() == TaskStatus::Exhausted {
+        if task.status() == TaskStatus::Exhausted || self.throttle_failing(task)? {
             return Ok(0);
         }
         let mut made = self.generate(task, most)?;

@@ -1,5 +1,8 @@
 //! Tasks of PanDA from their parameters to their end.
 
+mod bounds;
+mod catalogue;
+mod libraries;
 mod merging;
 mod wishes;
 
@@ -22,7 +25,7 @@ use crate::{
 /// Rounds after which the steps of a test must be over.
 const ROUNDS_MAX: u32 = 1000;
 
-fn jane() -> Caller {
+pub(super) fn jane() -> Caller {
     Caller {
         proof: Proof::Token,
         name: "Jane Doe".into(),

@@ -101,3 +101,31 @@ fn increase_memory_raises_jobs_of_task_files_step_by_step() {
         assert_eq!(server.job(1).memory.as_mib(), wanted);
     }
 }
+
+#[test]
+fn increase_cputime_states_what_the_failed_job_used() {
+    let mut server = server("\"increase_cputime\"");
+    let task = panda_tasks::with(
+        panda_tasks::generation("slow", 2),
+        &json!({"cpuTime": 1, "cpuTimeUnit": "HS06sPerEvent", "baseWalltime": 0}),
+    );
+    server.submit_panda_by(task, &ailurus_model::Caller::loopback(), None);
+    server.steps();
+    let refined = |server: &Server| {
+        let revision = server.task(1).revision;
+        let record = server.ledger.panda_task(TaskId::new(1), revision).unwrap();
+        record.unwrap().refined.clone().unwrap()
+    };
+    let job = server.running_job();
+    let before = server.job(1).walltime_secs;
+    server.pass(std::time::Duration::from_secs(3600));
+    server.fail(&job, ErrorCode::StageInFailed);
+    let needs = refined(&server).resources;
+    // An hour on one core of 10 HS06 at 90 %, with the margin of the scouts.
+    assert!(
+        needs.milli_hs06s_per_event() >= Some(3600 * 10 * 900),
+        "{needs:?}"
+    );
+    assert!(server.job(1).walltime_secs > before);
+    assert_eq!(server.status(1), JobStatus::Activated);
+}

@@ -1,13 +1,13 @@
 //! The section `[tasks]` of the configuration file: PanDA's tasks.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use ailurus_jedi::{
-    retry_rules::{RetryAction, RetryBook, RetryRules},
+    retry_rules::{RetryBook, RetryRules},
     scouts::ScoutSettings,
 };
 use ailurus_model::units::{format_duration, optional_duration_text};
-use ailurus_server_core::tasks::TaskLimits;
+use ailurus_server_core::tasks::{RetryLimits, TaskLimits};
 use serde::Deserialize;
 
 use super::{ConfigError, Origin, Picker, Shown};
@@ -34,6 +34,8 @@ macro_rules! tasks_section {
             /// What follows from what a task's first jobs measure, by the names of PanDA's
             /// constants in small letters.
             scouts: Option<ScoutSettings>,
+            /// Limits of retries by label of tasks; `*` is all that are not named.
+            retry_limits: BTreeMap<String, RetryLimits>,
             /// File of rules about failed attempts. Without it, there are none.
             pub(super) retry_rules: Option<PathBuf>,
         }
@@ -76,11 +78,13 @@ macro_rules! tasks_section {
                     });
                 )*
                 limits.scouts = self.scouts.unwrap_or(limits.scouts);
+                limits.retry_limits = self.retry_limits;
                 for (key, value) in [
                     ("tasks.jobs_per_step", limits.jobs_per_step),
                     ("tasks.files_per_step", limits.files_per_step),
                     ("tasks.tasks_per_round", limits.tasks_per_round),
                     ("tasks.scouts_max", limits.scouts_max),
+                    ("tasks.libraries_max", limits.libraries_max),
                 ] {
                     if value == 0 {
                         return Err(ConfigError::Value {
@@ -106,10 +110,15 @@ tasks_section! {
         pending_timeout,
         /// How long a task may wait for a person's decision before it is ended. Default `2d`.
         exhausted_timeout,
-        /// How long a throttled task waits before it goes on. Default `2h`.
+        /// How long a task waits that is throttled for the first time; for the n-th time n² times
+        /// as long. Default `2h`.
         throttled_timeout,
         /// How long finished outputs wait for more before they are merged. Default `30s`.
         merge_interval,
+        /// How long what a build job made is used for further jobs. Default `7d`.
+        library_reuse,
+        /// How often an open dataset of the catalogue is listed again. Default `10m`.
+        relist_interval,
     }
     numbers {
         /// Tasks that a person may have under way; zero for no limit. Default 0.
@@ -122,6 +131,13 @@ tasks_section! {
         tasks_per_round,
         /// First jobs that measure what the others need, at most. Default 10.
         scouts_max,
+        /// Failed attempts of a job, in the mean, after which a task is throttled; zero is never.
+        /// Default 5.
+        throttled_attempts,
+        /// Groups of queues that share storage for which a task builds its library. Default 10.
+        libraries_max,
+        /// Jobs that a group gets before the library is built for another one. Default 25.
+        jobs_per_library,
     }
     texts {
         /// Virtual organisation of tasks that name none. Default `generic`.
@@ -158,27 +174,7 @@ pub(super) fn retry_rules(
 /// Reads rules, and refuses what this server does not do.
 fn book_of(text: &str) -> Result<RetryBook, String> {
     let rules: RetryRules = toml::from_str(text).map_err(|error| error.to_string())?;
-    if let Some(class) = rules.classes.first() {
-        return Err(format!(
-            "`[[class]]` `{}`: this server follows no rules about whose failure it is",
-            class.id
-        ));
-    }
     for rule in &rules.rules {
-        let is_done = match rule.action {
-            RetryAction::NoRetry
-            | RetryAction::LimitRetry { .. }
-            | RetryAction::IncreaseMemory
-            | RetryAction::IncreaseMemoryXtimes => true,
-            RetryAction::IncreaseCputime | RetryAction::ReduceInputPerJob { .. } => false,
-        };
-        if !is_done {
-            return Err(format!(
-                "rule `{}`: `action` must be `no_retry`, `limit_retry`, `increase_memory` or \
-                 `increase_memory_xtimes`",
-                rule.id
-            ));
-        }
         if rule.work_queue.is_some() {
             return Err(format!(
                 "rule `{}`: `work_queue` is given, but this server has no work queues",
@@ -199,7 +195,6 @@ mod tests {
         assert!(book_of(&format!("{head}action = \"no_retry\"\n")).is_ok());
         assert!(book_of("").is_ok());
         for line in [
-            "action = \"increase_cputime\"",
             "action = \"no_retry\"\nwork_queue = 3",
             "action = \"no_retry\"\ndiag = \"(\"",
             "action = \"dance\"",
@@ -207,8 +202,8 @@ mod tests {
             let problem = book_of(&format!("{head}{line}\n")).expect_err(line);
             assert!(!problem.is_empty());
         }
-        let class = "[[class]]\nid = \"c\"\nsource = \"pilotErrorCode\"\ncode = 1\n\
-                     class = \"system\"\n";
-        assert!(book_of(class).expect_err("no classes").contains("`c`"));
+        let class = "[[class]]\nid = \"c\"\nsource = \"pilotErrorCode\"\ncode = 1\nclass = ";
+        assert!(book_of(&format!("{class}\"system\"\n")).is_ok());
+        assert!(book_of(&format!("{class}\"nobody\"\n")).is_err());
     }
 }

@@ -214,9 +214,9 @@ async fn forms(
     ids: Vec<u64>,
     which: Described,
 ) -> Result<Vec<Option<JobForm>>, Reply> {
-    let written = call
+    let read = call
         .app
-        .write(move |ctx, ledger| {
+        .look(move |ctx, ledger| {
             let ids = ids.into_iter().map(PandaId::new);
             ids.map(|id| match which {
                 Described::AtWork if ledger.is_archived(id)? => Ok(None),
@@ -225,7 +225,7 @@ async fn forms(
             .collect::<Result<Vec<_>, LedgerError>>()
         })
         .await;
-    written.map_err(|error| failed(&error))
+    read.map_err(|error| failed(&error))
 }
 
 async fn offline_script_of(call: Call) -> Reply {

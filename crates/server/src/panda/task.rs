@@ -1,9 +1,11 @@
-//! The module `task`: people submit tasks, look at them, and say what is to become of them.
+//! The module `task`: people submit tasks and look at them. What is to become of them is said by the
+//! calls of `steer` and `change`.
 //!
 //! Source: panda-server, `pandaserver/api/v1/task_api.py`.
 
+pub(super) mod change;
 mod lists;
-mod steer;
+pub(super) mod steer;
 
 use ailurus_model::TaskId;
 use ailurus_server_core::{
@@ -16,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::panda::{
     Call, Endpoint, Reply,
-    endpoint::{Parameter, Preset, Role, Shape, dict, flag, handler, int, text, texts},
+    endpoint::{Parameter, Preset, Shape, dict, flag, handler, int, text, texts},
     failed,
 };
 
@@ -25,10 +27,7 @@ const JOBS_MAX: usize = 5500;
 /// PanDA's words for a task that is not there.
 const NO_TASK: &str = "Task not found";
 
-const TASK_ID: Parameter = int("task_id").required().doc("the task");
-const BROADCAST: Parameter = flag("broadcast")
-    .or(Preset::Bool(false))
-    .doc("whether pilots are told by message; they are told with their next update anyway");
+pub(super) const TASK_ID: Parameter = int("task_id").required().doc("the task");
 
 /// The calls of this module.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -41,164 +40,6 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .gives(Shape::Int)
         .by_client()
         .doc("Takes a task in; a refusal has PanDA's code as data."),
-    Endpoint::post("task/kill", handler!(steer::kill))
-        .role(Role::TaskOwner)
-        .takes(&[TASK_ID, BROADCAST])
-        .gives(Shape::Int)
-        .by_client()
-        .doc("Ends a task and all its jobs."),
-    Endpoint::post("task/finish", handler!(steer::finish))
-        .role(Role::TaskOwner)
-        .takes(&[
-            TASK_ID,
-            flag("soft")
-                .or(Preset::Bool(false))
-                .doc("whether jobs that run may end"),
-            BROADCAST,
-        ])
-        .gives(Shape::Int)
-        .by_client()
-        .doc("Ends a task with what it has."),
-    Endpoint::post("task/retry", handler!(steer::retry))
-        .role(Role::TaskOwner)
-        .takes(&[
-            TASK_ID,
-            Parameter {
-                kind: crate::panda::endpoint::Kind::Any,
-                ..dict("new_parameters")
-            }
-            .doc("parameters that change, as an object or its JSON text"),
-            flag("no_child_retry")
-                .or(Preset::Bool(false))
-                .doc("not the tasks after it"),
-            flag("discard_events")
-                .or(Preset::Bool(false))
-                .doc("also events that are done"),
-            flag("disable_staging_mode")
-                .or(Preset::Bool(false))
-                .doc("without waiting for files on tape"),
-            flag("keep_gshare_priority")
-                .or(Preset::Bool(false))
-                .doc("with the priority that it has"),
-            flag("ignore_hard_exhausted")
-                .or(Preset::Bool(false))
-                .doc("whatever the limits of retries say"),
-        ])
-        .gives(Shape::Int)
-        .by_client()
-        .doc("Tries what failed of a task again; the data are PanDA's code."),
-    Endpoint::post("task/reactivate", handler!(steer::reactivate))
-        .role(Role::Production)
-        .takes(&[
-            TASK_ID,
-            flag("keep_attempt_nr")
-                .or(Preset::Bool(false))
-                .doc("not counted as an attempt"),
-            flag("trigger_job_generation")
-                .or(Preset::Bool(false))
-                .doc("jobs are made at once"),
-        ])
-        .gives(Shape::Int)
-        .doc("Makes a task live again that has ended."),
-    Endpoint::post("task/pause", handler!(steer::pause))
-        .role(Role::TaskOwner)
-        .takes(&[TASK_ID])
-        .gives(Shape::Int)
-        .by_client()
-        .doc("Holds a task: no more jobs are made."),
-    Endpoint::post("task/resume", handler!(steer::resume))
-        .role(Role::TaskOwner)
-        .takes(&[TASK_ID])
-        .gives(Shape::Int)
-        .by_client()
-        .doc("Lets a task go on."),
-    Endpoint::post("task/release", handler!(steer::release))
-        .role(Role::Production)
-        .takes(&[TASK_ID])
-        .gives(Shape::Int)
-        .doc("Lets a task go on without waiting for its inputs."),
-    Endpoint::post("task/avalanche", handler!(steer::avalanche))
-        .role(Role::Production)
-        .takes(&[TASK_ID])
-        .gives(Shape::Int)
-        .doc("Has all jobs made without waiting for the first few."),
-    Endpoint::post("task/reload_input", handler!(steer::reload_input))
-        .secure()
-        .takes(&[
-            TASK_ID,
-            flag("ignore_hard_exhausted")
-                .or(Preset::Bool(false))
-                .doc("whatever the limits of retries say"),
-        ])
-        .gives(Shape::Int)
-        .by_client()
-        .doc("Reads the input of a task again and goes on with what is new."),
-    Endpoint::post("task/increase_attempts", handler!(steer::increase_attempts))
-        .role(Role::Production)
-        .takes(&[TASK_ID, int("increase").required().doc("how many more")])
-        .gives(Shape::Int)
-        .doc("Gives the jobs of a task that have not ended more attempts."),
-    Endpoint::post("task/reassign", handler!(steer::reassign))
-        .secure()
-        .takes(&[
-            TASK_ID,
-            text("site").doc("the queue where it goes"),
-            text("cloud").doc("the cloud where it goes"),
-            text("nucleus").doc("the nucleus where it goes"),
-            text("mode").doc("`soft` moves only waiting jobs, `nokill` none"),
-        ])
-        .gives(Shape::Int)
-        .doc("Sends a task elsewhere."),
-    Endpoint::post(
-        "task/kill_unfinished_jobs",
-        handler!(steer::kill_unfinished_jobs),
-    )
-    .secure()
-    .takes(&[
-        TASK_ID,
-        int("code").doc("PanDA's code of the reason"),
-        flag("use_email_as_id")
-            .or(Preset::Bool(false))
-            .doc("not looked at"),
-    ])
-    .gives(Shape::List(&Shape::Flag))
-    .doc("Ends all jobs of a task that have not ended."),
-    Endpoint::post("task/change_attribute", handler!(steer::change_attribute))
-        .role(Role::Production)
-        .takes(&[
-            TASK_ID,
-            text("attribute_name").required().doc("the parameter"),
-            Parameter {
-                kind: crate::panda::endpoint::Kind::Any,
-                ..text("value").required()
-            }
-            .doc("what it becomes"),
-        ])
-        .gives(Shape::Int)
-        .doc("Changes a parameter of a task for its next jobs."),
-    Endpoint::post("task/change_priority", handler!(steer::change_priority))
-        .role(Role::Production)
-        .takes(&[
-            TASK_ID,
-            int("priority").required().doc("larger runs earlier"),
-        ])
-        .gives(Shape::Int)
-        .doc("Changes the priority of a task and of its jobs."),
-    Endpoint::post("task/change_split_rule", handler!(steer::change_split_rule))
-        .role(Role::Production)
-        .takes(&[
-            TASK_ID,
-            text("attribute_name")
-                .required()
-                .doc("two letters of a rule, or its name"),
-            Parameter {
-                kind: crate::panda::endpoint::Kind::Any,
-                ..text("value").required()
-            }
-            .doc("what it becomes"),
-        ])
-        .gives(Shape::Int)
-        .doc("Changes how a task is cut, for its next jobs."),
     Endpoint::get("task/get_status", handler!(status))
         .secure()
         .takes(&[TASK_ID])
@@ -452,13 +293,13 @@ async fn job_descriptions(call: Call) -> Reply {
     };
     let described = call
         .app
-        .write(move |ctx, ledger| {
+        .look(move |ctx, ledger| {
             let ids = ledger.jobs_of_task(id, statuses)?;
             let mut jobs = Vec::new();
             for id in ids.into_iter().take(JOBS_MAX) {
                 jobs.extend(describe_job(ctx, ledger, id)?.map(|form| encode_description(&form)));
             }
-            Ok::<_, LedgerError>(jobs)
+            Ok(jobs)
         })
         .await;
     match described {

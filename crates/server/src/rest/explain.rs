@@ -28,7 +28,7 @@ async fn explain_job(
 ) -> Answer<ExplanationView> {
     let job: PandaId = parse("job", &id)?;
     let found = app
-        .write(move |ctx, ledger| core::explain_job(ctx, ledger, job))
+        .look(move |ctx, ledger| core::explain_job(ctx, ledger, job))
         .await?;
     found
         .map(|it| Json(view(format!("job {job}"), it)))
@@ -41,7 +41,7 @@ async fn explain_task(
 ) -> Answer<ExplanationView> {
     let task: TaskId = parse("task", &id)?;
     let found = app
-        .write(move |ctx, ledger| core::explain_task(ctx, ledger, task))
+        .look(move |ctx, ledger| core::explain_task(ctx, ledger, task))
         .await?;
     found
         .map(|it| Json(view(format!("task {task}"), it)))
@@ -50,7 +50,7 @@ async fn explain_task(
 
 async fn list_shares(State(app): State<Arc<App>>) -> Answer<Vec<ShareView>> {
     let lines = app
-        .write(|ctx, ledger| core::share_lines(ctx, ledger))
+        .look(|ctx, ledger| core::share_lines(ctx, ledger))
         .await?;
     let view = lines.into_iter().map(|line| ShareView {
         name: line.name,

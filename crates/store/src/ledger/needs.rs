@@ -71,6 +71,13 @@ pub(super) fn insert(
     Ok(())
 }
 
+/// Writes what a job reads, in place of what it read as the same part of the same input.
+pub(super) fn put(session: &Session, readers: &Readers, need: &InputNeed) -> Result<(), SqlError> {
+    readers.by_dataset.borrow_mut().remove(&need.dataset);
+    session.read_all(&NEED, &row![need.panda_id])?;
+    session.put(&NEED, row_of(need))
+}
+
 fn row_of(need: &InputNeed) -> OwnedRow {
     row![
         need.panda_id,

@@ -23,4 +23,6 @@ mod postgresql;
 #[cfg(test)]
 mod rows;
 #[cfg(test)]
+mod task_stories;
+#[cfg(test)]
 mod writer;

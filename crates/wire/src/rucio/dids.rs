@@ -1,6 +1,7 @@
-//! The files of a dataset or of a container: `GET /dids/SCOPE/NAME/files`, one JSON object a line.
+//! The files of a dataset or of a container (`GET /dids/SCOPE/NAME/files`, one JSON object a line),
+//! and whether more may come (`GET /dids/SCOPE/NAME`).
 //!
-//! Source: Rucio, `lib/rucio/web/rest/flaskapi/v1/dids.py`, `Files`.
+//! Source: Rucio, `lib/rucio/web/rest/flaskapi/v1/dids.py`, `Files`, `DIDs`.
 
 use ailurus_model::{ByteCount, Checksum, Guid, Lfn, Scope};
 use serde_json::Value;
@@ -23,6 +24,35 @@ pub struct DidFile {
     pub guid: Option<Guid>,
     /// How many events it has, if known.
     pub n_events: Option<u64>,
+}
+
+/// Whether a dataset or a container may get more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DidState {
+    /// It may.
+    Open,
+    /// It has all that it will have.
+    Closed,
+}
+
+/// Reads a description and says whether more may come.
+///
+/// # Errors
+///
+/// [`RucioAnswerError`] if it describes nothing.
+pub fn decode_state(bytes: &[u8]) -> Result<DidState, RucioAnswerError> {
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|_| RucioAnswerError::not_json(bytes))?;
+    if let Some(refusal) = Refusal::of_object(&value) {
+        return Err(refusal.into());
+    }
+    if value.get("name").and_then(Value::as_str).is_none() {
+        return Err(FieldError::new("name", None, "a name").into());
+    }
+    Ok(match value.get("open") {
+        Some(Value::Bool(true)) => DidState::Open,
+        _ => DidState::Closed,
+    })
 }
 
 /// Reads an answer and returns its files in the server's order.
@@ -94,6 +124,17 @@ mod tests {
         let guid = Guid::new("01234567-89AB-CDEF-0123-456789ABCDEF");
         assert_eq!(files[0].guid, Some(guid));
         assert_eq!((files[1].size, &files[1].guid), (None, &None));
+    }
+
+    #[test]
+    fn a_dataset_is_open_only_if_it_says_so() {
+        let of = |open: &str| decode_state(format!(r#"{{"name": "d"{open}}}"#).as_bytes());
+        assert_eq!(of(r#", "open": true"#), Ok(DidState::Open));
+        for closed in [r#", "open": false"#, r#", "open": null"#, ""] {
+            assert_eq!(of(closed), Ok(DidState::Closed), "{closed}");
+        }
+        assert!(decode_state(b"{}").is_err());
+        assert!(decode_state(b"<html>").is_err());
     }
 
     #[test]
