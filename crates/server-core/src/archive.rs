@@ -19,6 +19,9 @@ pub struct ArchiveRules {
     pub after: Option<Duration>,
     /// How long changes of statuses stay in the history; none for ever.
     pub history_keep: Option<Duration>,
+    /// How long they stay although some cursor has not passed them, because whoever holds it may be
+    /// gone for good; none for ever.
+    pub unread_keep: Option<Duration>,
     /// Jobs, or rows of the history, that one step looks at.
     pub batch: usize,
 }
@@ -78,8 +81,8 @@ pub fn archive_jobs(
 }
 
 /// Removes changes of statuses that are older than `rules.history_keep` from the history, and says
-/// how many: call it again until there are none. What a cursor has not passed stays, so that no
-/// message is lost.
+/// how many: call it again until there are none. What a cursor has not passed stays for
+/// `rules.unread_keep`, so that no message is lost while its reader may come back.
 ///
 /// # Errors
 ///
@@ -92,9 +95,14 @@ pub fn shorten_history(
     let Some(age) = rules.history_keep else {
         return Ok(0);
     };
-    let up_to = match ledger.least_cursor()? {
-        Some(least) => least,
-        None => ledger.last_change()?,
-    };
-    ledger.forget_changes(ctx.now.before(age), up_to, rules.batch)
+    let last = ledger.last_change()?;
+    let up_to = ledger.least_cursor()?.unwrap_or(last);
+    let forgotten = ledger.forget_changes(ctx.now.before(age), up_to, rules.batch)?;
+    match rules.unread_keep {
+        Some(unread) if forgotten == 0 => {
+            let before = ctx.now.before(unread.max(age));
+            ledger.forget_changes(before, last, rules.batch)
+        }
+        Some(_) | None => Ok(forgotten),
+    }
 }

@@ -102,7 +102,8 @@ impl FromStr for Database {
 
     /// A URL (`postgres://user@host:5432/name?sslmode=require`) or `PostgreSQL`'s pairs
     /// (`host=/run/postgresql dbname=ailurus`) name a server, all else a file. Besides what
-    /// `PostgreSQL` knows, `sslrootcert` names a file.
+    /// `PostgreSQL` knows, `sslrootcert` names a file. `sslmode=require` means what
+    /// `sslmode=verify-full` does: certificate and name are checked.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let is_url = ["postgres://", "postgresql://"]
             .iter()
@@ -115,6 +116,8 @@ impl FromStr for Database {
         }
         let whole = text.to_owned();
         let (text, authorities) = without_authorities(text);
+        // The driver does not know the word; what it does for `require` here is just that.
+        let text = text.replace("sslmode=verify-full", "sslmode=require");
         let mut config: Config = text.parse().map_err(|error: postgres::Error| {
             let source = std::error::Error::source(&error);
             ParseDatabaseError {

@@ -18,6 +18,7 @@ fn rules(batch: usize) -> ArchiveRules {
     ArchiveRules {
         after: Some(DAY * 30),
         history_keep: Some(DAY * 90),
+        unread_keep: Some(DAY * 365),
         batch,
     }
 }
@@ -146,4 +147,33 @@ fn the_history_is_kept_for_who_has_not_read_it() {
     let rows = server.ledger.changes_after(ChangeId::default(), 10);
     assert_eq!(rows.unwrap(), []);
     assert_eq!(server.ledger.last_change().unwrap(), last);
+}
+
+#[test]
+fn the_history_is_not_kept_for_ever_for_who_never_reads_it() {
+    let mut server = Server::with([generation(1)]);
+    let job = server.running_job();
+    server.finish(&job);
+    let cursor = Cursor {
+        name: "gone".to_owned(),
+        last: ChangeId::default(),
+        holder: String::new(),
+        held_until: Timestamp::from_millis(0),
+    };
+    server.ledger.put_cursor(&cursor).unwrap();
+    let shorten = |server: &mut Server, rules: &ArchiveRules| {
+        let done = server.run(|ctx, ledger| shorten_history(ctx, ledger, rules));
+        done.unwrap()
+    };
+    let patient = ArchiveRules {
+        unread_keep: None,
+        ..rules(100)
+    };
+    server.pass(DAY * 91);
+    assert_eq!(shorten(&mut server, &rules(100)), 0);
+    server.pass(DAY * 275);
+    assert_eq!(shorten(&mut server, &patient), 0);
+    assert!(shorten(&mut server, &rules(100)) > 0);
+    let rows = server.ledger.changes_after(ChangeId::default(), 10);
+    assert_eq!(rows.unwrap(), []);
 }

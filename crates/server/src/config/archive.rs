@@ -16,6 +16,8 @@ const DAY: u64 = 24 * 3600;
 const AFTER_SECS: u64 = 30 * DAY;
 /// How long changes of statuses are kept, by default, in seconds, as in PanDA.
 const HISTORY_KEEP_SECS: u64 = 90 * DAY;
+/// How long changes are kept that a reader has not read, by default, in seconds.
+const UNREAD_KEEP_SECS: u64 = 365 * DAY;
 /// Time between two passes, by default, in seconds.
 const INTERVAL_SECS: u64 = 30 * 60;
 /// Jobs that one step looks at, by default.
@@ -29,6 +31,9 @@ pub(crate) struct ArchiveSection {
     after: Option<String>,
     /// How long changes of statuses are kept, or `never` to forget none. Default `90d`.
     history_keep: Option<String>,
+    /// How long changes are kept that a reader has not read yet, or `never` to wait for it for
+    /// ever. Default `365d`.
+    unread_keep: Option<String>,
     /// Time between two passes. Default `30m`.
     #[serde(with = "optional_duration_text")]
     interval: Option<Duration>,
@@ -55,6 +60,12 @@ impl ArchiveSection {
             self.history_keep,
             HISTORY_KEEP_SECS,
         )?;
+        let unread_keep = age(
+            picker,
+            "archive.unread_keep",
+            self.unread_keep,
+            UNREAD_KEEP_SECS,
+        )?;
         let key = "archive.interval";
         let interval = super::duration(picker, key, self.interval, INTERVAL_SECS);
         if interval.is_zero() {
@@ -69,6 +80,7 @@ impl ArchiveSection {
             rules: ArchiveRules {
                 after,
                 history_keep,
+                unread_keep,
                 batch,
             },
             interval,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{QUEUE, Server};
+use crate::harness::{QUEUE, Server, wait_for};
 
 /// The output report of a job, as Pilot 3 sends it.
 fn report(lfn: &str) -> String {
@@ -152,7 +152,7 @@ fn a_silent_job_gets_its_next_attempt() {
         .unwrap();
     let running = json!({"jobId": id.to_string(), "state": "running", "attemptNr": 1});
     server.legacy("updateJob", &running);
-    let job = crate::harness::wait_for("the second attempt", || {
+    let job = wait_for("the second attempt", || {
         Some(server.job(id)).filter(|job| job["attempt_nr"] == 2)
     });
     assert_eq!(job["attempts"][0]["status"], "failed", "{job}");
@@ -265,4 +265,31 @@ fn classes_of_jobs_come_from_the_configuration() {
     let small = json!({"resource_name": "SMALL", "mincore": 1, "maxcore": null,
         "minrampercore": 0, "maxrampercore": 4000});
     assert_eq!(types, json!([small]));
+}
+
+#[test]
+fn an_archived_job_is_there_for_people_and_over_for_pilots() {
+    let server = Server::start_with("archive.after = \"1ms\"\narchive.interval = \"100ms\"");
+    let task = server.submit("old", 1);
+    let request = json!({"siteName": QUEUE, "prodSourceLabel": "managed", "node": "wn1"});
+    let job = server.legacy("getJob", &request);
+    let id: u64 = job.text("PandaID").parse().unwrap();
+    let update = |state: &str, xml: &str| {
+        let fields = json!({"jobId": id, "state": state, "attemptNr": 1, "xml": xml});
+        server.legacy("updateJob", &fields).text("command")
+    };
+    update("running", "");
+    update("finished", &whole_report(&job.text("outFiles")));
+    let ids = json!({"job_ids": [id]});
+    let active = || server.v1("job/get_description", &ids).data();
+    wait_for("the archive", || active()[0].is_null().then_some(()));
+    let all = server.v1("job/get_description_incl_archive", &ids).data();
+    assert_eq!(all[0]["jobStatus"], "finished");
+    assert_eq!(all[0]["PandaID"], id);
+    assert_eq!(server.job(id)["status"], "finished");
+    let page = server.get(&format!("/ailurus/v1/tasks/{task}")).json();
+    assert_eq!(page["jobs"]["finished"], 1);
+    assert!(update("running", "").contains("alreadydone"));
+    assert_eq!(server.job(id)["status"], "finished");
+    assert!(server.log().contains("jobs went to the archive"));
 }

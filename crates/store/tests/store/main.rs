@@ -23,6 +23,8 @@ mod postgresql;
 #[cfg(test)]
 mod rows;
 #[cfg(test)]
+mod surroundings;
+#[cfg(test)]
 mod task_stories;
 #[cfg(test)]
 mod writer;
