@@ -4,8 +4,8 @@
 use std::{rc::Rc, time::Duration};
 
 use ailurus_model::{
-    AttemptNr, FileStatus, JobStatus, JobUpdate, PandaId, QueueName, Seed, Worker, WorkerId,
-    WorkerStatus,
+    AttemptNr, FileStatus, JobStatus, JobUpdate, PandaId, QueueName, Seed, TaskStatus, Worker,
+    WorkerId, WorkerStatus,
 };
 use ailurus_pilot_core::{JobTicket, control::phase::PhaseName};
 use ailurus_server_core::{
@@ -510,4 +510,53 @@ fn stranger(worker_id: WorkerId, queue: &QueueName) -> Worker {
         panda_ids: Vec::new(),
         detail: ailurus_model::WorkerDetail::of_sure_end(),
     }
+}
+
+/// A world without faults that has tasks of PanDA.
+fn with_panda_tasks() -> World {
+    let mut world = World::new(2, Keep::Recent);
+    world.faults = Faults::none();
+    world
+}
+
+/// The jobs of one of PanDA's tasks that wait for a pilot.
+fn waiting_jobs_of_panda(world: &World) -> Vec<JobRecord> {
+    let ledger = &world.server.ledger;
+    let mut tasks = ledger.tasks().filter(|task| task.revision > 0);
+    let of_task = |task: &TaskRecord| {
+        let waiting = |job: &&JobRecord| {
+            job.task_id == task.id && job.serial > 0 && job.status == JobStatus::Activated
+        };
+        let jobs: Vec<JobRecord> = ledger.jobs().filter(waiting).cloned().collect();
+        (jobs.len() > 1).then_some(jobs)
+    };
+    tasks.find_map(of_task).unwrap_or_default()
+}
+
+#[test]
+fn t1_two_jobs_of_panda_for_one_part_are_noticed() {
+    let found = noticed_in(&mut with_panda_tasks(), |world| {
+        let [one, other, ..] = &waiting_jobs_of_panda(world)[..] else {
+            return false;
+        };
+        let mut other = other.clone();
+        other.part = one.part;
+        world.server.ledger.put_job(&other).expect("rows");
+        true
+    });
+    assert_eq!(found, Some(Invariant::T1));
+}
+
+#[test]
+fn t2_a_task_of_panda_that_ends_with_live_jobs_is_noticed() {
+    let found = noticed_in(&mut with_panda_tasks(), |world| {
+        let [job, ..] = &waiting_jobs_of_panda(world)[..] else {
+            return false;
+        };
+        let mut task = task_of(world, job);
+        task.status = TaskStatus::Done;
+        world.server.ledger.put_task(&task).expect("rows");
+        true
+    });
+    assert_eq!(found, Some(Invariant::T2));
 }

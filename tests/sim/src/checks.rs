@@ -75,6 +75,14 @@ impl World {
         let Ok(Some(task)) = self.server.ledger.task(job.task_id) else {
             return self.violate(Invariant::J4, format_args!("job {id} has no task"));
         };
+        if task.revision > 0 {
+            let files = self.server.ledger.files();
+            let own: Vec<FileRecord> = files
+                .filter(|file| file.producer == Some(id))
+                .cloned()
+                .collect();
+            return own.iter().for_each(|file| self.check_file(file));
+        }
         for output in &task.spec.outputs {
             let dataset = &output.dataset;
             let part = job.part;

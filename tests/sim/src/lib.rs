@@ -15,6 +15,7 @@ mod checks;
 mod faults;
 mod harvester;
 mod network;
+mod panda_tasks;
 mod payload;
 mod people;
 mod pilot;

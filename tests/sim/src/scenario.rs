@@ -11,9 +11,9 @@ use ailurus_model::{
     queue::QueueStatus,
     task::{ListedDataset, ListedFile, Resources, Split, Submission, TaskInput, TaskOutput},
 };
-use ailurus_server_core::Limits as ServerLimits;
+use ailurus_server_core::{Limits as ServerLimits, tasks::TaskLimits};
 
-use crate::chance::Chance;
+use crate::{chance::Chance, panda_tasks::PENDING_TIMEOUT};
 
 /// Wall-clock time at virtual time zero: 1 January 2026.
 const EPOCH: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -182,6 +182,11 @@ fn draw_server_limits(chance: &mut Chance) -> ServerLimits {
         worker_final_sticky: chance.seconds(10 * MINUTE, 3 * HOUR),
         watch_batch: chance.count(1, 50),
         broker_batch: chance.count(5, 100),
+        tasks: TaskLimits {
+            pending_timeout: PENDING_TIMEOUT,
+            exhausted_timeout: PENDING_TIMEOUT,
+            ..TaskLimits::default()
+        },
         ..ServerLimits::default()
     }
 }

@@ -30,6 +30,8 @@ const SERVER: &str = "server";
 const WATCH_PERIOD: Duration = Duration::from_secs(60);
 /// Time between two rounds of brokerage.
 const BROKER_PERIOD: Duration = Duration::from_secs(30);
+/// Time between two looks for steps of PanDA's tasks.
+const STEP_PERIOD: Duration = Duration::from_secs(60);
 /// Time between two occasions for a crash.
 const CRASH_PERIOD: Duration = Duration::from_secs(600);
 /// How long the server is down after a crash, in seconds.
@@ -51,6 +53,8 @@ pub(crate) struct Server {
 pub(crate) enum ServerEvent {
     Watch,
     Broker,
+    /// Steps of PanDA's tasks may be due.
+    Step,
     /// It may crash.
     Occasion,
     Start,
@@ -68,7 +72,7 @@ impl Server {
     }
 
     /// Splits into what operations read and what they write.
-    fn parts<'a>(
+    pub(crate) fn parts<'a>(
         &'a mut self,
         now: Timestamp,
         catalogue: &'a Catalogue,
@@ -94,7 +98,9 @@ impl World {
                 format_args!("the submission is refused: {error}"),
             );
         }
+        self.submit_panda_tasks();
         for (period, event) in [
+            (STEP_PERIOD, ServerEvent::Step),
             (WATCH_PERIOD, ServerEvent::Watch),
             (BROKER_PERIOD, ServerEvent::Broker),
             (CRASH_PERIOD, ServerEvent::Occasion),
@@ -118,6 +124,12 @@ impl World {
                     let (ctx, ledger) = self.server.parts(now, self.catalogue);
                     let done = broker(&ctx, ledger);
                     self.expect_rows(done);
+                }
+            }
+            ServerEvent::Step => {
+                self.after(STEP_PERIOD, Event::Server(event));
+                if self.server.is_up {
+                    self.step_tasks();
                 }
             }
             ServerEvent::Occasion => {
@@ -315,7 +327,10 @@ impl World {
         let ids: Vec<_> = self.server.ledger.tasks().map(|task| task.id).collect();
         let id = *self.chance.one_of(&ids);
         self.say("person", format_args!("kills task {id}"));
-        self.note_killed(|job| job.task_id == id);
+        // PanDA's tasks end their jobs step by step, and some may finish before.
+        if !self.is_of_panda(id) {
+            self.note_killed(|job| job.task_id == id);
+        }
         let now = self.wall_clock();
         let (ctx, ledger) = self.server.parts(now, self.catalogue);
         let done = kill_task(&ctx, ledger, id, "alice");
@@ -351,7 +366,21 @@ impl World {
         let (ctx, ledger) = self.server.parts(now, self.catalogue);
         let done = retry_task(&ctx, ledger, id, "alice");
         self.expect_action(done);
+        if self.is_of_panda(id) {
+            self.forget_killed_of_panda();
+        }
         self.take_snapshot();
+    }
+
+    /// A retry of a task of PanDA has jobs try again that people had killed, also of the tasks that
+    /// come after it.
+    fn forget_killed_of_panda(&mut self) {
+        let ledger = &self.server.ledger;
+        self.killed.retain(|id| {
+            let job = ledger.job(*id).ok().flatten();
+            let task = job.and_then(|job| ledger.task(job.task_id).ok().flatten());
+            task.is_some_and(|task| task.revision == 0)
+        });
     }
 
     // --- what must not happen ---
@@ -366,7 +395,7 @@ impl World {
     }
 
     /// Rows in memory are never out of reach: a failure means that they contradict each other.
-    fn expect_rows<T>(&mut self, done: Result<T, LedgerError>) -> Option<T> {
+    pub(crate) fn expect_rows<T>(&mut self, done: Result<T, LedgerError>) -> Option<T> {
         match done {
             Ok(value) => Some(value),
             Err(error) => {

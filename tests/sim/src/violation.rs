@@ -39,6 +39,11 @@ invariants! {
     J5 = "an update with an old attempt number changes nothing";
     J6 = "a job that a pilot has is the attempt that was sent last";
     J7 = "the history of a job leads from its making to what it is";
+    T1 = "jobs of a task of PanDA are different parts of its work, under different names";
+    T2 = "a task of PanDA that has ended is over";
+    E1 = "a range of events that somebody has is of the attempt that its job is in";
+    E2 = "when a job has ended, so have its ranges of events";
+    E3 = "a range of events that is done stays done";
     S1 = "a task hands out each seed once, also after a retry";
     P1 = "no payload outlives its pilot";
     P2 = "resources in use never exceed the node's";

@@ -1,0 +1,140 @@
+//! PanDA's tasks: what people hand in as maps of parameters, and the steps that make jobs of them.
+//!
+//! A third of all seeds have some: a task that makes events, with scouts or without, and often one
+//! that reads what it writes, now and then before it has ended, with its outputs merged or not.
+
+use std::time::Duration;
+
+use ailurus_model::{Caller, TaskId};
+use ailurus_server_core::{
+    ledger::PandaTaskRows as _,
+    tasks::{Backlog, TaskRequest, step_tasks, submit_task},
+};
+use serde_json::{Value, json};
+
+use crate::{chance::Chance, scenario::SCRIPT_URL, violation::Invariant, world::World};
+
+/// Which of this many seeds has tasks of PanDA.
+const ONE_IN: u64 = 3;
+/// The name of the first task.
+const FIRST: &str = "panda1";
+/// The name of the task that reads what the first one writes.
+const SECOND: &str = "panda2";
+/// Rounds of steps at a time after which there must be no backlog.
+const ROUNDS_MAX: u32 = 1000;
+/// How long a task waits for something outside before it is given up.
+pub(crate) const PENDING_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
+
+/// Draws what people hand in. It has a source of chance of its own, so that whatever else is drawn
+/// for a seed does not depend on it.
+pub(crate) fn draw(seed: u64) -> Vec<Value> {
+    if seed % ONE_IN != ONE_IN - 1 {
+        return Vec::new();
+    }
+    let chance = &mut Chance::new(!seed);
+    let mut tasks = vec![draw_first(chance)];
+    if chance.says_yes(700) {
+        tasks.push(draw_second(chance));
+    }
+    tasks
+}
+
+fn draw_task(chance: &mut Chance, name: &str) -> Value {
+    json!({
+        "taskName": name,
+        "userName": "alice",
+        "taskType": "prod",
+        "taskPriority": chance.count(100, 1000),
+        "prodSourceLabel": "managed",
+        "vo": "sim",
+        "processingType": "simulation",
+        "transPath": format!("{SCRIPT_URL}/{name}.sh"),
+        "architecture": "",
+        "maxAttempt": chance.count(1, 4),
+        "skipScout": chance.says_yes(500),
+        "log": {"type": "template", "param_type": "log", "dataset": format!("{name}.log"),
+                "value": format!("{name}.$JEDITASKID.${{SN}}.log.tgz")},
+        "jobParameters": [
+            {"type": "template", "param_type": "output", "dataset": format!("{name}.out"),
+             "value": format!("--out={name}.$JEDITASKID._${{SN/P}}.root")},
+        ],
+    })
+}
+
+fn draw_first(chance: &mut Chance) -> Value {
+    let mut task = draw_task(chance, FIRST);
+    task["noInput"] = json!(true);
+    task["nEvents"] = json!(chance.count(1, 15));
+    task["nEventsPerJob"] = json!(1);
+    task
+}
+
+fn draw_second(chance: &mut Chance) -> Value {
+    let mut task = draw_task(chance, SECOND);
+    task["nFilesPerJob"] = json!(chance.count(1, 3));
+    task["noWaitParent"] = json!(chance.says_yes(500));
+    if chance.says_yes(500) {
+        task["mergeOutput"] = json!(true);
+        task["nFilesPerMergeJob"] = json!(chance.count(1, 3));
+        task["mergeSpec"] = json!({
+            "transPath": format!("{SCRIPT_URL}/merge.sh"),
+            "jobParameters": "-o ${OUTPUT0} -i ${TRN_OUTPUT0/L}",
+        });
+    }
+    if let Some(items) = task["jobParameters"].as_array_mut() {
+        items.push(json!({"type": "template", "param_type": "input",
+            "dataset": format!("{FIRST}.out"), "value": "-i \"${IN/L}\""}));
+    }
+    task
+}
+
+impl World {
+    /// Hands the tasks in; each is the parent of the next.
+    pub(crate) fn submit_panda_tasks(&mut self) {
+        let mut parent: Option<TaskId> = None;
+        for params in draw(self.seed) {
+            let request = TaskRequest {
+                params,
+                parent,
+                origin: String::new(),
+            };
+            let now = self.wall_clock();
+            let (ctx, ledger) = self.server.parts(now, self.catalogue);
+            let reply = submit_task(&ctx, ledger, request, &Caller::loopback());
+            let Some(reply) = self.expect_rows(reply) else {
+                return;
+            };
+            if reply.task.is_none() {
+                let message = reply.message;
+                self.violate(Invariant::W1, format_args!("a task is refused: {message}"));
+            }
+            parent = reply.task;
+        }
+    }
+
+    /// Does the steps that are due.
+    pub(crate) fn step_tasks(&mut self) {
+        let now = self.wall_clock();
+        let due = self.server.ledger.tasks_due(now, 1);
+        if self.expect_rows(due).is_none_or(|due| due.is_empty()) {
+            return;
+        }
+        // A step may carry on with the retry of a task, which changes jobs that have ended.
+        self.check_rows();
+        for _ in 0..ROUNDS_MAX {
+            let (ctx, ledger) = self.server.parts(now, self.catalogue);
+            let report = step_tasks(&ctx, ledger);
+            match self.expect_rows(report).map(|report| report.backlog) {
+                Some(Backlog::More) => {}
+                Some(Backlog::None) | None => break,
+            }
+        }
+        self.take_snapshot();
+    }
+
+    /// Says whether a task is one of PanDA's.
+    pub(crate) fn is_of_panda(&self, id: TaskId) -> bool {
+        let mut tasks = self.server.ledger.tasks();
+        tasks.any(|task| task.id == id && task.revision > 0)
+    }
+}
