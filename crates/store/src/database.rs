@@ -8,16 +8,20 @@ use std::{
     time::Duration,
 };
 
-use postgres::{
-    Client, Config, NoTls,
+use rustls::{ClientConfig, RootCertStore, pki_types::pem::PemObject as _};
+use tokio_postgres::{
+    Config, NoTls,
     config::{Host, SslMode},
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::pem::PemObject as _};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
     schema::{self, OpenError},
-    sql::{Sql, postgres::Postgres, sqlite::Sqlite},
+    sql::{
+        Sql,
+        postgres::{Link, LinkError, Postgres},
+        sqlite::Sqlite,
+    },
 };
 
 /// How long a connection may take to come about.
@@ -118,7 +122,7 @@ impl FromStr for Database {
         let (text, authorities) = without_authorities(text);
         // The driver does not know the word; what it does for `require` here is just that.
         let text = text.replace("sslmode=verify-full", "sslmode=require");
-        let mut config: Config = text.parse().map_err(|error: postgres::Error| {
+        let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| {
             let source = std::error::Error::source(&error);
             ParseDatabaseError {
                 problem: source.map_or_else(|| error.to_string(), ToString::to_string),
@@ -162,9 +166,9 @@ impl Database {
                 Ok(Box::new(Sqlite::over(connection)))
             }
             Self::Server(server) => {
-                let mut client = server.connect()?;
-                schema::postgres::migrate(&mut client, server, schema::SERVER)?;
-                server.driver(client)
+                let mut link = server.connect()?;
+                schema::postgres::migrate(&mut link, server, schema::SERVER)?;
+                server.driver(link)
             }
         }
     }
@@ -177,11 +181,11 @@ impl Database {
                 Ok(Box::new(Sqlite::over(connection)))
             }
             Self::Server(server) => {
-                let mut client = server.connect()?;
-                client
-                    .batch_execute("SET default_transaction_read_only = on")
+                let link = server.connect()?;
+                let read_only = "SET default_transaction_read_only = on";
+                link.wait(link.client().batch_execute(read_only))
                     .map_err(|source| server.failed("set it up for reading", source))?;
-                server.driver(client)
+                server.driver(link)
             }
         }
     }
@@ -197,8 +201,8 @@ impl Database {
             Self::File(path) if !path.exists() => Ok(()),
             Self::File(path) => schema::check(path, schema::SERVER),
             Self::Server(server) => {
-                let mut client = server.connect()?;
-                schema::postgres::check(&mut client, server, schema::SERVER)
+                let mut link = server.connect()?;
+                schema::postgres::check(&mut link, server, schema::SERVER)
             }
         }
     }
@@ -211,14 +215,21 @@ impl<P: AsRef<Path> + ?Sized> From<&P> for Database {
 }
 
 impl Server {
-    fn connect(&self) -> Result<Client, OpenError> {
-        let failed = |source| self.failed("connect", source);
+    fn connect(&self) -> Result<Link, OpenError> {
+        let failed = |error| match error {
+            LinkError::Database(source) => self.failed("connect", source),
+            LinkError::System(source) => OpenError::Failed {
+                path: self.to_string(),
+                action: "connect",
+                source: Box::new(source),
+            },
+        };
         if self.config.get_ssl_mode() == SslMode::Require {
             let tls = MakeRustlsConnect::new(self.tls()?);
-            return self.config.connect(tls).map_err(failed);
+            return Link::connect(&self.config, tls).map_err(failed);
         }
         // Without a checked certificate, encryption would only seem to protect.
-        self.config.connect(NoTls).map_err(failed)
+        Link::connect(&self.config, NoTls).map_err(failed)
     }
 
     fn tls(&self) -> Result<ClientConfig, OpenError> {
@@ -252,8 +263,8 @@ impl Server {
         Ok(config)
     }
 
-    fn driver(&self, client: Client) -> Result<Box<dyn Sql>, OpenError> {
-        match Postgres::over(client) {
+    fn driver(&self, link: Link) -> Result<Box<dyn Sql>, OpenError> {
+        match Postgres::over(link) {
             Ok(driver) => Ok(Box::new(driver)),
             Err(source) => Err(OpenError::Failed {
                 path: self.to_string(),
@@ -264,7 +275,7 @@ impl Server {
     }
 
     /// Says what was being done when the database failed.
-    pub(crate) fn failed(&self, action: &'static str, source: postgres::Error) -> OpenError {
+    pub(crate) fn failed(&self, action: &'static str, source: tokio_postgres::Error) -> OpenError {
         OpenError::Failed {
             path: self.to_string(),
             action,

@@ -15,7 +15,7 @@ use std::{
 };
 
 use self::sheet::Sheets;
-use crate::sql::{Change, Columns, Key, OnRow, OwnedRow, Sql, SqlError, Table, Value};
+use crate::sql::{Columns, Key, OnRow, OwnedRow, RowGroup, Sql, SqlError, Table, Value};
 
 /// Rows that may be kept before they are written, so that an operation on very many rows needs
 /// no more memory.
@@ -388,14 +388,9 @@ impl Sql for Session {
         self.sql.is_lost()
     }
 
-    fn change(
-        &self,
-        table: &'static Table,
-        change: Change,
-        rows: &[&OwnedRow],
-    ) -> Result<(), SqlError> {
+    fn change(&self, groups: &[RowGroup<'_>]) -> Result<(), SqlError> {
         self.make_savepoint()?;
-        self.sql.change(table, change, rows)
+        self.sql.change(groups)
     }
 
     fn read_keys(

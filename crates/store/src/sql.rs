@@ -26,7 +26,7 @@ mod value;
 use std::{error::Error, fmt::Debug, ops::ControlFlow};
 
 pub(crate) use columns::{Columns, Row, only};
-pub(crate) use table::{Change, Column, Key, OwnedRow, Table};
+pub(crate) use table::{Change, Column, Key, OwnedRow, RowGroup, Table};
 pub(crate) use value::{FromValue, Json, ToValue, Value};
 
 /// The parameters of a statement: any number of values that are [`ToValue`].
@@ -96,13 +96,8 @@ pub(crate) trait Sql: Debug + Send {
     fn roll_back(&self);
     /// Says whether the connection is gone, so that a new one is needed.
     fn is_lost(&self) -> bool;
-    /// Changes rows of a table, each with all of its columns.
-    fn change(
-        &self,
-        table: &'static Table,
-        change: Change,
-        rows: &[&OwnedRow],
-    ) -> Result<(), SqlError>;
+    /// Changes rows, group after group.
+    fn change(&self, groups: &[RowGroup<'_>]) -> Result<(), SqlError>;
     /// Reads the rows whose first `n` columns are one of these, in any order.
     fn read_keys(
         &self,

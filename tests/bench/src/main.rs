@@ -23,7 +23,7 @@ mod server;
 mod transfer;
 
 const HELP: &str = "usage: ailurus-bench [pilot|server|brokerage|transfer|root-check|all] [--runs N] \
-                    [--database sqlite|postgres] [--running N]";
+                    [--database sqlite|postgres] [--running N] [--servers N]";
 
 /// Running jobs in the server's database where that is not said.
 const RUNNING: u64 = 1_000_000;
@@ -43,18 +43,12 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut runs = 20;
     let mut databases = vec![Kind::Sqlite, Kind::Postgres];
     let mut running = RUNNING;
+    let mut servers = 1;
     let mut words = arguments;
     while let Some(word) = words.next() {
         match word.as_str() {
             "pilot" | "server" | "brokerage" | "transfer" | "root-check" | "all" => which = word,
-            "--runs" => {
-                let value = words.next().context(HELP)?;
-                runs = value
-                    .parse()
-                    .ok()
-                    .filter(|runs| *runs > 0)
-                    .with_context(|| format!("`{value}` is no number of runs: 1 or more"))?;
-            }
+            "--runs" => runs = count(&mut words, "runs")?,
             "--database" => {
                 databases = match words.next().context(HELP)?.as_str() {
                     "sqlite" => vec![Kind::Sqlite],
@@ -68,6 +62,7 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
                     .parse()
                     .with_context(|| format!("`{value}` is no number of running jobs"))?;
             }
+            "--servers" => servers = count(&mut words, "servers")?,
             other => bail!("`{other}` is not known; {HELP}"),
         }
     }
@@ -81,6 +76,8 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
         for kind in databases {
             figures.extend(server::measure(Plan {
                 kind,
+                runs,
+                servers,
                 running: Some(running).filter(|running| *running > 0),
             })?);
         }
@@ -99,4 +96,11 @@ fn run(arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
     }
     eprint!("{}", figure::table(&figures));
     Ok(())
+}
+
+/// Reads the number of something of which there must be one.
+fn count(words: &mut impl Iterator<Item = String>, what: &str) -> anyhow::Result<usize> {
+    let value = words.next().context(HELP)?;
+    let number = value.parse().ok().filter(|number| *number > 0);
+    number.with_context(|| format!("`{value}` is no number of {what}: 1 or more"))
 }

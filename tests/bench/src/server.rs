@@ -23,8 +23,8 @@ use crate::figure::{Better, Figure};
 
 /// Cycles in one run.
 const CYCLES: u64 = 10_000;
-/// Runs, each over a new database.
-const RUNS: usize = 3;
+/// Runs at most, each over a new database.
+pub(crate) const RUNS_MAX: usize = 3;
 /// How long heartbeats are sent.
 const HEARTBEAT_TIME: Duration = Duration::from_secs(10);
 /// Jobs that are heard of where the database has few.
@@ -41,6 +41,10 @@ const REQUESTS: usize = 2_000;
 pub(crate) struct Plan {
     /// Over which database.
     pub(crate) kind: Kind,
+    /// Runs of what is measured several times.
+    pub(crate) runs: usize,
+    /// Server processes over the database.
+    pub(crate) servers: usize,
     /// How many running jobs the database has in the large measurement; none leaves it out.
     pub(crate) running: Option<u64>,
 }
@@ -88,8 +92,8 @@ pub(crate) fn measure(plan: Plan) -> anyhow::Result<Vec<Figure>> {
     let names = names(plan.kind);
     let mut cycles = Vec::new();
     let mut heartbeats = Vec::new();
-    for run in 0..RUNS {
-        let (rate, heard) = few_jobs(plan.kind, run)?;
+    for run in 0..plan.runs.min(RUNS_MAX) {
+        let (rate, heard) = few_jobs(plan, run)?;
         cycles.push(rate);
         heartbeats.push(heard);
     }
@@ -117,7 +121,7 @@ pub(crate) fn measure(plan: Plan) -> anyhow::Result<Vec<Figure>> {
         vec![large_task(plan.kind)?],
     ));
     if let Some(running) = plan.running {
-        let large = many_jobs(plan.kind, running)?;
+        let large = many_jobs(plan, running)?;
         figures.extend([
             Figure::new(
                 names.million_heartbeats,
@@ -152,6 +156,18 @@ pub(crate) fn measure(plan: Plan) -> anyhow::Result<Vec<Figure>> {
     Ok(figures)
 }
 
+/// Starts servers over one database, one after the other.
+fn deployments(
+    folder: &std::path::Path,
+    database: &Database,
+    queues: usize,
+    servers: usize,
+) -> anyhow::Result<Vec<Deployment>> {
+    (0..servers)
+        .map(|nr| deployment(&folder.join(format!("server{nr}")), database, queues))
+        .collect()
+}
+
 fn deployment(
     folder: &std::path::Path,
     database: &Database,
@@ -159,7 +175,7 @@ fn deployment(
 ) -> anyhow::Result<Deployment> {
     Deployment::start_server_over(
         Settings {
-            folder: folder.join("server"),
+            folder: folder.to_owned(),
             profile: Profile::Release,
             queues: (0..queues)
                 .map(|nr| QueueSettings::new(&queue_name(nr), "BENCH", 1))
@@ -174,23 +190,26 @@ fn deployment(
 }
 
 /// Cycles, then heartbeats of some jobs that stay.
-fn few_jobs(kind: Kind, run: usize) -> anyhow::Result<(f64, f64)> {
-    let folder = new_folder(&format!("server-{}-{run}", kind.name()))?;
-    let database = Database::start(kind, &folder)?;
-    let deployment = deployment(&folder, &database, 1)?;
-    submit(&deployment, "cycles", CYCLES)?;
-    let load = Load::at(&deployment.url());
+fn few_jobs(plan: Plan, run: usize) -> anyhow::Result<(f64, f64)> {
+    let folder = new_folder(&format!("server-{}-{run}", plan.kind.name()))?;
+    let database = Database::start(plan.kind, &folder)?;
+    let servers = deployments(&folder, &database, 1, plan.servers)?;
+    let first = servers.first().context("there is a server")?;
+    submit(first, "cycles", CYCLES)?;
+    let load = Load::at(servers.iter().map(Deployment::url));
     let start = Instant::now();
     let done = load.cycles()?;
     let elapsed = start.elapsed().as_secs_f64();
     if done != CYCLES {
         bail!("{done} of {CYCLES} jobs finished");
     }
-    check_finished(&deployment)?;
-    submit(&deployment, "heard", JOBS_HEARD)?;
+    check_finished(first)?;
+    submit(first, "heard", JOBS_HEARD)?;
     let jobs = load.take_and_run()?;
     let heard = load.heartbeats(&jobs, HEARTBEAT_TIME)?;
-    deployment.stop()?;
+    for server in servers {
+        server.stop()?;
+    }
     Ok((rate(done, elapsed)?, heard))
 }
 
@@ -198,7 +217,7 @@ fn few_jobs(kind: Kind, run: usize) -> anyhow::Result<(f64, f64)> {
 fn large_task(kind: Kind) -> anyhow::Result<f64> {
     let folder = new_folder(&format!("server-{}-task", kind.name()))?;
     let database = Database::start(kind, &folder)?;
-    let deployment = deployment(&folder, &database, 1)?;
+    let deployment = deployment(&folder.join("server"), &database, 1)?;
     let seconds = task::seconds(&deployment.url())?;
     deployment.stop()?;
     Ok(seconds)
@@ -212,26 +231,32 @@ struct Large {
     restart_s: f64,
 }
 
-fn many_jobs(kind: Kind, running: u64) -> anyhow::Result<Large> {
-    let folder = new_folder(&format!("server-{}-large", kind.name()))?;
-    let database = Database::start(kind, &folder)?;
-    let mut deployment = deployment(&folder, &database, QUEUES)?;
-    submit(&deployment, "waiting", JOBS_WAITING)?;
-    deployment.stop_server()?;
+fn many_jobs(plan: Plan, running: u64) -> anyhow::Result<Large> {
+    let folder = new_folder(&format!("server-{}-large", plan.kind.name()))?;
+    let database = Database::start(plan.kind, &folder)?;
+    let mut servers = deployments(&folder, &database, QUEUES, plan.servers)?;
+    let first = servers.first().context("there is a server")?;
+    submit(first, "waiting", JOBS_WAITING)?;
+    servers.iter_mut().try_for_each(Deployment::stop_server)?;
     let jobs = database.fill(running, QUEUES)?;
     let start = Instant::now();
-    deployment.restart_server()?;
-    let load = Load::at(&deployment.url());
+    servers
+        .iter_mut()
+        .try_for_each(Deployment::restart_server)?;
+    let load = Load::at(servers.iter().map(Deployment::url));
     load.wait_until_ready()?;
     let restart_s = start.elapsed().as_secs_f64();
     let heartbeats = load.heartbeats(&jobs, HEARTBEAT_TIME)?;
     let request_ms = load.request_p99(REQUESTS, QUEUES)?;
-    let memory_mib = memory_mib(deployment.server_id())?;
-    deployment.stop()?;
+    let mut largest_mib: f64 = 0.0;
+    for server in servers {
+        largest_mib = largest_mib.max(memory_mib(server.server_id())?);
+        server.stop()?;
+    }
     Ok(Large {
         heartbeats,
         request_ms,
-        memory_mib,
+        memory_mib: largest_mib,
         restart_s,
     })
 }

@@ -38,6 +38,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub enum Durability {
     /// As shipped: what is committed survives a power cut.
     Durable,
+    /// As durable, on a machine with memory for it (`docs/operators/postgresql.md`).
+    Tuned,
     /// Nothing is waited for. It survives the end of a process, not of the machine.
     Fast,
 }
@@ -226,9 +228,16 @@ fn launch(folder: &Path, port: u16, durability: Durability) -> anyhow::Result<Ch
     let mut words = vec![program("postgres").display().to_string()];
     words.push("-D".to_owned());
     words.push(folder.join("cluster").display().to_string());
-    let fast: &[&str] = match durability {
-        Durability::Durable => &[],
+    let chosen: &[&str] = match durability {
+        Durability::Durable => &["shared_buffers=256MB", "max_wal_size=4GB"],
+        Durability::Tuned => &[
+            "shared_buffers=4GB",
+            "max_wal_size=8GB",
+            "checkpoint_timeout=15min",
+        ],
         Durability::Fast => &[
+            "shared_buffers=256MB",
+            "max_wal_size=4GB",
             "fsync=off",
             "synchronous_commit=off",
             "full_page_writes=off",
@@ -238,13 +247,11 @@ fn launch(folder: &Path, port: u16, durability: Durability) -> anyhow::Result<Ch
         "listen_addresses=127.0.0.1".to_owned(),
         format!("port={port}"),
         format!("unix_socket_directories={}", folder.display()),
-        "shared_buffers=256MB".to_owned(),
-        "max_wal_size=4GB".to_owned(),
         "max_connections=100".to_owned(),
     ];
     for setting in own
         .into_iter()
-        .chain(fast.iter().map(|&text| text.to_owned()))
+        .chain(chosen.iter().map(|&text| text.to_owned()))
     {
         words.push("-c".to_owned());
         words.push(setting);

@@ -1,9 +1,9 @@
 //! The same numbered steps in a `PostgreSQL` database.
 
-use postgres::{Client, Transaction};
+use tokio_postgres::Transaction;
 
 use super::{Migration, OpenError, Schema};
-use crate::database::Server;
+use crate::{database::Server, sql::postgres::Link};
 
 /// The lock of who migrates: the letters `AiMg`.
 const MIGRATION_LOCK: i64 = 0x4169_4d67;
@@ -20,41 +20,44 @@ const TUNING: &str = "
 ";
 
 /// Brings a database up to date. Programs that start together wait for each other.
-pub(crate) fn migrate(
-    client: &mut Client,
-    server: &Server,
-    schema: Schema,
-) -> Result<(), OpenError> {
+pub(crate) fn migrate(link: &mut Link, server: &Server, schema: Schema) -> Result<(), OpenError> {
     let failed = |source| server.failed("migrate it", source);
-    let mut transaction = client.transaction().map_err(failed)?;
-    transaction
-        .batch_execute(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
-        .map_err(failed)?;
-    let found = applied(&mut transaction, server, schema)?;
-    let missing = schema.migrations.iter().filter(|step| step.number > found);
-    let mut is_changed = false;
-    for step in missing {
-        tracing::info!(number = step.number, name = step.name, "database migrated");
-        apply(&mut transaction, *step).map_err(failed)?;
-        is_changed = true;
-    }
-    if is_changed {
-        transaction.batch_execute(TUNING).map_err(failed)?;
-    }
-    transaction.commit().map_err(failed)
+    let (runtime, client) = link.runtime_and_client();
+    runtime.block_on(async {
+        let transaction = client.transaction().await.map_err(failed)?;
+        transaction
+            .batch_execute(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            .await
+            .map_err(failed)?;
+        let found = applied(&transaction, server, schema).await?;
+        let missing = schema.migrations.iter().filter(|step| step.number > found);
+        let mut is_changed = false;
+        for step in missing {
+            tracing::info!(number = step.number, name = step.name, "database migrated");
+            apply(&transaction, *step).await.map_err(failed)?;
+            is_changed = true;
+        }
+        if is_changed {
+            transaction.batch_execute(TUNING).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)
+    })
 }
 
 /// Says whether a database is ours, or empty, and not of a newer program.
-pub(crate) fn check(client: &mut Client, server: &Server, schema: Schema) -> Result<(), OpenError> {
+pub(crate) fn check(link: &mut Link, server: &Server, schema: Schema) -> Result<(), OpenError> {
     let failed = |source| server.failed("look at it", source);
-    let mut transaction = client.transaction().map_err(failed)?;
-    applied(&mut transaction, server, schema).map(drop)
-    // What was made on the way goes with the transaction.
+    let (runtime, client) = link.runtime_and_client();
+    runtime.block_on(async {
+        let transaction = client.transaction().await.map_err(failed)?;
+        // What was made on the way goes with the transaction.
+        applied(&transaction, server, schema).await.map(drop)
+    })
 }
 
 /// Returns the number of the last step that was done, zero for an empty database.
-fn applied(
-    transaction: &mut Transaction<'_>,
+async fn applied(
+    transaction: &Transaction<'_>,
     server: &Server,
     schema: Schema,
 ) -> Result<u32, OpenError> {
@@ -65,6 +68,7 @@ fn applied(
              WHERE table_schema = current_schema()",
             &[],
         )
+        .await
         .map_err(failed)?;
     let tables: Vec<String> = tables.iter().map(|row| row.get(0)).collect();
     let has = |name: &str| tables.iter().any(|table| table == name);
@@ -80,6 +84,7 @@ fn applied(
                      number BIGINT PRIMARY KEY, name TEXT NOT NULL,
                      applied TIMESTAMPTZ NOT NULL DEFAULT now())",
             )
+            .await
             .map_err(failed)?;
     }
     let row = transaction
@@ -87,6 +92,7 @@ fn applied(
             "SELECT coalesce(max(number), 0)::bigint FROM ailurus_migration",
             &[],
         )
+        .await
         .map_err(failed)?;
     let found = u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX);
     let known = schema.migrations.last().map_or(0, |last| last.number);
@@ -100,12 +106,17 @@ fn applied(
     Ok(found)
 }
 
-fn apply(transaction: &mut Transaction<'_>, step: Migration) -> Result<(), postgres::Error> {
-    transaction.batch_execute(&translated(step.sql))?;
-    transaction.execute(
-        "INSERT INTO ailurus_migration (number, name) VALUES ($1, $2)",
-        &[&i64::from(step.number), &step.name],
-    )?;
+async fn apply(
+    transaction: &Transaction<'_>,
+    step: Migration,
+) -> Result<(), tokio_postgres::Error> {
+    transaction.batch_execute(&translated(step.sql)).await?;
+    transaction
+        .execute(
+            "INSERT INTO ailurus_migration (number, name) VALUES ($1, $2)",
+            &[&i64::from(step.number), &step.name],
+        )
+        .await?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use crate::sql::{Change, Key, OwnedRow, Sql, SqlError, Table, Value};
+use crate::sql::{Change, Key, OwnedRow, RowGroup, Sql, SqlError, Table, Value};
 
 /// What the database has under a key.
 #[derive(Debug)]
@@ -93,8 +93,8 @@ impl Sheet {
         None
     }
 
-    /// Writes what has changed.
-    fn write(&mut self, sql: &dyn Sql) -> Result<(), SqlError> {
+    /// Returns what has changed.
+    fn changes(&self) -> Vec<RowGroup<'_>> {
         let mut rows: Vec<(Change, &OwnedRow)> = Vec::new();
         for key in &self.changed {
             let Some(entry) = self.entries.get(key) else {
@@ -113,10 +113,17 @@ impl Sheet {
         }
         // Stable, so rows of one change stay in the order of their keys.
         rows.sort_by_key(|(change, _)| order(*change));
-        for group in rows.chunk_by(|(one, _), (two, _)| one == two) {
-            let rows: Vec<&OwnedRow> = group.iter().map(|(_, row)| *row).collect();
-            sql.change(self.table, group[0].0, &rows)?;
-        }
+        rows.chunk_by(|(one, _), (two, _)| one == two)
+            .map(|group| RowGroup {
+                table: self.table,
+                change: group[0].0,
+                rows: group.iter().map(|(_, row)| *row).collect(),
+            })
+            .collect()
+    }
+
+    /// Notes that the database has what has changed.
+    fn settle(&mut self) {
         for key in std::mem::take(&mut self.changed) {
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.stored = match &entry.now {
@@ -125,7 +132,6 @@ impl Sheet {
                 };
             }
         }
-        Ok(())
     }
 }
 
@@ -300,10 +306,19 @@ impl Sheets {
         is_meant: &dyn Fn(&str) -> bool,
         sql: &dyn Sql,
     ) -> Result<(), SqlError> {
-        self.by_table
-            .values_mut()
-            .filter(|sheet| is_meant(sheet.table.name))
-            .try_for_each(|sheet| sheet.write(sql))
+        let is_meant = |sheet: &Sheet| is_meant(sheet.table.name);
+        let sheets = self.by_table.values().filter(|sheet| is_meant(sheet));
+        let groups: Vec<RowGroup<'_>> = sheets.flat_map(Sheet::changes).collect();
+        if groups.is_empty() {
+            return Ok(());
+        }
+        sql.change(&groups)?;
+        for sheet in self.by_table.values_mut() {
+            if is_meant(sheet) {
+                sheet.settle();
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the rows of some tables, and says whether there were any.

@@ -3,17 +3,23 @@
 //! One transaction writes at a time, whatever the number of servers: [`Sql::begin`] waits for a
 //! lock that ends with the transaction. The database itself ends the session of a program that
 //! holds it and has stopped moving, so that the others go on after [`IDLE_LIMIT`].
+//!
+//! The way to the database costs more than most statements. So changes of rows are all sent before
+//! the first answer is waited for.
+
+mod link;
 
 use std::{borrow::Cow, cell::RefCell, collections::HashMap, error::Error, ops::ControlFlow};
 
 use bytes::BytesMut;
-use postgres::{
-    Client, Statement,
+use tokio_postgres::{
+    Statement,
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 
+pub(crate) use self::link::{Link, LinkError};
 use super::{
-    Change, Column, Columns, Key, OnRow, OwnedRow, Row, Sql, SqlError, Table, Value,
+    Change, Column, Columns, Key, OnRow, Row, RowGroup, Sql, SqlError, Table, Value,
     table::{has, list},
 };
 
@@ -31,7 +37,7 @@ const STATEMENTS_KEPT: usize = 512;
 
 /// A connection to a `PostgreSQL` server.
 pub(crate) struct Postgres {
-    client: RefCell<Client>,
+    link: Link,
     statements: RefCell<HashMap<String, Statement>>,
     /// A transaction is open, as far as we know.
     in_transaction: RefCell<bool>,
@@ -45,16 +51,17 @@ impl std::fmt::Debug for Postgres {
 
 impl Postgres {
     /// Works over a connection, and sets its limits.
-    pub(crate) fn over(mut client: Client) -> Result<Self, SqlError> {
-        client.batch_execute(&format!(
+    pub(crate) fn over(link: Link) -> Result<Self, SqlError> {
+        let limits = format!(
             "SET statement_timeout = '{STATEMENT_LIMIT}'; SET lock_timeout = '{LOCK_LIMIT}';
              SET idle_in_transaction_session_timeout = '{IDLE_LIMIT}';
              SET default_transaction_isolation = 'read committed'; SET jit = off;
              SET plan_cache_mode = 'force_generic_plan'; SET enable_seqscan = off;
              SET client_min_messages = 'warning'"
-        ))?;
+        );
+        link.wait(link.client().batch_execute(&limits))?;
         Ok(Self {
-            client: RefCell::new(client),
+            link,
             statements: RefCell::default(),
             in_transaction: RefCell::new(false),
         })
@@ -64,7 +71,8 @@ impl Postgres {
         if let Some(statement) = self.statements.borrow().get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.client.borrow_mut().prepare(&numbered(sql))?;
+        let text = numbered(sql);
+        let statement = self.link.wait(self.link.client().prepare(&text))?;
         let mut statements = self.statements.borrow_mut();
         if statements.len() >= STATEMENTS_KEPT {
             statements.clear();
@@ -74,7 +82,7 @@ impl Postgres {
     }
 
     fn run(&self, sql: &str) -> Result<(), SqlError> {
-        Ok(self.client.borrow_mut().batch_execute(sql)?)
+        Ok(self.link.wait(self.link.client().batch_execute(sql))?)
     }
 }
 
@@ -113,6 +121,15 @@ impl<'a> Values<'a> {
             Self::Texts(values) => values,
         }
     }
+}
+
+/// The values that a change needs, one array a column.
+fn columns_of<'a>(group: &'a RowGroup<'_>) -> Vec<Values<'a>> {
+    let values = |nr: usize| group.rows.iter().map(move |row| &row[nr]);
+    let needed = group.table.needed(group.change).into_iter();
+    needed
+        .map(|nr| Values::of(group.table.columns[nr], values(nr)))
+        .collect()
 }
 
 /// Returns `unnest(…) AS u (…)` over these columns: one array a column.
@@ -179,11 +196,11 @@ struct Said {
     message: String,
     code: String,
     #[source]
-    source: postgres::Error,
+    source: tokio_postgres::Error,
 }
 
-impl From<postgres::Error> for SqlError {
-    fn from(source: postgres::Error) -> Self {
+impl From<tokio_postgres::Error> for SqlError {
+    fn from(source: tokio_postgres::Error) -> Self {
         let source: Box<dyn Error + Send + Sync> = match source.as_db_error() {
             Some(said) => Box::new(Said {
                 message: said.message().to_owned(),
@@ -232,7 +249,7 @@ impl ToSql for Value<'_> {
     to_sql_checked!();
 }
 
-impl Row for postgres::Row {
+impl Row for tokio_postgres::Row {
     fn get(&self, column: usize) -> Result<Value<'_>, SqlError> {
         let Some(described) = self.columns().get(column) else {
             return Err(SqlError::NoRow);
@@ -266,18 +283,17 @@ impl Sql for Postgres {
             return self.run(sql).map(|()| 0);
         }
         let statement = self.prepare(sql)?;
-        Ok(self
-            .client
-            .borrow_mut()
-            .execute(&statement, &as_params(params))?)
+        let params = as_params(params);
+        let client = self.link.client();
+        Ok(self.link.wait(client.execute(&statement, &params))?)
     }
 
     fn query(&self, sql: &str, params: &[Value<'_>], on_row: OnRow<'_>) -> Result<(), SqlError> {
         let statement = self.prepare(sql)?;
+        let params = as_params(params);
         let rows = self
-            .client
-            .borrow_mut()
-            .query(&statement, &as_params(params))?;
+            .link
+            .wait(self.link.client().query(&statement, &params))?;
         for row in &rows {
             if on_row(&mut Columns::of(row))? == ControlFlow::Break(()) {
                 break;
@@ -311,26 +327,29 @@ impl Sql for Postgres {
     }
 
     fn is_lost(&self) -> bool {
-        self.client.borrow().is_closed()
+        self.link.client().is_closed()
     }
 
-    fn change(
-        &self,
-        table: &'static Table,
-        change: Change,
-        rows: &[&OwnedRow],
-    ) -> Result<(), SqlError> {
-        let statement = self.prepare(&text_of(table, change))?;
-        let columns: Vec<Values<'_>> = table
-            .needed(change)
-            .into_iter()
-            .map(|nr| Values::of(table.columns[nr], rows.iter().map(move |row| &row[nr])))
+    fn change(&self, groups: &[RowGroup<'_>]) -> Result<(), SqlError> {
+        let mut ready = Vec::with_capacity(groups.len());
+        for group in groups {
+            let statement = self.prepare(&text_of(group.table, group.change))?;
+            ready.push((group, statement, columns_of(group)));
+        }
+        let params: Vec<Vec<&(dyn ToSql + Sync)>> = ready
+            .iter()
+            .map(|(_, _, columns)| columns.iter().map(Values::as_param).collect())
             .collect();
-        let params: Vec<_> = columns.iter().map(Values::as_param).collect();
-        let changed = self.client.borrow_mut().execute(&statement, &params)?;
-        let is_short = usize::try_from(changed).is_ok_and(|changed| changed < rows.len());
-        if is_short && matches!(change, Change::Update(_)) {
-            return Err(SqlError::NoRow);
+        let client = self.link.client();
+        let sent = ready.iter().zip(&params);
+        let sent = sent.map(|((_, statement, _), params)| client.execute(statement, params));
+        let answers = self.link.wait_for_all(sent);
+        for ((group, _, _), changed) in ready.iter().zip(answers) {
+            let changed = changed?;
+            let is_short = usize::try_from(changed).is_ok_and(|changed| changed < group.rows.len());
+            if is_short && matches!(group.change, Change::Update(_)) {
+                return Err(SqlError::NoRow);
+            }
         }
         Ok(())
     }
@@ -360,7 +379,9 @@ impl Sql for Postgres {
             .map(|nr| Values::of(table.columns[nr], keys.iter().map(move |key| &key[nr])))
             .collect();
         let params: Vec<_> = columns.iter().map(Values::as_param).collect();
-        let rows = self.client.borrow_mut().query(&statement, &params)?;
+        let rows = self
+            .link
+            .wait(self.link.client().query(&statement, &params))?;
         for row in &rows {
             if on_row(&mut Columns::of(row))? == ControlFlow::Break(()) {
                 break;

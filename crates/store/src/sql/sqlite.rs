@@ -14,7 +14,7 @@ use rusqlite::{
 };
 
 use super::{
-    Change, Columns, Key, OnRow, OwnedRow, Row, Sql, SqlError, Table, Value,
+    Change, Columns, Key, OnRow, Row, RowGroup, Sql, SqlError, Table, Value,
     table::{has, list},
 };
 
@@ -174,21 +174,23 @@ impl Sql for Sqlite {
         false
     }
 
-    fn change(
-        &self,
-        table: &'static Table,
-        change: Change,
-        rows: &[&OwnedRow],
-    ) -> Result<(), SqlError> {
+    fn change(&self, groups: &[RowGroup<'_>]) -> Result<(), SqlError> {
         self.check_begun()?;
-        let mut statement = self.connection.prepare_cached(&self.text(table, change))?;
-        let needed = table.needed(change);
-        for row in rows {
-            for column in &needed {
-                statement.raw_bind_parameter(column + 1, &row[*column])?;
-            }
-            if statement.raw_execute()? == 0 && matches!(change, Change::Update(_)) {
-                return Err(SqlError::NoRow);
+        for RowGroup {
+            table,
+            change,
+            rows,
+        } in groups
+        {
+            let mut statement = self.connection.prepare_cached(&self.text(table, *change))?;
+            let needed = table.needed(*change);
+            for row in rows {
+                for column in &needed {
+                    statement.raw_bind_parameter(column + 1, &row[*column])?;
+                }
+                if statement.raw_execute()? == 0 && matches!(change, Change::Update(_)) {
+                    return Err(SqlError::NoRow);
+                }
             }
         }
         Ok(())

@@ -51,6 +51,17 @@ pub(crate) enum Change {
     Delete,
 }
 
+/// Rows of a table with which the same is done.
+#[derive(Debug)]
+pub(crate) struct RowGroup<'r> {
+    /// The table.
+    pub(crate) table: &'static Table,
+    /// What is done.
+    pub(crate) change: Change,
+    /// The rows, each with all of its columns.
+    pub(crate) rows: Vec<&'r OwnedRow>,
+}
+
 impl Table {
     /// Returns the names of all columns, with commas.
     pub(crate) fn column_list(&self) -> String {

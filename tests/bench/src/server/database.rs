@@ -57,8 +57,7 @@ impl Database {
                 if !postgres::is_there()? {
                     bail!("without PostgreSQL there is nothing to measure");
                 }
-                let server =
-                    PostgresServer::start(&folder.join("postgresql"), Durability::Durable)?;
+                let server = PostgresServer::start(&folder.join("postgresql"), Durability::Tuned)?;
                 Ok(Self {
                     address: server.new_database()?,
                     place: Place::Server(server),
@@ -82,7 +81,9 @@ impl Database {
             }
             Place::Server(server) => {
                 server.ask(&server.last_database(), &statements)?;
-                server.ask(&server.last_database(), "VACUUM ANALYZE")?;
+                for chore in ["VACUUM ANALYZE", "CHECKPOINT"] {
+                    server.ask(&server.last_database(), chore)?;
+                }
             }
         }
         Ok((FIRST..FIRST + jobs).map(Held::new).collect())

@@ -43,28 +43,32 @@ impl Held {
     }
 }
 
-/// Clients of one server.
+/// Clients of servers over one database, spread evenly.
 #[derive(Debug)]
 pub(super) struct Load {
-    host: String,
+    hosts: Vec<String>,
 }
 
 impl Load {
-    /// Clients of the server at a URL.
-    pub(super) fn at(url: &str) -> Self {
+    /// Clients of the servers at these URLs.
+    pub(super) fn at(urls: impl Iterator<Item = String>) -> Self {
         Self {
-            host: url.trim_start_matches("http://").to_owned(),
+            hosts: urls
+                .map(|url| url.trim_start_matches("http://").to_owned())
+                .collect(),
         }
     }
 
-    /// Waits until the server says that it can serve.
+    /// Waits until all servers say that they can serve.
     pub(super) fn wait_until_ready(&self) -> anyhow::Result<()> {
-        wait_for("the server to be ready", READY_LIMIT, || {
-            let answer = Connection::open(&self.host)
-                .and_then(|mut server| server.send("GET", "/ready", "", b""));
-            Ok(answer
-                .is_ok_and(|answer| answer.status == 200)
-                .then_some(()))
+        self.hosts.iter().try_for_each(|host| {
+            wait_for("the server to be ready", READY_LIMIT, || {
+                let answer = Connection::open(host)
+                    .and_then(|mut server| server.send("GET", "/ready", "", b""));
+                Ok(answer
+                    .is_ok_and(|answer| answer.status == 200)
+                    .then_some(()))
+            })
         })
     }
 
@@ -153,7 +157,7 @@ impl Load {
             let clients: Vec<_> = (0..clients)
                 .map(|nr| {
                     scope.spawn(move || {
-                        let mut server = Connection::open(&self.host)?;
+                        let mut server = Connection::open(&self.hosts[nr % self.hosts.len()])?;
                         work(&mut server, nr)
                     })
                 })
