@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "panda_clients/inputs.rs"]
+mod inputs;
 #[path = "panda_clients/secure.rs"]
 mod secure;
 #[path = "panda_clients/site.rs"]

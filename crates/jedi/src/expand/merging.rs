@@ -1,4 +1,5 @@
-//! Which files are merged into which output: `${TRN_OUTPUT:OUTPUT}` is `in1,in2:out …`.
+//! Which files are merged into which output: `${TRN_OUTPUT:OUTPUT}` is `in1,in2:out …`. Of logs, which
+//! stay as they are, `${TRN_LOG:LOG}` is nothing.
 
 use super::{
     JobValues,
@@ -84,9 +85,10 @@ impl Pairs {
         arguments
     }
 
-    /// Removes the options of streams that are not there: `--x=${OUTPUT1}`.
+    /// Removes the options of streams that are not there: `--x=${OUTPUT1}`, and placeholders of
+    /// pairs that are not there.
     pub(super) fn without_deleted(&self, template: &str) -> String {
-        let mut text = template.to_owned();
+        let mut text = self.without_absent(template);
         for (stream, _) in &self.deleted {
             for name in [stream.clone(), format!("{UNMERGED_PREFIX}{stream}")] {
                 let value = format!("=${{{name}}}");
@@ -101,6 +103,27 @@ impl Pairs {
                 }
             }
         }
+        text
+    }
+
+    fn without_absent(&self, template: &str) -> String {
+        let mark = format!("${{{UNMERGED_PREFIX}");
+        let mut text = String::new();
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once(&mark) {
+            text.push_str(before);
+            let name = after.split('}').next().unwrap_or_default();
+            let is_absent = name.split_once(':').is_some_and(|(_, base)| {
+                name.len() < after.len() && self.pairs.iter().all(|pair| pair.base != base)
+            });
+            if is_absent {
+                rest = &after[name.len() + 1..];
+            } else {
+                text.push_str(&mark);
+                rest = after;
+            }
+        }
+        text.push_str(rest);
         text
     }
 

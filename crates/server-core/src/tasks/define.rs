@@ -112,11 +112,15 @@ impl<'a> JobView<'a> {
         let serial = first_serial
             .saturating_add(u64::from(self.job.serial))
             .saturating_sub(1);
+        let lfn = output_lfn(template, self.task.id.value(), serial, &self.middle_name());
+        Lfn::new(fill_ids(&lfn, &self.ids()))
+    }
+
+    /// What names of outputs take from the input.
+    fn middle_name(&self) -> String {
         let dataset = self.refined.master().and_then(|one| one.datasets.first());
         let dataset = dataset.map_or("", String::as_str);
-        let middle = middle_name(self.refined, dataset, &self.first_input, None);
-        let lfn = output_lfn(template, self.task.id.value(), serial, &middle);
-        Lfn::new(fill_ids(&lfn, &self.ids()))
+        middle_name(self.refined, dataset, &self.first_input, None)
     }
 
     fn output(&self, output: &OutputStream, dataset: &str, template: &str) -> JobOutput {

@@ -69,6 +69,16 @@ impl Site {
         })
     }
 
+    /// Adds lines to the server's configuration, and starts it again.
+    pub(crate) fn configure(&mut self, lines: &str) -> anyhow::Result<()> {
+        let deployment = &mut self.world.deployment;
+        let path = deployment.folder().join("server.toml");
+        let text = fs::read_to_string(&path)?;
+        fs::write(&path, format!("{text}\n{lines}"))?;
+        deployment.stop_server()?;
+        deployment.restart_server()
+    }
+
     /// The same site, whose user and pilots reach the server otherwise.
     pub(crate) fn over(mut self, user: Transport, pilots: Transport) -> anyhow::Result<Self> {
         self.user = User::new(&self.world.folder().join("home"), user)?;
@@ -147,6 +157,14 @@ impl Site {
         Ok(())
     }
 
+    /// Returns what is known of attempts that failed, and the end of the last pilot's log.
+    pub(crate) fn failures(&self) -> anyhow::Result<String> {
+        let list = ["job", "list", "--failed-attempts"];
+        let jobs = self.world.deployment.command_line(&list)?;
+        let log = tail(&self.world.folder().join("python-pilot/pilot.log"));
+        Ok(format!("{jobs:#}\n{log}"))
+    }
+
     /// Returns the files in all storage whose names end so, with their content.
     pub(crate) fn stored(&self, ending: &str) -> anyhow::Result<Vec<(PathBuf, String)>> {
         let mut found = Vec::new();
@@ -173,7 +191,7 @@ impl Site {
             last = self.status(id)?;
             Ok(statuses.contains(&last.as_str()).then(|| last.clone()))
         });
-        waited.with_context(|| format!("it is `{last}`"))
+        waited.with_context(|| format!("it is `{last}`: {}", self.failures().unwrap_or_default()))
     }
 
     /// Submits with `prun` and returns the task's number.

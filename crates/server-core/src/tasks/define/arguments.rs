@@ -59,6 +59,7 @@ impl JobView<'_> {
             extra: library
                 .map(|(_, lfn, _)| ("LIB", lfn.to_string()))
                 .into_iter()
+                .chain([("MIDDLENAME", self.middle_name())])
                 .collect(),
             ..JobValues::default()
         };
