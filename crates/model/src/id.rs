@@ -116,6 +116,8 @@ number_ids! {
     PandaId(u64);
     /// One task: a set of jobs made from one request (`jediTaskID`).
     TaskId(u64);
+    /// One workflow: steps that are tasks, one after another (`workflow_id`, `request_id`).
+    WorkflowId(u64);
     /// One try of a job, counted from 1.
     AttemptNr(u32);
     /// One row of the history of statuses; rising in the order in which changes were committed.

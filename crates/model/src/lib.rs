@@ -30,7 +30,7 @@ pub use event::{EventArchive, EventItem, EventMessage, EventRangeId, EventReport
 pub use file::{Checksum, FileReport, InputFile, OutputFile};
 pub use id::{
     AttemptNr, BatchId, ChainName, ChangeId, DatasetName, EndpointName, FileId, Guid, HarvesterId,
-    Lfn, NodeName, PandaId, PilotId, QueueName, Scope, Seed, TaskId, WorkerId,
+    Lfn, NodeName, PandaId, PilotId, QueueName, Scope, Seed, TaskId, WorkerId, WorkflowId,
 };
 pub use job::{Job, JobRequest, RequestDetails, SourceLabel};
 pub use job_form::{Attributes, FormValue, JobForm};
@@ -40,7 +40,10 @@ pub use job_options::{
 pub use job_tags::JobTags;
 pub use queue::{Queue, QueueOptions};
 pub use queue_terms::{Hardware, QueueTerms};
-pub use status::{EventStatus, FileStatus, JobKind, JobStatus, TaskStatus, WorkerStatus};
+pub use status::{
+    EventStatus, FileStatus, JobKind, JobStatus, StepStatus, TaskStatus, WorkerStatus,
+    WorkflowStatus,
+};
 pub use storage::{StorageEndpoint, StorageKeys, StorageOptions, StorageProtocol};
 pub use task::TaskSpec;
 pub use time::{Moment, Timestamp};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{value}` is not a {kind} status: allowed are {allowed}")]
 pub struct ParseStatusError {
-    /// What has the status: `job`, `task`, `file`, `worker` or `event`.
+    /// What has the status: `job`, `task`, `file`, `worker`, `event`, `workflow` or `step`.
     pub kind: &'static str,
     /// The text as it was given.
     pub value: String,
@@ -55,6 +55,10 @@ macro_rules! statuses {
         }
     };
 }
+
+mod workflow;
+
+pub use self::workflow::{StepStatus, WorkflowStatus};
 
 statuses! {
     /// What a job is, as the server sees it.

@@ -7,6 +7,8 @@
 //! Source: PanDA server, `pandaserver/api/v1/file_server_api.py`, and `checkSandboxFile` in
 //! `db_proxy_mods/misc_standalone_module.py`.
 
+use std::time::Duration;
+
 use ailurus_model::{ByteCount, TaskId, Timestamp};
 
 use crate::{
@@ -33,6 +35,8 @@ const CHECKPOINT_MAX: ByteCount = ByteCount::from_mib(500);
 const ARCHIVES: [&str; 2] = ["sources.", "jobO."];
 /// Archives of one task that are noted.
 const ARCHIVES_MAX: usize = 16;
+/// How old the note of a file's last use may get before it is written anew.
+const NOTE_USE_AFTER: Duration = Duration::from_secs(600);
 /// Tasks that are asked whether they still need a file.
 const USERS_ASKED_MAX: usize = 10_000;
 
@@ -175,6 +179,29 @@ pub fn note_archives<L: Ledger>(
 ) -> Result<(), LedgerError> {
     for name in archives_in(parameters).into_iter().take(ARCHIVES_MAX) {
         ledger.note_cache_use(name, task)?;
+    }
+    Ok(())
+}
+
+/// Notes that the archives which a text names are of use, for what will need them later. Now and
+/// then is enough.
+///
+/// # Errors
+///
+/// The rows are out of reach.
+pub(crate) fn note_archives_used<L: Ledger>(
+    ledger: &mut L,
+    text: &str,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    for name in archives_in(text).into_iter().take(ARCHIVES_MAX) {
+        let Some(mut file) = ledger.cache_file(name)? else {
+            continue;
+        };
+        if now.since(file.used) > NOTE_USE_AFTER {
+            file.used = now;
+            ledger.put_cache_file(&file)?;
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ailurus_diagnosis::Catalogue;
 use ailurus_model::{Queue, QueueName, Timestamp};
 
-use crate::{Scheduling, tasks::TaskLimits, watch::rules::WatchRules};
+use crate::{Scheduling, tasks::TaskLimits, watch::rules::WatchRules, workflows::WorkflowLimits};
 
 /// What an operation is told besides the rows.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +85,8 @@ pub struct Limits {
     pub event_ranges_per_job_max: u32,
     /// Those of PanDA's tasks.
     pub tasks: TaskLimits,
+    /// Those of workflows.
+    pub workflows: WorkflowLimits,
     /// Jobs that one request gets at most. Default 500.
     pub jobs_per_request_max: u32,
     /// Jobs that one call of [`crate::watch()`] handles for each of its conditions. Default 500.
@@ -128,6 +130,7 @@ impl Default for Limits {
             parameters_bytes_max: 64 * 1024,
             event_ranges_per_job_max: 100_000,
             tasks: TaskLimits::default(),
+            workflows: WorkflowLimits::default(),
             jobs_per_request_max: 500,
             watch_batch: 500,
             broker_batch: 1000,

@@ -22,6 +22,7 @@ mod task_work;
 mod watch;
 mod worker_pilots;
 mod worker_statistics;
+mod workflows;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -54,6 +55,9 @@ pub use self::worker_pilots::{PilotPhase, StaleFilter, WorkerPilotRecord, Worker
 pub use self::worker_statistics::{WorkerCounts, WorkerStatisticsRecord, WorkerStatisticsRows};
 
 pub use self::watch::{Lasting, URGENT_PRIORITY, Waiting, WatchRows};
+pub use self::workflows::{
+    Submitter, WorkflowDetails, WorkflowRecord, WorkflowRows, WorkflowStepRecord,
+};
 
 /// The rows could not be read or written: the transaction is to be given up.
 #[derive(Debug, thiserror::Error)]
@@ -304,6 +308,7 @@ pub trait Ledger:
     + TaskWorkRows
     + WorkerPilotRows
     + WorkerStatisticsRows
+    + WorkflowRows
 {
     /// Takes a new task number, larger than all before.
     fn new_task_id(&mut self) -> Result<TaskId, LedgerError>;

@@ -64,6 +64,7 @@ mod update;
 pub mod watch;
 mod worker_sync;
 mod workers;
+pub mod workflows;
 
 pub use action::{ActionError, check_job_owner, check_task_owner, kill_job, kill_task};
 pub use archive::{ArchiveRules, ArchiveStep, archive_jobs, shorten_history};

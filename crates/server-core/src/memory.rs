@@ -20,6 +20,7 @@ mod task_work;
 mod watch;
 mod worker_pilots;
 mod worker_statistics;
+mod workflows;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,6 +75,7 @@ pub struct MemoryLedger {
     job_texts: BTreeMap<(PandaId, AttemptNr, JobText), String>,
     cursors: BTreeMap<String, Cursor>,
     events: events::EventTables,
+    workflows: workflows::WorkflowTables,
     secrets: BTreeMap<String, BTreeMap<String, String>>,
     panda_tasks: BTreeMap<(TaskId, u32), Arc<PandaTaskRecord>>,
     progress: BTreeMap<TaskId, TaskProgress>,

@@ -212,6 +212,9 @@ impl<'a, L: Ledger> Operation<'a, L> {
         }
         task.status = status;
         task.state_changed = self.ctx.now;
+        if task.revision > 0 {
+            self.wake_workflows(task.id)?;
+        }
         self.add_task_change(task, Some(old), why)
     }
 

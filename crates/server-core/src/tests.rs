@@ -21,3 +21,4 @@ mod submitting;
 mod updates;
 mod watching;
 mod workers;
+mod workflows;

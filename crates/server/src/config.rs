@@ -10,6 +10,7 @@ mod rucio;
 mod scheduling;
 mod tasks;
 mod watchdogs;
+mod workflows;
 
 use std::{
     fmt::Display,
@@ -99,6 +100,8 @@ pub(crate) struct ConfigFile {
     watchdogs: watchdogs::WatchdogsSection,
     /// PanDA's tasks.
     tasks: tasks::TasksSection,
+    /// Workflows.
+    workflows: workflows::WorkflowsSection,
     /// The catalogue of files that is asked for datasets of tasks.
     rucio: rucio::RucioSection,
     /// Where jobs go and in which order.
@@ -354,6 +357,7 @@ fn resolve(
         limits: Limits {
             tasks: file.tasks.resolve(&mut picker.shown)?,
             watch: file.watchdogs.resolve(picker)?,
+            workflows: file.workflows.resolve(picker)?,
             ..file.limits.resolve(&mut picker.shown)
         },
         rucio: file.rucio.resolve(picker)?,

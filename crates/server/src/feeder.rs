@@ -1,4 +1,4 @@
-//! Has the steps of PanDA's tasks done that are due, round after round.
+//! Has the steps of PanDA's tasks and the turns of workflows done that are due, round after round.
 //!
 //! A round is one transaction of bounded size, so pilots are served between two of them. What is
 //! due stands in the rows: a server that is killed, or another one over the same database, goes on
@@ -10,8 +10,9 @@ use std::{
 };
 
 use ailurus_server_core::{
-    ledger::PandaTaskRows,
+    ledger::{PandaTaskRows, WorkflowRows},
     tasks::{Backlog, step_tasks},
+    workflows::step_workflows,
 };
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -39,6 +40,9 @@ pub(crate) async fn run(app: Arc<App>, catalogue: Option<Catalogue>) {
         if app.is_stopping() {
             return;
         }
+        if are_workflows_due(&app).await {
+            turn_workflows(&app).await;
+        }
         if is_due(&app).await {
             step_all(&app).await;
         }
@@ -64,6 +68,47 @@ async fn is_due(app: &App) -> bool {
         Err(error) => {
             tracing::error!(error = chain(&error), "steps of tasks cannot be looked for");
             false
+        }
+    }
+}
+
+async fn are_workflows_due(app: &App) -> bool {
+    let now = now();
+    let due = app
+        .read(move |reader| reader.ledger().workflows_due(now, 1))
+        .await;
+    match due {
+        Ok(due) => !due.is_empty(),
+        Err(error) => {
+            tracing::error!(error = chain(&error), "workflows cannot be looked for");
+            false
+        }
+    }
+}
+
+async fn turn_workflows(app: &App) {
+    for _ in 0..ROUNDS_MAX {
+        if app.is_stopping() {
+            return;
+        }
+        match app.write(step_workflows).await {
+            Ok(report) => {
+                if report.tasks > 0 {
+                    let (workflows, tasks) = (report.workflows, report.tasks);
+                    tracing::info!(workflows, tasks, "steps of workflows became tasks");
+                }
+                match report.backlog {
+                    Backlog::More => {}
+                    Backlog::None => return,
+                }
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "turns of workflows could not be done"
+                );
+                return;
+            }
         }
     }
 }

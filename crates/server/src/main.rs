@@ -22,6 +22,7 @@ mod metrics;
 mod panda;
 mod reload;
 mod rest;
+mod sandbox;
 mod serve;
 mod static_files;
 mod tls;

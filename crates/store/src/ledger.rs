@@ -35,6 +35,7 @@ mod watch;
 mod worker_pilots;
 mod worker_rows;
 mod worker_statistics;
+mod workflows;
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 

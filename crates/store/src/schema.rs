@@ -129,6 +129,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "ranges of events",
             sql: include_str!("../migrations/0017-events.sql"),
         },
+        Migration {
+            number: 18,
+            name: "workflows",
+            sql: include_str!("../migrations/0018-workflows.sql"),
+        },
     ],
 };
 

@@ -59,6 +59,18 @@ impl<S> Condition<S> {
         })
     }
 
+    /// Lists all leaves.
+    pub fn leaves(&self) -> Vec<&S> {
+        match self {
+            Self::Done(leaf) | Self::Failed(leaf) => vec![leaf],
+            Self::And(left, right) | Self::Or(left, right) => {
+                let mut leaves = left.leaves();
+                leaves.extend(right.leaves());
+                leaves
+            }
+        }
+    }
+
     /// Lists the leaves that must fail.
     pub fn failing(&self) -> Vec<&S> {
         match self {

@@ -6,6 +6,7 @@
 //! Source: PanDA server, `pandajedi/jediorder/TaskCommando.py`.
 
 mod again;
+mod person;
 pub(crate) mod retry_limits;
 
 use std::time::Duration;
@@ -22,7 +23,6 @@ use serde_json::{Map, Value};
 
 use crate::{
     Context,
-    kill::who,
     ledger::{ChoreKind, Ledger, LedgerError, ScoutPhase, ShareReach, TaskOrder},
     operation::Operation,
     tasks::record::PandaTask,
@@ -144,47 +144,9 @@ pub fn command_task(
     caller: &Caller,
 ) -> Result<CommandReply, LedgerError> {
     let mut op = Operation::new(ctx, ledger);
-    let Some(mut task) = op.load_task(id)? else {
-        return Ok(CommandReply::refused(&CommandRefusal::NotFound(id)));
-    };
-    let group = op.working_group(id)?;
-    if !caller.may_steer(&task.record.spec.user, &group) {
-        return Ok(CommandReply::refused(&CommandRefusal::NotAllowed));
-    }
-    let role = if caller.rights.production {
-        CallerRole::Production
-    } else {
-        CallerRole::Owner
-    };
-    let label = task.record.spec.source_label.as_str().to_owned();
-    let retry = TaskCommand::Retry.check(task.status(), role, &label);
-    let is_retry_under_way = matches!(request, CommandRequest::Retry(..))
-        && matches!(retry, Err(CommandRefusal::IsActive(_)));
-    if is_retry_under_way {
-        let reply = op.retry_under_way(&mut task, request, &who(caller))?;
-        op.save_task(&mut task)?;
-        op.finish()?;
-        return Ok(reply);
-    }
-    // New parameters make a retry another command, with other statuses.
-    let request = with_parameters(request);
-    if let Some(word) = request.word()
-        && let Err(refusal) = word.check(task.status(), role, &label)
-    {
-        return Ok(CommandReply::refused(&refusal));
-    }
-    let message = match request.word() {
-        Some(word) => word.accepted(id),
-        None => "succeeded".to_owned(),
-    };
-    let message = match op.follow(&mut task, request, &who(caller))? {
-        Ok(None) => message,
-        Ok(Some(but)) => but,
-        Err(message) => return Ok(CommandReply { code: 1, message }),
-    };
-    op.save_task(&mut task)?;
+    let reply = op.command_task(id, request, caller)?;
     op.finish()?;
-    Ok(CommandReply::done(message))
+    Ok(reply)
 }
 
 /// Ends or retries a task of PanDA for a person at the server itself, if its status allows that,

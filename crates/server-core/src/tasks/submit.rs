@@ -92,42 +92,10 @@ pub fn submit_task(
     request: TaskRequest,
     caller: &Caller,
 ) -> Result<SubmitReply, LedgerError> {
-    let mut params = match TaskParams::from_value(request.params) {
-        Ok(params) => params,
-        Err(error) => return Ok(SubmitReply::refused(4, error.to_string())),
-    };
-    let user = adjust(&mut params, caller);
-    let name = params
-        .fields()
-        .text_or_empty("taskName")
-        .unwrap_or_default();
-    if name.is_empty() {
-        let message = "task parameter `taskName` is missing: give a name".to_owned();
-        return Ok(SubmitReply::refused(4, message));
-    }
     let mut op = Operation::new(ctx, ledger);
-    let parent = match op.parent_of(&params, &user, request.parent)? {
-        Ok(parent) => parent,
-        Err(message) => return Ok(SubmitReply::refused(11, message)),
-    };
-    if let Some(reply) = op.answer_duplicate(&params, &user, &name)? {
-        op.finish()?;
-        return Ok(reply);
-    }
-    let label = params
-        .fields()
-        .text_or_empty("prodSourceLabel")
-        .unwrap_or_default();
-    if let Some(message) = op.too_many(&user, &label)? {
-        return Ok(SubmitReply::refused(10, message));
-    }
-    let id = op.take_in(params, user, name, parent, request.origin)?;
+    let reply = op.submit_task(request, caller)?;
     op.finish()?;
-    Ok(SubmitReply {
-        code: 0,
-        task: Some(id),
-        message: format!("succeeded. new jediTaskID={id}"),
-    })
+    Ok(reply)
 }
 
 /// Puts what only production may say right, and returns whose the task is.
@@ -154,6 +122,45 @@ fn adjust(params: &mut TaskParams, caller: &Caller) -> String {
 }
 
 impl<L: Ledger> Operation<'_, L> {
+    /// Takes a task in, and answers with PanDA's codes.
+    pub(crate) fn submit_task(
+        &mut self,
+        request: TaskRequest,
+        caller: &Caller,
+    ) -> Result<SubmitReply, LedgerError> {
+        let mut params = match TaskParams::from_value(request.params) {
+            Ok(params) => params,
+            Err(error) => return Ok(SubmitReply::refused(4, error.to_string())),
+        };
+        let user = adjust(&mut params, caller);
+        let fields = params.fields();
+        let name = fields.text_or_empty("taskName").unwrap_or_default();
+        if name.is_empty() {
+            let message = "task parameter `taskName` is missing: give a name".to_owned();
+            return Ok(SubmitReply::refused(4, message));
+        }
+        let parent = match self.parent_of(&params, &user, request.parent)? {
+            Ok(parent) => parent,
+            Err(message) => return Ok(SubmitReply::refused(11, message)),
+        };
+        if let Some(reply) = self.answer_duplicate(&params, &user, &name)? {
+            return Ok(reply);
+        }
+        let label = params
+            .fields()
+            .text_or_empty("prodSourceLabel")
+            .unwrap_or_default();
+        if let Some(message) = self.too_many(&user, &label)? {
+            return Ok(SubmitReply::refused(10, message));
+        }
+        let id = self.take_in(params, user, name, parent, request.origin)?;
+        Ok(SubmitReply {
+            code: 0,
+            task: Some(id),
+            message: format!("succeeded. new jediTaskID={id}"),
+        })
+    }
+
     /// Finds the task that comes before; the inner error is for the client.
     fn parent_of(
         &self,

@@ -139,7 +139,7 @@ impl Server {
     }
 
     /// Runs all jobs of all tasks, with the steps between.
-    fn run_dry(&mut self) {
+    pub(super) fn run_dry(&mut self) {
         self.steps();
         while let Some(job) = self.next_job() {
             self.finish(&job);

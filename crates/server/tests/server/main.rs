@@ -40,3 +40,5 @@ mod serving;
 mod tasks;
 #[cfg(test)]
 mod tokens;
+#[cfg(test)]
+mod workflows;

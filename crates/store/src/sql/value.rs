@@ -8,8 +8,8 @@ use std::{borrow::Cow, cmp::Ordering, error::Error};
 use ailurus_model::{
     AttemptNr, BatchId, ByteCount, ChainName, ChangeId, Checksum, DatasetName, EndpointName,
     EventStatus, FileId, FileStatus, Guid, HarvesterId, JobKind, JobStatus, JobTags, Lfn, NodeName,
-    PandaId, QueueName, Scope, Seed, SourceLabel, TaskId, TaskStatus, Timestamp, WorkerId,
-    WorkerStatus,
+    PandaId, QueueName, Scope, Seed, SourceLabel, StepStatus, TaskId, TaskStatus, Timestamp,
+    WorkerId, WorkerStatus, WorkflowId, WorkflowStatus,
 };
 
 use super::SqlError;
@@ -293,7 +293,9 @@ macro_rules! texts {
 }
 
 small_numbers!(i32, u32, u16, u8);
-number_ids!(PandaId, TaskId, AttemptNr, ChangeId, WorkerId, FileId, Seed);
+number_ids!(
+    PandaId, TaskId, AttemptNr, ChangeId, WorkerId, WorkflowId, FileId, Seed
+);
 texts!(
     BatchId,
     ChainName,
@@ -312,8 +314,10 @@ texts!(
     FileStatus,
     JobKind,
     JobStatus,
+    StepStatus,
     TaskStatus,
-    WorkerStatus
+    WorkerStatus,
+    WorkflowStatus
 );
 
 impl ToValue for SourceLabel {

@@ -27,4 +27,6 @@ mod surroundings;
 #[cfg(test)]
 mod task_stories;
 #[cfg(test)]
+mod workflows;
+#[cfg(test)]
 mod writer;
