@@ -187,6 +187,11 @@ fn refuse(fields: &Fields<'_>) -> Result<(), ParamError> {
             return Err(fields.unsupported(key, advice));
         }
     }
+    if fields.flag("onSiteMerging")? {
+        let advice =
+            "merge by `mergeOutput`, or by the `esmergeSpec` of jobs with `nEventsPerWorker`";
+        return Err(fields.unsupported("onSiteMerging", advice));
+    }
     if fields.count("nJumboJobs")?.is_some_and(|n| n > 0) {
         let advice = "leave it out: jobs take the ranges of events of their own inputs";
         return Err(fields.unsupported("nJumboJobs", advice));

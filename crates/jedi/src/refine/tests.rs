@@ -124,6 +124,10 @@ fn errors_name_the_parameter_its_value_and_what_is_allowed() {
             "task parameter `loadXML` is not supported: give each kind of job a task of its own",
         ),
         (
+            json!({"onSiteMerging": true}),
+            "task parameter `onSiteMerging` is not supported: merge by `mergeOutput`, or by the `esmergeSpec` of jobs with `nEventsPerWorker`",
+        ),
+        (
             json!({"preproSpec": {}}),
             "task parameter `preproSpec` is not supported: prepare the list of inputs before the task is submitted",
         ),

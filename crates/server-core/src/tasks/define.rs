@@ -247,29 +247,45 @@ impl<L: Ledger> Operation<'_, L> {
     ) -> Result<JobOutputs, LedgerError> {
         let task = self.task(job.task_id)?;
         let refined = refined_of(definition)?;
-        let first_input = self.first_input(refined, job)?;
+        let first_input = first_input(self.ledger, refined, job)?;
         let view = JobView::new(&task, refined, job).with_first_input(first_input);
         Ok(JobOutputs {
             files: view.outputs(),
             log: view.log(attempt.attempt_nr),
         })
     }
+}
 
-    /// Reads the name of a job's first input, where names of outputs are made from it.
-    fn first_input(&self, refined: &RefinedTask, job: &JobRecord) -> Result<String, LedgerError> {
-        if !refined.rules.is_set(Rule::UseFileAsSourceLfn) {
-            return Ok(String::new());
-        }
-        let needs = self.ledger.needs_of(job.panda_id)?;
-        let mut ready = needs
-            .iter()
-            .filter(|need| need.status == FileStatus::Ready && need.input < DATASETS_PER_STREAM);
-        let Some(first) = ready.next() else {
-            return Ok(String::new());
-        };
-        let file = self.ledger.file_of_part(&first.dataset, first.part)?;
-        Ok(file.map_or_else(String::new, |file| file.lfn.to_string()))
+/// Reads the name of a job's first input, where names of outputs are made from it.
+fn first_input(
+    ledger: &impl Ledger,
+    refined: &RefinedTask,
+    job: &JobRecord,
+) -> Result<String, LedgerError> {
+    if !refined.rules.is_set(Rule::UseFileAsSourceLfn) {
+        return Ok(String::new());
     }
+    let needs = ledger.needs_of(job.panda_id)?;
+    let mut ready = needs
+        .iter()
+        .filter(|need| need.status == FileStatus::Ready && need.input < DATASETS_PER_STREAM);
+    let Some(first) = ready.next() else {
+        return Ok(String::new());
+    };
+    let file = ledger.file_of_part(&first.dataset, first.part)?;
+    Ok(file.map_or_else(String::new, |file| file.lfn.to_string()))
+}
+
+/// Names the log of a job's current attempt.
+pub(super) fn log_of(
+    ledger: &impl Ledger,
+    task: &TaskRecord,
+    refined: &RefinedTask,
+    job: &JobRecord,
+) -> Result<JobOutput, LedgerError> {
+    let first_input = first_input(ledger, refined, job)?;
+    let view = JobView::new(task, refined, job).with_first_input(first_input);
+    Ok(view.log(job.attempt_nr))
 }
 
 fn refined_of(definition: &PandaTaskRecord) -> Result<&RefinedTask, LedgerError> {

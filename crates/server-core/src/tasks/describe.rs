@@ -3,17 +3,24 @@
 //! Source: PanDA server, `pandaserver/taskbuffer/JediTaskSpec.py`,
 //! `db_proxy_mods/task_utils_module.py` (`getJediTaskDetails`).
 
-use ailurus_jedi::{InputKind, OutputKind};
-use ailurus_model::{JobKind, JobStatus, TaskId, TaskStatus, Timestamp};
+use ailurus_jedi::{InputKind, OutputKind, RefinedTask};
+use ailurus_model::{DatasetName, JobKind, JobStatus, PandaId, TaskId, TaskStatus, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::{
     ledger::{InputState, Ledger, LedgerError},
-    tasks::{define::streams_by_dataset, end::file_tally, record::PandaTask},
+    tasks::{
+        define::{log_of, streams_by_dataset},
+        end::file_tally,
+        record::PandaTask,
+    },
 };
 
 /// Most files of one dataset that are listed.
 const FILES_MAX: usize = 100_000;
+
+/// Most logs of one dataset that are listed: their names are worked out one by one.
+const LOGS_MAX: usize = 10_000;
 
 /// Which datasets of a task are listed, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -346,16 +353,47 @@ pub fn list_datasets(
         if !is_wanted(word) {
             continue;
         }
-        let mut files = Vec::new();
-        if lists == FileLists::Shown {
-            for file in ledger.files_from(&name, 0, FILES_MAX)? {
-                files.push(json!({
-                    "lfn": file.lfn, "scope": file.scope, "id": file.id, "status": "finished",
-                }));
-            }
-        }
+        let files = match (lists, kind) {
+            (FileLists::Hidden, _) => Vec::new(),
+            (FileLists::Shown, OutputKind::Log) => list_logs(ledger, &task, refined, &name)?,
+            (FileLists::Shown, OutputKind::Output) => ledger
+                .files_from(&name, 0, FILES_MAX)?
+                .into_iter()
+                .map(|file| {
+                    json!({
+                        "lfn": file.lfn, "scope": file.scope, "id": file.id, "status": "finished",
+                    })
+                })
+                .collect(),
+        };
         let number = 1000 + nr;
         found.push(json!({"dataset": {"name": name, "id": number}, "files": files}));
     }
     Ok(Some(found))
+}
+
+/// Lists the logs of jobs that have ended as files of their dataset; each has its job's number.
+fn list_logs(
+    ledger: &impl Ledger,
+    task: &PandaTask,
+    refined: &RefinedTask,
+    dataset: &DatasetName,
+) -> Result<Vec<Value>, LedgerError> {
+    let mut files = Vec::new();
+    let ended = [JobStatus::Finished, JobStatus::Merging, JobStatus::Failed];
+    let jobs = ledger.jobs_of_task_after(task.id(), &ended, PandaId::default(), LOGS_MAX)?;
+    for id in jobs {
+        let Some(job) = ledger.job(id)? else { continue };
+        let log = log_of(ledger, &task.record, refined, &job)?;
+        if log.dataset != *dataset {
+            continue;
+        }
+        let attempt = ledger.attempt(id, job.attempt_nr)?;
+        let is_kept = attempt.is_some_and(|attempt| !attempt.log_surl.is_empty());
+        let status = if is_kept { "finished" } else { "failed" };
+        files.push(json!({
+            "lfn": log.lfn, "scope": log.scope, "id": id, "status": status,
+        }));
+    }
+    Ok(files)
 }

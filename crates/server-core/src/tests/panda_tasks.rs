@@ -582,3 +582,31 @@ fn rules_of_a_task_become_what_the_pilots_of_its_jobs_are_told() {
         job.parameters
     );
 }
+
+#[test]
+fn logs_are_files_of_the_dataset_that_the_task_names() {
+    let mut server = Server::new();
+    server.submit_panda(with(generation("g", 2), &json!({"maxAttempt": 1})));
+    server.steps();
+    let good = server.next_job().unwrap();
+    server.finish(&good);
+    let bad = server.next_job().unwrap();
+    let log = bad.log.clone().unwrap().lfn;
+    server.fail(&bad, ErrorCode::LoopingJob);
+    let lists = |types: &[&str], lists| {
+        let types: Vec<String> = types.iter().map(|text| (*text).to_owned()).collect();
+        crate::tasks::list_datasets(&server.ledger, TaskId::new(1), &types, lists)
+            .unwrap()
+            .unwrap()
+    };
+    let shown = lists(&["log"], crate::tasks::FileLists::Shown);
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0]["dataset"]["name"], "g.log.1");
+    let files = shown[0]["files"].as_array().unwrap();
+    let names: Vec<&Value> = files.iter().map(|file| &file["lfn"]).collect();
+    assert_eq!(names, [&json!(good.log.unwrap().lfn), &json!(log)]);
+    assert_eq!(files[0]["status"], "finished");
+    let hidden = lists(&["output", "log"], crate::tasks::FileLists::Hidden);
+    assert_eq!(hidden.len(), 2);
+    assert!(hidden.iter().all(|one| one["files"] == json!([])));
+}
