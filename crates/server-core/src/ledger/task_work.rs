@@ -90,6 +90,9 @@ pub trait TaskWorkRows {
     fn work_of(&self, task: TaskId) -> Result<WorkDone, LedgerError>;
     /// Counts the jobs of a task that have not ended, and their failed attempts together.
     fn failed_attempts_of_live(&self, task: TaskId) -> Result<(u64, u64), LedgerError>;
+    /// Lists tasks that have not ended and read a dataset which the catalogue said is open, by rising
+    /// number.
+    fn tasks_with_open_inputs(&self) -> Result<Vec<TaskId>, LedgerError>;
     /// Writes what a job reads as this part of this input, in place of what it read so.
     fn put_need(&mut self, need: &InputNeed) -> Result<(), LedgerError>;
 }

@@ -6,7 +6,7 @@ use ailurus_model::{JobKind, JobStatus, PandaId, TaskId};
 
 use crate::{
     MemoryLedger,
-    ledger::{InputNeed, LedgerError, TaskWorkRows, WorkDone},
+    ledger::{CatalogueView, InputNeed, InputProgress, LedgerError, TaskWorkRows, WorkDone},
 };
 
 impl TaskWorkRows for MemoryLedger {
@@ -60,6 +60,16 @@ impl TaskWorkRows for MemoryLedger {
         Ok(live.fold((0, 0), |(jobs, failed), job| {
             (jobs + 1, failed + u64::from(job.attempt_nr.value()) - 1)
         }))
+    }
+
+    fn tasks_with_open_inputs(&self) -> Result<Vec<TaskId>, LedgerError> {
+        let is_open = |input: &InputProgress| matches!(input.catalogue, CatalogueView::Open(_));
+        let live = self.progress.values().filter(|progress| {
+            let task = self.tasks.get(&progress.id);
+            task.is_some_and(|task| !task.status.is_terminal())
+        });
+        let open = live.filter(|progress| progress.inputs.iter().any(is_open));
+        Ok(open.map(|progress| progress.id).collect())
     }
 
     fn put_need(&mut self, need: &InputNeed) -> Result<(), LedgerError> {

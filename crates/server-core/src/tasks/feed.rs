@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use ailurus_jedi::{InputKind, InputStream, Rule};
 use ailurus_model::{
-    ByteCount, Checksum, DatasetName, EndpointName, Guid, Lfn, Scope, TaskId, TaskStatus,
+    ByteCount, Checksum, DatasetName, EndpointName, Guid, Lfn, Scope, TaskStatus,
 };
 
 use regex::Regex;
@@ -25,15 +25,6 @@ use crate::{
 
 /// Datasets that one call of [`wanted_datasets`] names at most.
 const WANTED_MAX: usize = 100;
-/// Statuses of tasks that may read more files than were listed.
-const LISTED_AGAIN: [TaskStatus; 6] = [
-    TaskStatus::Defined,
-    TaskStatus::Pending,
-    TaskStatus::Ready,
-    TaskStatus::Scouting,
-    TaskStatus::Running,
-    TaskStatus::Throttled,
-];
 
 /// A dataset that tasks wait for and that is not known here.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,10 +129,7 @@ pub fn open_datasets(
 ) -> Result<Vec<WantedDataset>, LedgerError> {
     let interval = ctx.limits.tasks.relist_interval;
     let mut wanted = BTreeSet::new();
-    for id in ledger.tasks_in(&LISTED_AGAIN)? {
-        if !runs_until_closed(ledger, id)? {
-            continue;
-        }
+    for id in ledger.tasks_with_open_inputs()? {
         let Some(progress) = ledger.task_progress(id)? else {
             continue;
         };
@@ -166,15 +154,6 @@ pub fn open_datasets(
         }
     }
     Ok(wanted.into_iter().take(WANTED_MAX).collect())
-}
-
-fn runs_until_closed(ledger: &impl Ledger, id: TaskId) -> Result<bool, LedgerError> {
-    let Some(task) = ledger.task(id)?.filter(|task| task.revision > 0) else {
-        return Ok(false);
-    };
-    let definition = ledger.panda_task(id, task.revision)?;
-    let refined = definition.as_ref().and_then(|one| one.refined.as_ref());
-    Ok(refined.is_some_and(|refined| refined.rules.is_set(Rule::RunUntilClosed)))
 }
 
 /// Takes what a catalogue says about a dataset. Files that are known stay as they are, so an
@@ -204,7 +183,11 @@ pub fn answer_dataset(
             }
         }
     };
-    for id in op.ledger.tasks_in(&LISTED_AGAIN)? {
+    let mut waiting = op
+        .ledger
+        .tasks_in(&[TaskStatus::Defined, TaskStatus::Pending])?;
+    waiting.extend(op.ledger.tasks_with_open_inputs()?);
+    for id in waiting {
         let Some(mut progress) = op.ledger.task_progress(id)? else {
             continue;
         };

@@ -40,6 +40,20 @@ impl TaskWorkRows for DatabaseLedger {
             }))
     }
 
+    fn tasks_with_open_inputs(&self) -> Result<Vec<TaskId>, LedgerError> {
+        // How far a task has come is one text: reading and parsing that of each would cost more.
+        self.sql()
+            .rows(
+                r#"SELECT task_id FROM task_progress
+                 JOIN task ON task.id = task_progress.task_id
+                 WHERE task.status NOT IN ('done', 'finished', 'failed', 'aborted', 'broken')
+                     AND progress LIKE '%"catalogue":{"Open":%' ORDER BY task_id"#,
+                params![],
+                only,
+            )
+            .map_err(failed(|| "list tasks that read open datasets".to_owned()))
+    }
+
     fn put_need(&mut self, need: &InputNeed) -> Result<(), LedgerError> {
         needs::put(self.session(), &self.readers, need)
             .map_err(failed(|| format!("note what job {} reads", need.panda_id)))

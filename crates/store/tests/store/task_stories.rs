@@ -8,11 +8,12 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::LazyLock, time::Duration
 use ailurus_diagnosis::Catalogue;
 use ailurus_model::{
     ByteCount, Caller, Checksum, ErrorCode, FileReport, Guid, Job, JobRequest, JobStatus,
-    JobUpdate, Lfn, Queue, QueueName, TaskId, TaskStatus, Timestamp, queue::QueueStatus,
+    JobUpdate, Lfn, PandaId, Queue, QueueName, TaskId, TaskStatus, Timestamp, queue::QueueStatus,
     update::ReportedError,
 };
 use ailurus_server_core::{
-    Context, Limits, MemoryLedger, Scheduling, acquire_jobs, broker,
+    Context, Limits, MemoryLedger, Scheduling, acquire_jobs, broker, describe_job, explain_job,
+    explain_task,
     ledger::{Ledger, LedgerError},
     tasks::{
         CommandRequest, DatasetAnswer, FileLists, FinishMode, FoundFile, Openness, RetryLimits,
@@ -21,7 +22,7 @@ use ailurus_server_core::{
     },
     update_job,
 };
-use ailurus_store::DatabaseLedger;
+use ailurus_store::{Database, DatabaseLedger, Readers};
 use serde_json::{Map, Value, json};
 
 use crate::{postgresql, rows::NOW};
@@ -473,6 +474,48 @@ macro_rules! same_story {
             assert_eq!(in_memory.len(), in_database.len());
         )*
     };
+}
+
+/// Describes and explains the jobs of a story that is half told, beside the writer.
+fn look_beside(database: impl Into<Database>) {
+    let database = database.into();
+    let mut server = Server::over(DatabaseLedger::open(database.clone()).unwrap());
+    server.submit(task("sim", 5, &json!({})), None);
+    server.submit(reading("r", "spd:nowhere", &json!({})), None);
+    server.steps();
+    let job = server.next().unwrap();
+    server.finish(&job);
+    let ctx = Context {
+        now: server.now,
+        queues: &server.queues,
+        catalogue: &CATALOGUE,
+        limits: &server.limits,
+        scheduling: &server.scheduling,
+    };
+    let readers = Readers::new(database);
+    for id in (1..=5).map(PandaId::new) {
+        let form = readers.look(|ledger| describe_job(&ctx, ledger, id));
+        assert!(form.unwrap().is_some());
+        let why = readers.look(|ledger| explain_job(&ctx, ledger, id));
+        assert!(!why.unwrap().unwrap().sentence.is_empty());
+    }
+    for id in [1, 2].map(TaskId::new) {
+        let why = readers.look(|ledger| explain_task(&ctx, ledger, id));
+        assert!(!why.unwrap().unwrap().sentence.is_empty());
+    }
+    let refused = readers.look(|ledger| {
+        let mut job = ledger.job(job.panda_id)?.unwrap();
+        job.priority += 1;
+        ledger.put_job(&job)
+    });
+    assert!(refused.is_err());
+}
+
+#[test]
+fn people_are_answered_beside_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    look_beside(dir.path().join("server.db").as_path());
+    postgresql::with_server(|| look_beside(postgresql::new_database().unwrap()));
 }
 
 #[test]
