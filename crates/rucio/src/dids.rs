@@ -1,7 +1,7 @@
 //! Which files a dataset has.
 
 use ailurus_wire::rucio::{
-    Did,
+    Did, RucioAnswerError,
     dids::{self, DidFile, DidState},
     refusal::RefusalKind,
 };
@@ -19,25 +19,7 @@ impl RucioClient {
     ///
     /// [`RucioError`] if there is no good answer.
     pub fn list_files(&self, did: &Did) -> Result<Option<Vec<DidFile>>, RucioError> {
-        let path = format!(
-            "/dids/{}/{}/files",
-            encoded(did.scope.as_str()),
-            encoded(&did.name)
-        );
-        let request = Request {
-            call: Call::ListFiles,
-            method: Method::Get,
-            path: &path,
-            body: &[],
-            repeat: Repeat::Always,
-        };
-        match self.call(request, |answer| dids::decode_files(&answer.body)) {
-            Ok(files) => Ok(Some(files)),
-            Err(RucioError::Refused { refusal, .. }) if refusal.kind() == RefusalKind::Unknown => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        self.about(did, "/files", dids::decode_files)
     }
 
     /// Says whether a dataset or a container may get more files; none if there is no such name.
@@ -46,11 +28,18 @@ impl RucioClient {
     ///
     /// [`RucioError`] if there is no good answer.
     pub fn state_of(&self, did: &Did) -> Result<Option<DidState>, RucioError> {
-        let path = format!(
-            "/dids/{}/{}",
-            encoded(did.scope.as_str()),
-            encoded(&did.name)
-        );
+        self.about(did, "", dids::decode_state)
+    }
+
+    /// Asks about a name; none if there is no such name.
+    fn about<T>(
+        &self,
+        did: &Did,
+        what: &str,
+        decode: impl Fn(&[u8]) -> Result<T, RucioAnswerError>,
+    ) -> Result<Option<T>, RucioError> {
+        let scope = encoded(did.scope.as_str());
+        let path = format!("/dids/{scope}/{}{what}", encoded(&did.name));
         let request = Request {
             call: Call::ListFiles,
             method: Method::Get,
@@ -58,8 +47,8 @@ impl RucioClient {
             body: &[],
             repeat: Repeat::Always,
         };
-        match self.call(request, |answer| dids::decode_state(&answer.body)) {
-            Ok(state) => Ok(Some(state)),
+        match self.call(request, |answer| decode(&answer.body)) {
+            Ok(known) => Ok(Some(known)),
             Err(RucioError::Refused { refusal, .. }) if refusal.kind() == RefusalKind::Unknown => {
                 Ok(None)
             }

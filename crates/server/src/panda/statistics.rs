@@ -227,15 +227,10 @@ async fn by_queue_class_and_label(call: Call) -> Reply {
         Ok(rows) => rows,
         Err(error) => return failed(&error),
     };
-    let mut counts = Map::new();
-    for row in &*rows {
-        if let Some(queue) = &row.queue {
-            let (class, label) = (row.resource_type.as_str(), row.source_label.as_str());
-            let path = [queue.as_str(), class, label, row.status.as_str()];
-            add(&mut counts, &path, row.jobs);
-        }
-    }
-    Reply::data(counts)
+    by_path(&rows, |row, queue| {
+        let (class, label) = (row.resource_type.as_str(), row.source_label.as_str());
+        [queue, class, label, row.status.as_str()]
+    })
 }
 
 async fn by_queue_and_class(call: Call) -> Reply {
@@ -243,14 +238,9 @@ async fn by_queue_and_class(call: Call) -> Reply {
         Ok(rows) => rows,
         Err(refusal) => return refusal,
     };
-    let mut counts = Map::new();
-    for row in &*rows {
-        if let Some(queue) = &row.queue {
-            let path = [queue.as_str(), &row.resource_type, row.status.as_str()];
-            add(&mut counts, &path, row.jobs);
-        }
-    }
-    Reply::data(counts)
+    by_path(&rows, |row, queue| {
+        [queue, &row.resource_type, row.status.as_str()]
+    })
 }
 
 async fn by_queue_share_and_class(call: Call) -> Reply {
@@ -258,12 +248,21 @@ async fn by_queue_share_and_class(call: Call) -> Reply {
         Ok(rows) => rows,
         Err(refusal) => return refusal,
     };
+    by_path(&rows, |row, queue| {
+        let (share, class) = (row.global_share.as_str(), row.resource_type.as_str());
+        [queue, share, class, row.status.as_str()]
+    })
+}
+
+/// Answers with the numbers of jobs that have a queue, below names that begin with the queue's.
+fn by_path<'r, const N: usize>(
+    rows: &'r [JobCount],
+    path: impl Fn(&'r JobCount, &'r str) -> [&'r str; N],
+) -> Reply {
     let mut counts = Map::new();
-    for row in &*rows {
+    for row in rows {
         if let Some(queue) = &row.queue {
-            let (share, class) = (row.global_share.as_str(), row.resource_type.as_str());
-            let path = [queue.as_str(), share, class, row.status.as_str()];
-            add(&mut counts, &path, row.jobs);
+            add(&mut counts, &path(row, queue.as_str()), row.jobs);
         }
     }
     Reply::data(counts)
