@@ -15,6 +15,8 @@ mod site;
 mod steering;
 #[path = "panda_clients/submitting.rs"]
 mod submitting;
+#[path = "panda_clients/workflows.rs"]
+mod workflows;
 
 use site::Site;
 

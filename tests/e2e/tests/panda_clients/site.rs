@@ -27,9 +27,9 @@ pub(crate) const PYTHON_QUEUE: &str = "PYTHON";
 /// Longest wait for one job of the Python pilot, which needs about a minute.
 const PYTHON_LIMIT: Duration = Duration::from_secs(300);
 /// Longest wait for a task.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Pause between two looks at a task.
-const LOOK: Duration = Duration::from_millis(300);
+pub(crate) const LOOK: Duration = Duration::from_millis(300);
 
 /// A server, its queues and a user.
 pub(crate) struct Site {
