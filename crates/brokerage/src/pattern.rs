@@ -31,11 +31,7 @@ impl NamePatterns {
     ///
     /// [`PatternError`] if one of them is no regular expression, or all together are too large.
     pub fn new<S: AsRef<str>>(entries: &[S]) -> Result<Option<Self>, PatternError> {
-        let entries: Vec<&str> = entries
-            .iter()
-            .map(|entry| entry.as_ref().trim())
-            .filter(|entry| !entry.is_empty())
-            .collect();
+        let entries = filled(entries);
         if entries.is_empty() {
             return Ok(None);
         }
@@ -58,11 +54,7 @@ impl NamePatterns {
     /// `pandajedi/jedibrokerage/GenJobBroker.py`.
     #[must_use]
     pub fn of_task<S: AsRef<str>>(entries: &[S]) -> Option<Self> {
-        let entries: Vec<&str> = entries
-            .iter()
-            .map(|entry| entry.as_ref().trim())
-            .filter(|entry| !entry.is_empty())
-            .collect();
+        let entries = filled(entries);
         if entries.is_empty() {
             return None;
         }
@@ -87,6 +79,15 @@ impl NamePatterns {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
+
+/// The entries that say something, without blanks around them.
+fn filled<S: AsRef<str>>(entries: &[S]) -> Vec<&str> {
+    entries
+        .iter()
+        .map(|entry| entry.as_ref().trim())
+        .filter(|entry| !entry.is_empty())
+        .collect()
 }
 
 /// Returns the regular expression for a name or pattern of a task.

@@ -152,8 +152,7 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let bad = || Error::from(CertificateError::BadEncoding);
-        let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| bad())?;
+        let certificate = parsed(certificate)?;
         let key = &certificate.public_key().subject_public_key.data;
         let known = self.algorithms.mapping.iter();
         let fitting = known
@@ -176,13 +175,19 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let bad = || Error::from(CertificateError::BadEncoding);
-        let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| bad())?;
+        let certificate = parsed(certificate)?;
         let key = SubjectPublicKeyInfoDer::from(certificate.public_key().raw);
         verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error> {
+    match X509Certificate::from_der(certificate) {
+        Ok((_, certificate)) => Ok(certificate),
+        Err(_) => Err(CertificateError::BadEncoding.into()),
     }
 }

@@ -185,6 +185,45 @@ pub struct JobRecord {
     pub turn: PandaId,
 }
 
+impl JobRecord {
+    /// A job of which nothing is known but what it belongs to.
+    #[must_use]
+    pub fn new(panda_id: PandaId, task_id: TaskId, kind: JobKind, now: Timestamp) -> Self {
+        Self {
+            panda_id,
+            task_id,
+            part: 0,
+            kind,
+            serial: 0,
+            status: JobStatus::Pending,
+            attempt_nr: AttemptNr::new(1),
+            max_attempts: 1,
+            first_event: 0,
+            n_events: 0,
+            queue: None,
+            priority: 0,
+            source_label: SourceLabel::default(),
+            resource_type: String::new(),
+            cores: 1,
+            memory: ByteCount::ZERO,
+            disk: ByteCount::ZERO,
+            walltime_secs: 0,
+            command: None,
+            created: now,
+            modified: now,
+            state_changed: now,
+            worker: None,
+            reason: String::new(),
+            sub_status: String::new(),
+            tags: JobTags::default(),
+            global_share: String::new(),
+            parent: None,
+            server_code: 0,
+            turn: panda_id,
+        }
+    }
+}
+
 /// One attempt of a job, from its dispatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRecord {

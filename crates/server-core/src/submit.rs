@@ -11,8 +11,7 @@ mod value;
 use std::sync::Arc;
 
 use ailurus_model::{
-    AttemptNr, DatasetName, FileStatus, JobKind, JobStatus, JobTags, PandaId, TaskId, TaskSpec,
-    TaskStatus,
+    DatasetName, FileStatus, JobKind, JobStatus, PandaId, TaskId, TaskSpec, TaskStatus,
     task::{ListedDataset, Split, Submission},
 };
 
@@ -119,16 +118,7 @@ impl<L: Ledger> Operation<'_, L> {
             .iter()
             .map(|input| self.input_parts(&input.dataset))
             .collect::<Result<_, _>>()?;
-        self.insert_task(&TaskRecord {
-            id,
-            spec: Arc::new(spec.clone()),
-            revision: 0,
-            status: TaskStatus::Ready,
-            n_jobs,
-            next_seed: first_seed(id),
-            created: self.ctx.now,
-            state_changed: self.ctx.now,
-        })?;
+        self.insert_listed_task(id, spec.clone(), n_jobs)?;
         for output in &spec.outputs {
             self.ledger.put_dataset(&DatasetRecord {
                 name: output.dataset.clone(),
@@ -143,6 +133,25 @@ impl<L: Ledger> Operation<'_, L> {
             id,
             name: spec.name.clone(),
             jobs: n_jobs,
+        })
+    }
+
+    /// Writes a task that has all of its jobs from the beginning.
+    pub(crate) fn insert_listed_task(
+        &mut self,
+        id: TaskId,
+        spec: TaskSpec,
+        n_jobs: u32,
+    ) -> Result<(), LedgerError> {
+        self.insert_task(&TaskRecord {
+            id,
+            spec: Arc::new(spec),
+            revision: 0,
+            status: TaskStatus::Ready,
+            n_jobs,
+            next_seed: first_seed(id),
+            created: self.ctx.now,
+            state_changed: self.ctx.now,
         })
     }
 
@@ -206,17 +215,10 @@ impl<L: Ledger> Operation<'_, L> {
         let (first_event, n_events) = events_of(spec.split, part);
         let resources = &spec.resources;
         JobRecord {
-            panda_id,
-            task_id,
             part,
-            kind: JobKind::Run,
-            serial: 0,
-            status: JobStatus::Pending,
-            attempt_nr: AttemptNr::new(1),
             max_attempts: spec.max_attempts,
             first_event,
             n_events,
-            queue: None,
             priority: spec.priority,
             source_label: spec.source_label.clone(),
             resource_type: self.class_of(resources.cores, resources.memory).to_owned(),
@@ -224,18 +226,7 @@ impl<L: Ledger> Operation<'_, L> {
             memory: resources.memory,
             disk: resources.disk,
             walltime_secs: resources.walltime.as_secs(),
-            command: None,
-            created: self.ctx.now,
-            modified: self.ctx.now,
-            state_changed: self.ctx.now,
-            worker: None,
-            reason: String::new(),
-            sub_status: String::new(),
-            tags: JobTags::default(),
-            global_share: String::new(),
-            turn: panda_id,
-            parent: None,
-            server_code: 0,
+            ..JobRecord::new(panda_id, task_id, JobKind::Run, self.ctx.now)
         }
     }
 }

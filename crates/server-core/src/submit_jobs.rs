@@ -6,11 +6,11 @@
 //! Source: PanDA server, `pandaserver/taskbuffer/TaskBuffer.py`, `storeJobs`, and
 //! `pandaserver/taskbuffer/db_proxy_mods/job_complex_module.py`, `insertNewJob`.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use ailurus_model::{
-    AttemptNr, Attributes, ByteCount, JobForm, JobKind, JobStatus, PandaId, QueueName, Scope,
-    SourceLabel, TaskId, TaskSpec, TaskStatus, job_tags,
+    Attributes, ByteCount, JobForm, JobKind, JobStatus, PandaId, QueueName, Scope, SourceLabel,
+    TaskId, TaskSpec, job_tags,
     task::{Resources, Split},
 };
 
@@ -18,8 +18,7 @@ use crate::{
     Context,
     direct::{PART, WHOLE_JOB, dataset_of},
     events::tags_without_header,
-    ledger::{DatasetRecord, JobRecord, JobText, Ledger, LedgerError, TaskRecord},
-    naming::first_seed,
+    ledger::{DatasetRecord, JobRecord, JobText, Ledger, LedgerError},
     operation::Operation,
     priority::{PriorityInput, first_priority},
 };
@@ -127,16 +126,7 @@ impl<L: Ledger> Operation<'_, L> {
             max_attempts: 1,
             queues: Vec::new(),
         };
-        self.insert_task(&TaskRecord {
-            id,
-            spec: Arc::new(spec),
-            revision: 0,
-            status: TaskStatus::Ready,
-            n_jobs,
-            next_seed: first_seed(id),
-            created: self.ctx.now,
-            state_changed: self.ctx.now,
-        })?;
+        self.insert_listed_task(id, spec, n_jobs)?;
         Ok(id)
     }
 
@@ -222,17 +212,10 @@ impl<L: Ledger> Operation<'_, L> {
             serial: part,
         });
         JobRecord {
-            panda_id,
-            task_id,
             part,
-            kind: JobKind::Direct,
-            serial: 0,
             status: JobStatus::Defined,
-            attempt_nr: AttemptNr::new(1),
             max_attempts: attempts_of(attributes, label).min(self.ctx.limits.attempts_max.max(1)),
-            first_event: 0,
             n_events: attributes.count("nEvents"),
-            queue: None,
             priority,
             source_label: SourceLabel::new(label),
             resource_type: self.class_of(cores, memory).to_owned(),
@@ -240,18 +223,9 @@ impl<L: Ledger> Operation<'_, L> {
             memory,
             disk: ByteCount::from_mib(attributes.count("maxDiskCount")),
             walltime_secs: attributes.count("maxWalltime"),
-            command: None,
-            created: self.ctx.now,
-            modified: self.ctx.now,
-            state_changed: self.ctx.now,
-            worker: None,
-            reason: String::new(),
-            sub_status: String::new(),
             tags,
             global_share: attributes.text("gshare").to_owned(),
-            parent: None,
-            server_code: 0,
-            turn: panda_id,
+            ..JobRecord::new(panda_id, task_id, JobKind::Direct, self.ctx.now)
         }
     }
 }

@@ -8,7 +8,7 @@ use ailurus_jedi::{
     split::{Access, Chunk, Content, Phase},
 };
 use ailurus_model::{
-    AttemptNr, ByteCount, DatasetName, FileStatus, JobKind, JobStatus, TaskId, TaskStatus, job_tags,
+    ByteCount, DatasetName, FileStatus, JobKind, JobStatus, TaskId, TaskStatus, job_tags,
 };
 
 use crate::{
@@ -260,36 +260,13 @@ impl<L: Ledger> Operation<'_, L> {
             *serial += 1;
         }
         Ok(JobRecord {
-            panda_id,
-            task_id: task.id(),
-            part: 0,
-            kind,
             serial: job_serial,
-            status: JobStatus::Pending,
-            attempt_nr: AttemptNr::new(1),
             max_attempts,
-            first_event: 0,
-            n_events: 0,
-            queue: None,
             priority: task.progress.priority,
             source_label,
-            resource_type: String::new(),
-            cores: 1,
-            memory: ByteCount::ZERO,
-            disk: ByteCount::ZERO,
-            walltime_secs: 0,
-            command: None,
-            created: self.ctx.now,
-            modified: self.ctx.now,
-            state_changed: self.ctx.now,
-            worker: None,
-            reason: String::new(),
-            sub_status: String::new(),
             tags,
             global_share,
-            parent: None,
-            server_code: 0,
-            turn: panda_id,
+            ..JobRecord::new(panda_id, task.id(), kind, self.ctx.now)
         })
     }
 

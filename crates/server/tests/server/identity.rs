@@ -6,6 +6,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -223,6 +224,51 @@ fn proxies_that_break_a_rule_are_refused_with_the_reason_in_the_log() {
 }
 
 #[test]
+fn proxies_of_yesterday_are_refused_with_what_to_do() {
+    let Some(secure) = start("", "") else { return };
+    let made = &secure.certificates;
+    let user = made.user("Some User").unwrap();
+    secure.refused(&made.weak_proxy(&user).unwrap(), "is signed with SHA-1");
+    for part in ["proxy", "limited proxy"] {
+        let old = made.legacy_proxy(&user, part).unwrap();
+        secure.refused(&old, "is of a kind from before RFC 3820");
+    }
+    assert!(secure.server.log().contains("voms-proxy-init -rfc"));
+}
+
+#[test]
+fn proxies_serve_in_each_version_of_tls_and_no_older_one_is_spoken() {
+    let Some(secure) = start("", "") else { return };
+    let user = secure.certificates.user("Some User").unwrap();
+    let proxy = secure.certificates.proxy(&user).unwrap();
+    let url = format!("{}/api/v1/system/get_user_attributes", secure.url());
+    let ask = |version: &str| {
+        let output = Command::new("curl")
+            .args([
+                "--silent",
+                "--show-error",
+                "--header",
+                "Accept: application/json",
+            ])
+            .args(["--tls-max", version])
+            .arg(format!("--tlsv{version}"))
+            .arg("--capath")
+            .arg(secure.certificates.directory())
+            .arg("--cert")
+            .arg(&proxy.file)
+            .arg(&url)
+            .output()
+            .unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).ok()
+    };
+    for version in ["1.2", "1.3"] {
+        let answer = ask(version).expect(version);
+        assert_eq!(answer["data"]["user_dn_raw"], user.name, "{version}: {answer}");
+    }
+    assert_eq!(ask("1.1"), None);
+}
+
+#[test]
 fn strangers_are_refused() {
     let Some(secure) = start("", "") else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -295,7 +341,7 @@ fn a_signing_policy_bounds_what_an_authority_may_certify() {
 /// The VOMS server of the test's VO, named in its file.
 fn voms_server(secure: &Secure) -> Identity {
     let server = secure.certificates.user("voms.test.org").unwrap();
-    let authority = std::process::Command::new("openssl")
+    let authority = Command::new("openssl")
         .args(["x509", "-noout", "-subject", "-nameopt", "compat", "-in"])
         .arg(secure.certificates.authority())
         .output()

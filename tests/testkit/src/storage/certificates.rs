@@ -196,6 +196,27 @@ impl Certificates {
         self.delegate(user, &chain, INHERIT_ALL, &["-days", "-1"])
     }
 
+    /// Makes a user's proxy that is signed with SHA-1.
+    ///
+    /// # Errors
+    ///
+    /// `openssl` fails.
+    pub fn weak_proxy(&self, user: &Identity) -> anyhow::Result<Proxy> {
+        let chain = fs::read_to_string(&user.certificate)?;
+        self.delegate(user, &chain, INHERIT_ALL, &["-days", "1", "-sha1"])
+    }
+
+    /// Makes a user's proxy as Globus Toolkit 2 did: only its name, `proxy` or `limited proxy`, says
+    /// what it is.
+    ///
+    /// # Errors
+    ///
+    /// `openssl` fails.
+    pub fn legacy_proxy(&self, user: &Identity, part: &str) -> anyhow::Result<Proxy> {
+        let chain = fs::read_to_string(&user.certificate)?;
+        self.delegate_as(part, user, &chain, "", &["-days", "1"])
+    }
+
     /// Makes a proxy of a proxy, as delegation does.
     ///
     /// # Errors
@@ -315,9 +336,22 @@ impl Certificates {
         extensions: &str,
         holds: &[&str],
     ) -> anyhow::Result<Proxy> {
+        let name = self.next_nr().to_string();
+        self.delegate_as(&name, from, chain, extensions, holds)
+    }
+
+    /// Makes a proxy whose name is its issuer's and one part more.
+    fn delegate_as(
+        &self,
+        part: &str,
+        from: &Identity,
+        chain: &str,
+        extensions: &str,
+        holds: &[&str],
+    ) -> anyhow::Result<Proxy> {
         let nr = self.next_nr();
         let file = format!("proxy-{nr}");
-        let name = format!("{}/CN={nr}", from.name);
+        let name = format!("{}/CN={part}", from.name);
         let usage = "keyUsage=critical,digitalSignature,keyEncipherment\n";
         self.request(&file, &name, &format!("{usage}{extensions}"))?;
         let (signer, key) = (text(&from.certificate)?, text(&from.key)?);

@@ -160,7 +160,6 @@ impl<L: Ledger> Operation<'_, L> {
         let definition = Arc::clone(&task.definition);
         let refined = refined_of(&definition)?;
         let job = JobRecord {
-            panda_id: ailurus_model::PandaId::default(),
             first_event: plan.first_event,
             n_events: plan.n_events,
             serial: task.progress.next_serial,
@@ -181,35 +180,14 @@ impl<L: Ledger> Operation<'_, L> {
 /// A job that is never written.
 fn blank(task: &PandaTask, now: ailurus_model::Timestamp) -> JobRecord {
     JobRecord {
-        panda_id: ailurus_model::PandaId::default(),
-        task_id: task.id(),
         part: task.progress.next_part,
-        kind: JobKind::Run,
         serial: 1,
-        status: ailurus_model::JobStatus::Pending,
-        attempt_nr: AttemptNr::new(1),
-        max_attempts: 1,
-        first_event: 0,
-        n_events: 0,
-        queue: None,
-        priority: 0,
         source_label: task.record.spec.source_label.clone(),
-        resource_type: String::new(),
-        cores: 1,
-        memory: ailurus_model::ByteCount::ZERO,
-        disk: ailurus_model::ByteCount::ZERO,
-        walltime_secs: 0,
-        command: None,
-        created: now,
-        modified: now,
-        state_changed: now,
-        worker: None,
-        reason: String::new(),
-        sub_status: String::new(),
-        tags: ailurus_model::JobTags::default(),
-        global_share: String::new(),
-        parent: None,
-        server_code: 0,
-        turn: ailurus_model::PandaId::default(),
+        ..JobRecord::new(
+            ailurus_model::PandaId::default(),
+            task.id(),
+            JobKind::Run,
+            now,
+        )
     }
 }
