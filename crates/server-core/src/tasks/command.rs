@@ -296,10 +296,7 @@ impl<L: Ledger> Operation<'_, L> {
             }
             CommandRequest::Release => task.progress.due = Some(now),
             CommandRequest::Reactivate(count) => {
-                self.retry_from(task, order("retry", "sole transcend"))?;
-                if count == AttemptCount::Kept {
-                    task.progress.attempt_nr = task.progress.attempt_nr.saturating_sub(1);
-                }
+                self.reactivate(task, order("retry", "sole transcend"), count)?;
             }
             CommandRequest::IncreaseAttempts(more) => {
                 self.begin_chore(task, ChoreKind::Attempts(more), who)?;
@@ -334,6 +331,19 @@ impl<L: Ledger> Operation<'_, L> {
             return Ok(Err(error));
         }
         self.retry_from(task, order).map(Ok)
+    }
+
+    fn reactivate(
+        &mut self,
+        task: &mut PandaTask,
+        order: TaskOrder,
+        count: AttemptCount,
+    ) -> Result<(), LedgerError> {
+        self.retry_from(task, order)?;
+        if count == AttemptCount::Kept {
+            task.progress.attempt_nr = task.progress.attempt_nr.saturating_sub(1);
+        }
+        Ok(())
     }
 
     fn pause(&mut self, task: &mut PandaTask, who: &str) -> Result<(), LedgerError> {

@@ -7,9 +7,7 @@
 use std::collections::BTreeSet;
 
 use ailurus_jedi::{InputKind, InputStream, Rule};
-use ailurus_model::{
-    ByteCount, Checksum, DatasetName, EndpointName, Guid, Lfn, Scope, TaskStatus,
-};
+use ailurus_model::{ByteCount, Checksum, DatasetName, EndpointName, Guid, Lfn, Scope, TaskStatus};
 
 use regex::Regex;
 
