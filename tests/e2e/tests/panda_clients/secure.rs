@@ -16,6 +16,8 @@ use crate::site::{PYTHON_PILOT_SCRIPTS, PYTHON_QUEUE, QUEUE, Site, task_id};
 
 const LABEL: &str = "user";
 const SECRET: &str = "open sesame";
+/// Most runs of the pilot for one task.
+const RUNS_MAX: usize = 5;
 /// Longest wait for a server to be there again.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -152,6 +154,39 @@ impl Secure {
     fn pbook(&self, arguments: &[&str]) -> String {
         self.site.user.run_well("pbook", arguments).unwrap()
     }
+}
+
+#[test]
+fn payloads_of_prun_get_the_secrets_of_their_user_alone() {
+    let Some(secure) = start(&Proof::Token) else {
+        return;
+    };
+    secure.pbook(&["set_secret", "PASSWORD", SECRET]);
+    let script = "echo \"<$PASSWORD>\" > out.txt\n";
+    let places = ["--site", QUEUE];
+    let with = secure.prun("with", script, &[&places[..], &["--useSecrets"]].concat());
+    let without = secure.prun("without", script, &places);
+    for (task, name, expected) in [
+        (with, "with", format!("<{SECRET}>\n")),
+        (without, "without", "<>\n".to_owned()),
+    ] {
+        // A pilot may have ended before the jobs of both tasks were there.
+        for _ in 0..RUNS_MAX {
+            if secure.site.status(task).unwrap() == "scouting" {
+                secure.site.run_pilot(LABEL).unwrap();
+            }
+        }
+        secure.site.wait_for(task, &["done"]).unwrap();
+        let outputs = secure.site.stored("out.txt").unwrap();
+        let mut outputs = outputs.into_iter();
+        let own =
+            outputs.find(|(path, _)| path.to_string_lossy().contains(&format!("jdoe.{task}._")));
+        assert_eq!(own.unwrap().1, expected, "{name}");
+    }
+    let deployment = &secure.site.world.deployment;
+    let log = fs::read_to_string(deployment.folder().join("server.log")).unwrap();
+    let pilot = secure.site.world.folder().join("pilot/pilot.err");
+    assert!(!log.contains(SECRET) && !fs::read_to_string(pilot).unwrap().contains(SECRET));
 }
 
 #[test]

@@ -157,12 +157,13 @@ impl Site {
         Ok(())
     }
 
-    /// Returns what is known of attempts that failed, and the end of the last pilot's log.
+    /// Returns what is known of attempts that failed, and the ends of the pilots' logs.
     pub(crate) fn failures(&self) -> anyhow::Result<String> {
         let list = ["job", "list", "--failed-attempts"];
         let jobs = self.world.deployment.command_line(&list)?;
-        let log = tail(&self.world.folder().join("python-pilot/pilot.log"));
-        Ok(format!("{jobs:#}\n{log}"))
+        let logs = ["pilot/pilot.err", "python-pilot/pilot.log"];
+        let logs = logs.map(|log| tail(&self.world.folder().join(log)));
+        Ok(format!("{jobs:#}\n{}", logs.join("\n")))
     }
 
     /// Returns the files in all storage whose names end so, with their content.
