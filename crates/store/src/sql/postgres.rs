@@ -137,10 +137,7 @@ fn unnested(table: &Table, columns: &[usize]) -> String {
     let arrays = columns
         .iter()
         .zip(1..)
-        .map(|(column, nr)| match table.columns[*column] {
-            Column::Int(_) => format!("?{nr}::bigint[]"),
-            Column::Text(_) => format!("?{nr}::text[]"),
-        });
+        .map(|(column, nr)| array(table.columns[*column], nr));
     let names = columns.iter().map(|column| table.columns[*column].name());
     format!(
         "unnest({}) AS u ({})",
@@ -176,12 +173,26 @@ fn text_of(table: &Table, change: Change) -> String {
     }
 }
 
+/// Returns the condition that a row `t` has one of the keys `u`, of which the first parameter has
+/// the first columns. That is said twice: whatever the planner believes about the size of a table,
+/// it never reads more of it than rows with that first column. A plan made while a table was empty
+/// would otherwise read all of it later, each time.
 fn same(table: &Table, n: usize) -> String {
     let key = table.columns[..n].iter();
-    list(
+    let same = list(
         key.map(|column| format!("t.{0} = u.{0}", column.name())),
         " AND ",
-    )
+    );
+    let first = table.columns[0];
+    format!("{same} AND t.{} = ANY({})", first.name(), array(first, 1))
+}
+
+/// Returns the parameter with all values of a column.
+fn array(column: Column, nr: usize) -> String {
+    match column {
+        Column::Int(_) => format!("?{nr}::bigint[]"),
+        Column::Text(_) => format!("?{nr}::text[]"),
+    }
 }
 
 /// Writes the parameters as `PostgreSQL` does: `$1` for `?1`.
