@@ -37,7 +37,8 @@ Commands:
             --keep          keep the server running at the end, until Ctrl-C
   test    set up what the tests need and run them all
   bench   measure: one JSON line a figure on standard output, a table on standard error
-            pilot | server | root-check | all (default)     --runs N
+            pilot | server | brokerage | transfer | root-check | all (default)     --runs N
+            server: --database sqlite|postgres   --running N jobs   --servers N
   sim     run the simulator over seeds
             --seeds A..B    (default 0..200)
   tidy    check layers, file sizes and names

@@ -263,7 +263,10 @@ fn proxies_serve_in_each_version_of_tls_and_no_older_one_is_spoken() {
     };
     for version in ["1.2", "1.3"] {
         let answer = ask(version).expect(version);
-        assert_eq!(answer["data"]["user_dn_raw"], user.name, "{version}: {answer}");
+        assert_eq!(
+            answer["data"]["user_dn_raw"], user.name,
+            "{version}: {answer}"
+        );
     }
     assert_eq!(ask("1.1"), None);
 }
