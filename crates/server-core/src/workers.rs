@@ -179,34 +179,32 @@ impl<L: Ledger> Operation<'_, L> {
         let Some(error) = error else {
             return Ok(());
         };
-        let jobs = self
-            .ledger
-            .jobs_of_worker(&worker.harvester_id, worker.worker_id)?;
-        for id in jobs {
-            let job = self.job(id)?;
-            if job.status.is_with_pilot() {
-                let mut attempt = self.attempt(&job)?;
-                let diag = format!("Diag from worker : {}", worker.diag);
-                note_sup_error(&mut attempt, error.code, &diag);
-                self.ledger.put_attempt(&attempt)?;
-            }
+        for job in self.jobs_inside(worker)? {
+            let mut attempt = self.attempt(&job)?;
+            let diag = format!("Diag from worker : {}", worker.diag);
+            note_sup_error(&mut attempt, error.code, &diag);
+            self.ledger.put_attempt(&attempt)?;
         }
         Ok(())
     }
 
     fn fail_jobs_of(&mut self, worker: &Worker) -> Result<(), LedgerError> {
-        let jobs = self
-            .ledger
-            .jobs_of_worker(&worker.harvester_id, worker.worker_id)?;
-        for id in jobs {
-            let job = self.job(id)?;
-            // A job that holds its final report back may still be recovered by another pilot.
-            if job.status.is_with_pilot() {
-                let error = worker_done(worker, &job);
-                self.fail_by_server(job, error)?;
-            }
+        for job in self.jobs_inside(worker)? {
+            let error = worker_done(worker, &job);
+            self.fail_by_server(job, error)?;
         }
         Ok(())
+    }
+
+    /// Reads the jobs that the pilot in a worker has. One that holds its final report back is none
+    /// of them: another pilot may still recover it.
+    fn jobs_inside(&self, worker: &Worker) -> Result<Vec<JobRecord>, LedgerError> {
+        let (harvester, worker) = (&worker.harvester_id, worker.worker_id);
+        let ids = self.ledger.jobs_of_worker(harvester, worker)?;
+        self.ledger.expect_jobs(&ids)?;
+        let jobs = ids.into_iter().map(|id| self.job(id));
+        jobs.filter(|job| job.as_ref().map_or(true, |job| job.status.is_with_pilot()))
+            .collect()
     }
 }
 
