@@ -28,9 +28,6 @@ use crate::{
 use conversation::Conversation;
 use place::{Home, ObjectPlace};
 
-/// Most tries of a request whose connection breaks.
-const ASKINGS_MAX: u32 = 3;
-
 /// Google's storage, where no other is given.
 const GOOGLE: &str = "https://storage.googleapis.com";
 
@@ -225,24 +222,12 @@ impl Tool for S3Tool {
     fn look(&self, url: &str, watch: &Watch) -> Result<RemoteFile, TransferError> {
         let place = self.place(Direction::StageIn, url)?;
         let talk = Conversation::new(self, Direction::StageIn, &place, watch);
-        Ok(unbroken(|| talk.look())?.to_remote_file())
+        Ok(talk.look()?.to_remote_file())
     }
 
     fn remove(&self, url: &str, watch: &Watch) -> Result<(), TransferError> {
         let place = self.place(Direction::StageOut, url)?;
         let talk = Conversation::new(self, Direction::StageOut, &place, watch);
-        unbroken(|| talk.delete())
+        talk.delete()
     }
-}
-
-/// Asks again what does no harm twice, if the connection breaks: the server may have closed one that
-/// was kept open.
-fn unbroken<T>(ask: impl Fn() -> Result<T, TransferError>) -> Result<T, TransferError> {
-    for _ in 1..ASKINGS_MAX {
-        match ask() {
-            Err(error) if matches!(error.cause, Cause::Broken { .. }) => {}
-            result => return result,
-        }
-    }
-    ask()
 }

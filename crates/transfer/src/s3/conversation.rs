@@ -15,6 +15,9 @@ use rusty_s3::Method;
 use super::{S3Tool, place::ObjectPlace, sign::SignError};
 use crate::{BadPlaceReason, Cause, Direction, Impatience, RemoteFile, TransferError, Watch};
 
+/// Most tries of a request whose connection breaks.
+const ASKINGS_MAX: u32 = 3;
+
 /// Longest wait for an answer to a request that moves no file.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
@@ -183,7 +186,7 @@ impl<'a> Conversation<'a> {
 
     /// Asks about the object.
     pub(super) fn look(&self) -> Result<Found, TransferError> {
-        let error = match self.ask_shortly(Method::Head, &[]) {
+        let error = match unbroken(|| self.ask_shortly(Method::Head, &[])) {
             Ok(answer) => return Ok(Found::of(&answer)),
             Err(error) => error,
         };
@@ -200,7 +203,7 @@ impl<'a> Conversation<'a> {
 
     /// Removes the object; one that is not there is no error.
     pub(super) fn delete(&self) -> Result<(), TransferError> {
-        match self.ask_shortly(Method::Delete, &[]) {
+        match unbroken(|| self.ask_shortly(Method::Delete, &[])) {
             Ok(answer) => {
                 answer.drain();
                 Ok(())
@@ -350,6 +353,18 @@ pub(super) fn silence(error: &HttpError) -> Cause {
         | HttpError::BadRedirect { .. }
         | HttpError::File { .. } => Cause::Refused { why: why() },
     }
+}
+
+/// Asks again what does no harm twice, if the connection breaks: the server may have closed one that
+/// was kept open.
+fn unbroken<T>(ask: impl Fn() -> Result<T, TransferError>) -> Result<T, TransferError> {
+    for _ in 1..ASKINGS_MAX {
+        match ask() {
+            Err(error) if matches!(error.cause, Cause::Broken { .. }) => {}
+            result => return result,
+        }
+    }
+    ask()
 }
 
 #[cfg(test)]
