@@ -16,6 +16,7 @@
 //! | `submit` | how a task comes in |
 //! | `step` | what is due next |
 //! | `turns` | whose turn it is, and who is throttled |
+//! | `catalogue` | what the catalogue of datasets is asked, and its answers |
 //! | `feed` | which files a task reads |
 //! | `generate`, `chunk` | how jobs are made |
 //! | `define` | names, parameters and options of a job |
@@ -28,6 +29,7 @@
 //! | `throttling` | tasks whose jobs fail again and again wait |
 //! | `describe` | what people are shown of a task |
 
+mod catalogue;
 mod chores;
 mod chunk;
 pub(crate) mod command;
@@ -50,16 +52,16 @@ mod tags;
 mod throttling;
 mod turns;
 
+pub use catalogue::{
+    DatasetAnswer, FoundFile, Openness, WantedDataset, answer_dataset, open_datasets,
+    wanted_datasets,
+};
 pub use command::{
     AttemptCount, CommandReply, CommandRequest, FinishMode, command_task, retry_limits::RetryLimits,
 };
 pub use define::streams_by_dataset;
 pub use describe::{FileLists, describe_task, digest_task, list_datasets, summarise_task};
 pub use end::{FileTally, file_tally};
-pub use feed::{
-    DatasetAnswer, FoundFile, Openness, WantedDataset, answer_dataset, open_datasets,
-    wanted_datasets,
-};
 pub(crate) use libraries::site_group;
 pub(crate) use record::stream_of;
 pub use settings::TaskLimits;
