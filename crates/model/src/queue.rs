@@ -97,6 +97,42 @@ pub struct Queue {
     pub options: QueueOptions,
 }
 
+impl Queue {
+    /// A queue of which nothing but its name is known: it is online and takes jobs of every kind,
+    /// in slots of one core, without limits and without storage.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: QueueName::new(name),
+            resource: QueueName::new(name),
+            site: name.to_owned(),
+            kind: "unified".to_owned(),
+            state: "ACTIVE".to_owned(),
+            status: QueueStatus::Online,
+            resource_type: "grid".to_owned(),
+            core_count: 1,
+            memory: ByteCount::ZERO,
+            disk: ByteCount::ZERO,
+            max_time: Duration::ZERO,
+            time_floor: Duration::ZERO,
+            max_input_size: None,
+            platform: String::new(),
+            environ: String::new(),
+            catchall: String::new(),
+            copy_tools: BTreeMap::new(),
+            storages: BTreeMap::new(),
+            has_cvmfs: false,
+            walltime_grace_percent: 0,
+            memory_grace_percent: 0,
+            disk_grace_percent: 0,
+            job_walltime_is_limit: false,
+            worker_queue_limit: None,
+            worker_limit: None,
+            options: QueueOptions::default(),
+        }
+    }
+}
+
 /// The rarer parts of queue data. The default is what Pilot 3 assumes where they are missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueOptions {

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, time::Duration, time::Instant};
 
 use ailurus_diagnosis::Catalogue;
 use ailurus_model::{
-    ByteCount, Lfn, Queue, QueueName, QueueOptions, SourceLabel, TaskSpec, Timestamp,
-    queue::QueueStatus,
+    ByteCount, Lfn, Queue, QueueName, SourceLabel, TaskSpec, Timestamp,
     task::{ListedDataset, ListedFile, Resources, Split, Submission, TaskInput},
 };
 use ailurus_server_core::{Context, Limits, Scheduling, broker, submit};
@@ -170,31 +169,13 @@ fn task(name: &str) -> TaskSpec {
 fn queue(nr: u32) -> Queue {
     let name = format!("QUEUE_{nr}");
     Queue {
-        name: name.as_str().into(),
-        resource: name.as_str().into(),
         site: format!("SITE_{nr}"),
-        kind: "unified".to_owned(),
-        state: "ACTIVE".to_owned(),
-        status: QueueStatus::Online,
-        resource_type: "grid".to_owned(),
         core_count: 8,
         memory: ByteCount::from_gib(16),
         disk: ByteCount::from_gib(100),
         max_time: Duration::from_secs(48 * 3600),
-        time_floor: Duration::ZERO,
-        max_input_size: None,
-        platform: String::new(),
-        environ: String::new(),
-        catchall: String::new(),
-        copy_tools: BTreeMap::new(),
         storages: BTreeMap::from([("pr".to_owned(), vec![endpoint(nr).as_str().into()])]),
         has_cvmfs: true,
-        walltime_grace_percent: 0,
-        memory_grace_percent: 0,
-        disk_grace_percent: 0,
-        job_walltime_is_limit: false,
-        worker_queue_limit: None,
-        worker_limit: None,
-        options: QueueOptions::default(),
+        ..Queue::named(&name)
     }
 }

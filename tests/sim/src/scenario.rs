@@ -8,7 +8,6 @@ use ailurus_model::{
     ByteCount, ChainName, DatasetName, EndpointName, HarvesterId, Lfn, Moment, Queue, QueueName,
     Scope, SourceLabel, StorageEndpoint, StorageProtocol, TaskSpec, Timestamp,
     file::Checksum,
-    queue::QueueStatus,
     task::{ListedDataset, ListedFile, Resources, Split, Submission, TaskInput, TaskOutput},
 };
 use ailurus_server_core::{Limits as ServerLimits, tasks::TaskLimits};
@@ -107,12 +106,7 @@ fn draw_queue(chance: &mut Chance, nr: u32, cores: u32) -> Queue {
     let storages =
         ["read_lan", "write_lan"].map(|activity| (activity.to_owned(), vec![endpoint.clone()]));
     Queue {
-        resource: name.clone(),
         site: format!("SITE_{nr}"),
-        kind: "unified".to_owned(),
-        state: "ACTIVE".to_owned(),
-        status: QueueStatus::Online,
-        resource_type: "grid".to_owned(),
         core_count: cores,
         memory: ByteCount::from_mib(u64::from(cores) * *chance.one_of(&[2000, 4000])),
         disk: ByteCount::from_gib(100),
@@ -122,21 +116,12 @@ fn draw_queue(chance: &mut Chance, nr: u32, cores: u32) -> Queue {
             Duration::from_secs(HOUR),
             Duration::from_secs(3 * HOUR),
         ]),
-        max_input_size: None,
-        platform: String::new(),
-        environ: String::new(),
-        catchall: String::new(),
-        copy_tools: BTreeMap::new(),
         storages: storages.into(),
-        has_cvmfs: false,
-        walltime_grace_percent: 0,
         memory_grace_percent: 100,
         disk_grace_percent: 20,
         job_walltime_is_limit: chance.says_yes(500),
-        worker_queue_limit: None,
         worker_limit: chance.says_yes(300).then(|| chance.count(2, 8)),
-        options: ailurus_model::QueueOptions::default(),
-        name,
+        ..Queue::named(name.as_str())
     }
 }
 

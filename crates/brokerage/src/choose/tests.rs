@@ -15,35 +15,12 @@ use crate::{
 /// A queue that takes everything.
 fn queue(name: &str) -> Queue {
     Queue {
-        name: name.into(),
-        resource: name.into(),
-        site: name.to_owned(),
-        kind: "unified".to_owned(),
-        state: "ACTIVE".to_owned(),
-        status: QueueStatus::Online,
-        resource_type: "grid".to_owned(),
         core_count: 8,
-        memory: ByteCount::ZERO,
-        disk: ByteCount::ZERO,
-        max_time: Duration::ZERO,
-        time_floor: Duration::ZERO,
-        max_input_size: None,
-        platform: String::new(),
-        environ: String::new(),
-        catchall: String::new(),
-        copy_tools: BTreeMap::new(),
         storages: BTreeMap::from([(
             "pr".to_owned(),
             vec![EndpointName::new(format!("{name}_DISK"))],
         )]),
-        has_cvmfs: false,
-        walltime_grace_percent: 0,
-        memory_grace_percent: 0,
-        disk_grace_percent: 0,
-        job_walltime_is_limit: false,
-        worker_queue_limit: None,
-        worker_limit: None,
-        options: ailurus_model::QueueOptions::default(),
+        ..Queue::named(name)
     }
 }
 

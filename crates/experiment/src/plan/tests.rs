@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use ailurus_model::{
-    AttemptNr, ByteCount, JobStep, PandaId, QueueName, QueueOptions, SourceLabel, TaskId,
-    queue::QueueStatus,
-};
+use ailurus_model::{AttemptNr, ByteCount, JobStep, PandaId, SourceLabel, TaskId};
 
 use super::*;
 
@@ -42,32 +39,9 @@ fn job(transformation: &str, parameters: &str) -> Job {
 
 fn queue() -> Queue {
     Queue {
-        name: QueueName::new("Q"),
-        resource: QueueName::new("Q"),
         site: "JINR".into(),
-        kind: "unified".into(),
-        state: "ACTIVE".into(),
-        status: QueueStatus::Online,
-        resource_type: String::new(),
-        core_count: 1,
-        memory: ByteCount::ZERO,
-        disk: ByteCount::ZERO,
-        max_time: Duration::ZERO,
-        time_floor: Duration::ZERO,
-        max_input_size: None,
-        platform: String::new(),
-        environ: String::new(),
-        catchall: String::new(),
-        copy_tools: BTreeMap::new(),
-        storages: BTreeMap::new(),
         has_cvmfs: true,
-        walltime_grace_percent: 0,
-        memory_grace_percent: 0,
-        disk_grace_percent: 0,
-        job_walltime_is_limit: false,
-        worker_queue_limit: None,
-        worker_limit: None,
-        options: QueueOptions::default(),
+        ..Queue::named("Q")
     }
 }
 

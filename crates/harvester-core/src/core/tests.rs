@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ailurus_model::{BatchId, ByteCount, HarvesterId, NodeName, Queue, queue::QueueStatus};
+use ailurus_model::{BatchId, HarvesterId, NodeName, Queue, queue::QueueStatus};
 
 use super::*;
 use crate::plan::Limits;
@@ -13,32 +13,8 @@ pub(super) fn at(secs: i64) -> Timestamp {
 
 pub(super) fn queue_data(name: &str) -> Queue {
     Queue {
-        name: QueueName::new(name),
-        resource: QueueName::new(name),
         site: "JINR".to_owned(),
-        kind: "unified".to_owned(),
-        state: "ACTIVE".to_owned(),
-        status: QueueStatus::Online,
-        resource_type: "grid".to_owned(),
-        core_count: 1,
-        memory: ByteCount::ZERO,
-        disk: ByteCount::ZERO,
-        max_time: Duration::ZERO,
-        time_floor: Duration::ZERO,
-        max_input_size: None,
-        platform: String::new(),
-        environ: String::new(),
-        catchall: String::new(),
-        copy_tools: BTreeMap::new(),
-        storages: BTreeMap::new(),
-        has_cvmfs: false,
-        walltime_grace_percent: 0,
-        memory_grace_percent: 0,
-        disk_grace_percent: 0,
-        job_walltime_is_limit: false,
-        worker_queue_limit: None,
-        worker_limit: None,
-        options: ailurus_model::QueueOptions::default(),
+        ..Queue::named(name)
     }
 }
 

@@ -6,7 +6,6 @@ use ailurus_experiment::Profile;
 use ailurus_model::{
     AttemptNr, ByteCount, DatasetName, EndpointName, InputFile, Job, Lfn, OutputFile, PandaId,
     Queue, QueueName, Scope, SourceLabel, StorageEndpoint, StorageProtocol, TaskId, Timestamp,
-    queue::QueueStatus,
 };
 
 use crate::{
@@ -66,34 +65,11 @@ pub(crate) fn site() -> Site {
     };
     Site {
         queue: Queue {
-            name: QueueName::new("Q"),
-            resource: QueueName::new("Q"),
             site: "SITE".into(),
-            kind: "unified".into(),
-            state: "ACTIVE".into(),
-            status: QueueStatus::Online,
-            resource_type: "grid".into(),
-            core_count: 1,
-            memory: ByteCount::ZERO,
-            disk: ByteCount::ZERO,
-            max_time: Duration::ZERO,
-            time_floor: Duration::ZERO,
-            max_input_size: None,
-            platform: String::new(),
-            environ: String::new(),
-            catchall: String::new(),
-            copy_tools: BTreeMap::new(),
             storages: activities
                 .map(|activity| (activity, vec![endpoint.clone()]))
                 .into(),
-            has_cvmfs: false,
-            walltime_grace_percent: 0,
-            memory_grace_percent: 0,
-            disk_grace_percent: 0,
-            job_walltime_is_limit: false,
-            worker_queue_limit: None,
-            worker_limit: None,
-            options: ailurus_model::QueueOptions::default(),
+            ..Queue::named("Q")
         },
         storages: BTreeMap::from([(endpoint, storage)]),
     }

@@ -9,7 +9,6 @@ use ailurus_model::{
     AttemptNr, ByteCount, Checksum, Command, DatasetName, ErrorCode, FileReport, Guid, HarvesterId,
     Job, JobRequest, JobStatus, JobUpdate, Lfn, PandaId, Queue, QueueName, SourceLabel, TaskId,
     TaskSpec, TaskStatus, Timestamp, UpdateAnswer, Worker, WorkerId, WorkerStatus,
-    queue::QueueStatus,
     task::{ListedDataset, ListedFile, Resources, Split, Submission, TaskInput, TaskOutput},
     update::ReportedError,
 };
@@ -248,32 +247,11 @@ pub(crate) fn queue(name: &str) -> Queue {
         )
     };
     Queue {
-        name: name.into(),
         resource: format!("{name}_RESOURCE").as_str().into(),
-        site: name.to_owned(),
-        kind: "unified".to_owned(),
-        state: "ACTIVE".to_owned(),
-        status: QueueStatus::Online,
-        resource_type: "grid".to_owned(),
         core_count: 8,
-        memory: ByteCount::ZERO,
-        disk: ByteCount::ZERO,
-        max_time: Duration::ZERO,
-        time_floor: Duration::ZERO,
-        max_input_size: None,
         platform: "x86_64-el9".to_owned(),
-        environ: String::new(),
-        catchall: String::new(),
-        copy_tools: BTreeMap::new(),
         storages: ["pr", "pw"].map(storage).into(),
-        has_cvmfs: false,
-        walltime_grace_percent: 0,
-        memory_grace_percent: 0,
-        disk_grace_percent: 0,
-        job_walltime_is_limit: false,
-        worker_queue_limit: None,
-        worker_limit: None,
-        options: ailurus_model::QueueOptions::default(),
+        ..Queue::named(name)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::LazyLock, time::Duration
 use ailurus_diagnosis::Catalogue;
 use ailurus_model::{
     ByteCount, Caller, Checksum, ErrorCode, FileReport, Guid, Job, JobRequest, JobStatus,
-    JobUpdate, Lfn, PandaId, Queue, QueueName, TaskId, TaskStatus, Timestamp, queue::QueueStatus,
+    JobUpdate, Lfn, PandaId, Queue, QueueName, TaskId, TaskStatus, Timestamp,
     update::ReportedError,
 };
 use ailurus_server_core::{
@@ -273,32 +273,9 @@ fn queue(name: &str) -> Queue {
         (activity.to_owned(), vec![endpoint])
     };
     Queue {
-        name: name.into(),
-        resource: name.into(),
-        site: name.to_owned(),
-        kind: "unified".to_owned(),
-        state: "ACTIVE".to_owned(),
-        status: QueueStatus::Online,
-        resource_type: "grid".to_owned(),
         core_count: 8,
-        memory: ByteCount::ZERO,
-        disk: ByteCount::ZERO,
-        max_time: Duration::ZERO,
-        time_floor: Duration::ZERO,
-        max_input_size: None,
-        platform: String::new(),
-        environ: String::new(),
-        catchall: String::new(),
-        copy_tools: BTreeMap::new(),
         storages: ["pr", "pw"].map(storage).into(),
-        has_cvmfs: false,
-        walltime_grace_percent: 0,
-        memory_grace_percent: 0,
-        disk_grace_percent: 0,
-        job_walltime_is_limit: false,
-        worker_queue_limit: None,
-        worker_limit: None,
-        options: ailurus_model::QueueOptions::default(),
+        ..Queue::named(name)
     }
 }
 
