@@ -163,8 +163,9 @@ impl Report {
             ("WBYTES", usage.write_bytes),
         ] {
             self.put(&format!("tot{suffix}"), total.as_kib().min(TOTAL_MAX));
-            let secs = usage.span.as_secs();
-            if let Some(rate) = total.as_bytes().checked_div(secs) {
+            let per_1000_s = u128::from(total.as_bytes()) * 1000;
+            if let Some(rate) = per_1000_s.checked_div(usage.span.as_millis()) {
+                let rate = u64::try_from(rate).unwrap_or(u64::MAX);
                 let rate = ByteCount::from_bytes(rate).as_kib();
                 self.put(&format!("rate{suffix}"), rate.min(TOTAL_MAX));
             }

@@ -290,7 +290,10 @@ pub fn decode_request(dialect: Dialect, fields: &Fields) -> Result<JobUpdate, Up
         start_time: message.time_if_any(&START_TIME),
         end_time: message.time_if_any(&END_TIME),
         core_count: message.whole_if_any(&CORE_COUNT),
-        mean_core_count: message.rounded_if_any(&MEAN_CORE_COUNT),
+        // Pilot 3 writes 0.0 where it could not measure.
+        mean_core_count: message
+            .rounded_if_any(&MEAN_CORE_COUNT)
+            .filter(|cores| *cores > 0),
         cpu_time,
         cpu_unit: message.text(&CPU_UNIT),
         usage: measures::decode_usage(&message, cpu_time),

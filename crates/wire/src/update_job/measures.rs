@@ -13,6 +13,12 @@ use crate::table::{Field, Reader, Writer};
 
 const MEMORY_MAX: [&Field; 4] = [&MAX_RSS, &MAX_PSS, &MAX_VMEM, &MAX_SWAP];
 const MEMORY_MEAN: [&Field; 4] = [&AVG_RSS, &AVG_PSS, &AVG_VMEM, &AVG_SWAP];
+const RATES: [(&Field, &Field); 4] = [
+    (&TOT_RCHAR, &RATE_RCHAR),
+    (&TOT_WCHAR, &RATE_WCHAR),
+    (&TOT_RBYTES, &RATE_RBYTES),
+    (&TOT_WBYTES, &RATE_WBYTES),
+];
 
 /// Writes what was measured, with rates where the time between the samples is known.
 pub(super) fn encode_usage(out: &mut Writer, usage: &UsageSummary) {
@@ -23,12 +29,13 @@ pub(super) fn encode_usage(out: &mut Writer, usage: &UsageSummary) {
         }
     }
     let span_millis = u64::try_from(usage.span.as_millis()).unwrap_or(u64::MAX);
-    for (total_field, rate_field, total) in [
-        (&TOT_RCHAR, &RATE_RCHAR, usage.read_chars),
-        (&TOT_WCHAR, &RATE_WCHAR, usage.write_chars),
-        (&TOT_RBYTES, &RATE_RBYTES, usage.read_bytes),
-        (&TOT_WBYTES, &RATE_WBYTES, usage.write_bytes),
-    ] {
+    let totals = [
+        usage.read_chars,
+        usage.write_chars,
+        usage.read_bytes,
+        usage.write_bytes,
+    ];
+    for ((total_field, rate_field), total) in RATES.into_iter().zip(totals) {
         out.whole(total_field, total.as_bytes());
         let rate = total
             .as_bytes()
@@ -38,8 +45,8 @@ pub(super) fn encode_usage(out: &mut Writer, usage: &UsageSummary) {
     }
 }
 
-/// The usage, if any of it is told. How many samples it is made from and how long they span is
-/// not on the wire.
+/// The usage, if any of it is told. How many samples it is made from is not on the wire, and how
+/// long they span only in what the rates are of the totals.
 pub(super) fn decode_usage(
     message: &Reader<'_>,
     cpu_time: Option<Duration>,
@@ -61,8 +68,7 @@ pub(super) fn decode_usage(
         }
     });
     let [read_chars, write_chars, read_bytes, write_bytes] =
-        [&TOT_RCHAR, &TOT_WCHAR, &TOT_RBYTES, &TOT_WBYTES]
-            .map(|field| ByteCount::from_bytes(number(field)));
+        RATES.map(|(total, _)| ByteCount::from_bytes(number(total)));
     is_known.then_some(UsageSummary {
         n_samples: 1,
         max,
@@ -71,9 +77,23 @@ pub(super) fn decode_usage(
         write_chars,
         read_bytes,
         write_bytes,
-        span: Duration::ZERO,
+        span: decode_span(message),
         cpu: cpu_time.unwrap_or_default(),
     })
+}
+
+/// The time in which the totals came together, by the largest rate since it is the least rounded;
+/// zero if no rate is told.
+fn decode_span(message: &Reader<'_>) -> Duration {
+    let measured = RATES.into_iter().filter_map(|(total, rate)| {
+        let total = message.number_if_any(total).filter(|total| *total > 0.0)?;
+        let rate = message.number_if_any(rate).filter(|rate| *rate > 0.0)?;
+        Some((rate, total / rate))
+    });
+    let surest = measured.max_by(|one, other| one.0.total_cmp(&other.0));
+    surest
+        .and_then(|(_, secs)| Duration::try_from_secs_f64(secs).ok())
+        .unwrap_or_default()
 }
 
 /// Whole seconds of get job, stage-in, payload, stage-out, initial set-up and set-up.

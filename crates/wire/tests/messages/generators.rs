@@ -299,7 +299,7 @@ pub(crate) fn job_update() -> impl Strategy<Value = JobUpdate> {
     );
     let numbers = (
         option::of(any::<u32>()),
-        option::of(any::<u32>()),
+        option::of(1_u32..),
         option::of(any::<u64>()),
         option::of(any::<i64>()),
     );

@@ -133,10 +133,9 @@ fn pilot_3_reports_a_start() {
 fn pilot_3_reports_an_end() {
     let name = "pilot3/update_job.finished.json";
     let update = update_job::decode_request(Dialect::Legacy, &fields(name)).expect("an update");
-    assert_eq!(
-        update.usage.expect("usage").max.rss,
-        ByteCount::from_kib(2048)
-    );
+    let usage = update.usage.expect("usage");
+    assert_eq!(usage.max.rss, ByteCount::from_kib(2048));
+    assert_eq!(usage.span, Duration::from_secs(100), "from the rates");
     assert_eq!(update.outputs[0].checksum, Checksum::Adler32(0x05a5_01a5));
     assert_eq!(
         update.timing.expect("timing").payload,
