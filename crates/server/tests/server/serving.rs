@@ -58,7 +58,9 @@ fn legacy_answers_are_forms_unless_json_is_accepted() {
         server.send("POST", "/server/panda/getJob", &headers, request.as_bytes())
     };
     assert!(ask("").text.contains("StatusCode=20"));
-    assert_eq!(ask("Accept: application/json\r\n").json()["StatusCode"], 20);
+    let none = ask("Accept: application/json\r\n").json();
+    assert_eq!(none["StatusCode"], 20);
+    assert_eq!(none["errorDialog"], "no jobs in PanDA");
 }
 
 #[test]
