@@ -103,7 +103,7 @@ pub use scheduling::Scheduling;
 pub use secrets::{SecretChange, SecretError, change_secrets, secrets_of};
 pub use shares::{refresh_shares, share_lines, stream_pilots};
 pub use signature::{SignatureError, sign};
-pub use steer::{CommandFate, DebugMode, set_command, set_debug_mode};
+pub use steer::{CommandFate, DebugFate, DebugMode, set_command, set_debug_mode};
 pub use submit::{SubmitError, Submitted, submit};
 pub use submit_jobs::{SubmittedJob, submit_jobs};
 pub use update::update_job;

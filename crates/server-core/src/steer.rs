@@ -23,8 +23,22 @@ pub enum DebugMode {
     Off,
 }
 
-/// Sets or ends the debug mode of a job, and returns PanDA's word for what was done: `Succeeded`,
-/// or why not.
+/// What became of a wish for debug mode; its text is PanDA's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DebugFate {
+    /// It is as wished from now on.
+    #[error("Succeeded")]
+    Changed,
+    /// It was as wished before.
+    #[error("Already set accordingly")]
+    Unchanged,
+    /// It stays as it is: PanDA's text of why.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Sets or ends the debug mode of a job, at the word of its owner or of a pilot, which queues ask to
+/// have it set.
 ///
 /// # Errors
 ///
@@ -35,37 +49,39 @@ pub fn set_debug_mode(
     id: PandaId,
     caller: &Caller,
     mode: DebugMode,
-) -> Result<String, LedgerError> {
+) -> Result<DebugFate, LedgerError> {
     use JobStatus::{Activated, Assigned, Defined, Running, Sent, Starting};
     const CHANGEABLE: [JobStatus; 6] = [Defined, Activated, Running, Sent, Starting, Assigned];
     let mut op = Operation::new(ctx, ledger);
     let job = op.ledger.job(id)?;
     let Some(mut job) = job.filter(|job| !job.status.is_terminal()) else {
-        return Ok(format!("PandaID={id} not found in active DB"));
+        let reason = format!("PandaID={id} not found in active DB");
+        return Ok(DebugFate::Refused(reason));
     };
     if !CHANGEABLE.contains(&job.status) {
         let words: Vec<String> = CHANGEABLE.iter().map(|one| format!("'{one}'")).collect();
-        return Ok(format!(
+        return Ok(DebugFate::Refused(format!(
             "Cannot set debugMode since the job status is {} which is not in one of [{}]",
             job.status,
             words.join(", ")
-        ));
+        )));
     }
     let owner = op.spec(job.task_id)?.user.clone();
     let group = op.working_group_of(&job)?;
-    if !caller.may_steer(&owner, &group) {
-        return Ok("Permission denied. Not the owner or production manager".to_owned());
+    if !caller.rights.pilot && !caller.may_steer(&owner, &group) {
+        let reason = "Permission denied. Not the owner or production manager".to_owned();
+        return Ok(DebugFate::Refused(reason));
     }
     let is_on = job.tags.has(job_tags::DEBUG);
     if is_on == (mode == DebugMode::On) {
-        return Ok("Already set accordingly".to_owned());
+        return Ok(DebugFate::Unchanged);
     }
     match mode {
         DebugMode::On => job.tags.insert(job_tags::DEBUG),
         DebugMode::Off => job.tags.remove(job_tags::DEBUG),
     }
     op.ledger.put_job(&job)?;
-    Ok("Succeeded".to_owned())
+    Ok(DebugFate::Changed)
 }
 
 /// What became of a command for a pilot.

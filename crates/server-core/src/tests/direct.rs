@@ -190,7 +190,7 @@ fn production_rights_in_the_group_that_a_job_names_are_enough() {
     let debug = |server: &mut Server, caller: &Caller| {
         let on = DebugMode::On;
         let said = server.run(|ctx, ledger| set_debug_mode(ctx, ledger, id, caller, on));
-        said.unwrap()
+        said.unwrap().to_string()
     };
     let kill = |server: &mut Server, caller: &Caller| {
         let request = KillRequest {

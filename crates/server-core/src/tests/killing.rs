@@ -168,6 +168,7 @@ fn debug_mode_shows_output_until_it_is_ended() {
         server
             .run(|ctx, ledger| set_debug_mode(ctx, ledger, id, caller, mode))
             .unwrap()
+            .to_string()
     };
     let denied = set(&mut server, &person("bob"), DebugMode::On);
     assert!(denied.starts_with("Permission denied"), "{denied}");
@@ -175,6 +176,10 @@ fn debug_mode_shows_output_until_it_is_ended() {
     assert_eq!(set(&mut server, &owner, DebugMode::On), "Succeeded");
     let again = set(&mut server, &owner, DebugMode::On);
     assert_eq!(again, "Already set accordingly");
+    let mut pilot = person("pilot");
+    pilot.rights.pilot = true;
+    assert_eq!(set(&mut server, &pilot, DebugMode::Off), "Succeeded");
+    assert_eq!(set(&mut server, &pilot, DebugMode::On), "Succeeded");
     let mut update =
         ailurus_model::JobUpdate::new(job.panda_id, Some(job.attempt_nr), JobStatus::Running);
     update.stdout = "event 12".to_owned();

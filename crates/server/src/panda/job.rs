@@ -2,8 +2,8 @@
 
 use ailurus_model::{Caller, JobForm, PandaId, Proof, TaskId};
 use ailurus_server_core::{
-    CommandFate, DebugMode, KillCode, KillRequest, LedgerError, Unmerged, command_to_pilot,
-    describe_job, kill_jobs,
+    CommandFate, DebugFate, DebugMode, KillCode, KillRequest, LedgerError, Unmerged,
+    command_to_pilot, describe_job, kill_jobs,
     ledger::{ArchiveRows, JobText, JobTextRows, Ledger},
     offline_script, reassign_jobs, set_command as leave_command, set_debug_mode as set_debug,
     submit_jobs,
@@ -357,8 +357,10 @@ async fn set_command(call: Call) -> Reply {
 async fn set_debug_mode(call: Call) -> Reply {
     let mode = mode_of(call.flag("mode"));
     match change_debug(&call, call.whole("job_id").unwrap_or_default(), mode).await {
-        Ok(message) if message == DONE => Reply::data_and_message(Value::Null, message),
-        Ok(message) => Reply::refusal(message),
+        Ok(fate @ DebugFate::Changed) => Reply::data_and_message(Value::Null, fate.to_string()),
+        Ok(fate @ (DebugFate::Unchanged | DebugFate::Refused(_))) => {
+            Reply::refusal(fate.to_string())
+        }
         Err(failure) => failure,
     }
 }
@@ -370,21 +372,22 @@ async fn legacy_debug(call: Call) -> Reply {
     if !call.caller.is_secure() {
         return Reply::Text("ERROR: SSL connection is required".to_owned());
     }
-    let is_on = call.text("modeOn").is_some_and(|text| text == "True");
+    let is_on = call.flag("modeOn");
     match change_debug(&call, id, mode_of(is_on)).await {
-        Ok(message) => Reply::Text(message),
+        // Pilot 3 takes every other word for a failure, asks again, and starts its job minutes later.
+        Ok(DebugFate::Changed | DebugFate::Unchanged) => {
+            Reply::Text(DebugFate::Changed.to_string())
+        }
+        Ok(fate @ DebugFate::Refused(_)) => Reply::Text(fate.to_string()),
         Err(failure) => failure,
     }
 }
-
-/// PanDA's word for a debug mode that was changed.
-const DONE: &str = "Succeeded";
 
 const fn mode_of(is_on: bool) -> DebugMode {
     if is_on { DebugMode::On } else { DebugMode::Off }
 }
 
-async fn change_debug(call: &Call, id: u64, mode: DebugMode) -> Result<String, Reply> {
+async fn change_debug(call: &Call, id: u64, mode: DebugMode) -> Result<DebugFate, Reply> {
     let caller = call.caller.clone();
     let written = call
         .app

@@ -126,6 +126,12 @@ fn words_to_a_pilot_reach_it() {
     let running = json!({"jobId": id, "state": "running", "attemptNr": 1});
     let told = server.legacy("updateJob", &running).text("command");
     assert_eq!(told, "debug,tail payload.stdout");
+    // Pilot 3 asks so at queues with `setdebugmode`, at each attempt, and knows one answer only.
+    let asked = json!({"pandaID": id.to_string(), "modeOn": true});
+    let json = "Content-Type: application/json\r\n";
+    let body = asked.to_string();
+    let answer = server.send("POST", "/server/panda/setDebugMode", json, body.as_bytes());
+    assert_eq!(answer.text, "Succeeded");
 }
 
 #[test]
