@@ -264,7 +264,9 @@ async fn keys_of(call: &Call, names: [String; 2]) -> Result<[String; 2], Denial>
             let message = format!("failed for '{who}' since {name} is missing");
             Denial::new(StatusCode::MissingKey, message)
         };
-        found.push(key.ok_or_else(missing)?);
+        // Pilots write it into one line of a shell.
+        let key = key.ok_or_else(missing)?;
+        found.push(key.trim_end_matches(['\r', '\n']).to_owned());
     }
     let missing = |_| Denial::new(StatusCode::MissingKey, "a key is missing");
     found.try_into().map_err(missing)

@@ -582,7 +582,7 @@ fn credentials_go_to_those_who_are_listed() {
     let keys = tempfile::tempdir().unwrap();
     let put = |name: &str, text: &str| fs::write(keys.path().join(name), text).unwrap();
     put("spd.pub", "PUBLIC");
-    put("spd.key", "PRIVATE");
+    put("spd.key", "PRIVATE\n");
     put("access_token_pilot_server", "the.access.token\n");
     fs::create_dir(keys.path().join("token_keys")).unwrap();
     put("token_keys/pilot_server", "newest\nolder\n");
