@@ -293,7 +293,7 @@ pub(crate) fn dataset(dataset: &DatasetView) -> String {
 fn line(text: &mut String, name: &str, value: &str) {
     if !value.is_empty() {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {name:<18}{}", on_one_line(value));
+        let _ = writeln!(text, "  {name:<17} {}", on_one_line(value));
     }
 }
 

@@ -28,7 +28,10 @@ fn failed_attempt() -> AttemptView {
         }),
         log_surl: String::new(),
         pilot_log: String::new(),
-        report: BTreeMap::from([("coreCount".into(), 8.into())]),
+        report: BTreeMap::from([
+            ("coreCount".into(), 8.into()),
+            ("cpuConsumptionUnit".into(), "s+AMD".into()),
+        ]),
     }
 }
 
@@ -74,6 +77,7 @@ fn times_and_sizes_have_their_units_and_empty_values_no_line() {
     let text = job(&a_job());
     assert!(text.contains("2026-01-31 10:00:00 UTC"), "{text}");
     assert!(text.contains("1 GiB"), "{text}");
+    assert!(text.contains("cpuConsumptionUnit s+AMD"), "{text}");
     assert!(!text.contains("started"), "{text}");
 }
 
