@@ -421,6 +421,33 @@ fn duration(
     })
 }
 
+/// Picks a duration of a second or more.
+fn at_least_a_second(
+    picker: &mut Picker,
+    key: &'static str,
+    file: Option<Duration>,
+    built_in: Duration,
+) -> Result<Duration, ConfigError> {
+    let quoted = |duration: &Duration| format!("\"{}\"", format_duration(*duration));
+    let duration = picker.pick(key, [None, file], built_in, quoted);
+    if duration < Duration::from_secs(1) {
+        return Err(wrong(
+            key,
+            &format_duration(duration),
+            "at least one second",
+        ));
+    }
+    Ok(duration)
+}
+
+fn wrong(key: &'static str, value: &str, allowed: &'static str) -> ConfigError {
+    ConfigError::Value {
+        key,
+        value: value.to_owned(),
+        allowed,
+    }
+}
+
 fn body_limit(picker: &mut Picker, file: Option<ByteCount>) -> Result<usize, ConfigError> {
     let limit = picker.pick(
         "body_limit",

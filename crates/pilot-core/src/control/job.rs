@@ -202,22 +202,13 @@ pub(crate) struct JobOutcome {
 }
 
 impl JobLife {
-    /// Takes a job: the server hears of it, and its directory is made.
-    pub(crate) fn begin(
-        turn: &mut Turn<'_>,
-        job: Box<Job>,
-        (config, site): (Arc<PilotConfig>, Arc<Site>),
-        timing: PilotTiming,
-    ) -> Self {
-        let life_limit = life_limit(&config, &site.queue);
-        let pilots = (life_limit, config.resource_type.as_deref());
-        let limits = JobLimits::of(&job, &site.queue, &config.profile.limits, pilots);
-        let record = Record::new(&config, turn.now, timing);
-        let mut life = Self {
-            desk: Desk { job, config, site },
+    /// A job of which nothing has been done yet.
+    fn new(desk: Desk, record: Record, limits: JobLimits, now: Moment) -> Self {
+        Self {
+            desk,
             record,
             limits,
-            reporter: Reporter::new(turn.now),
+            reporter: Reporter::new(now),
             phase: Phase::Accepted,
             directory: JobDirectory::Absent,
             pilot_error: None,
@@ -229,7 +220,22 @@ impl JobLife {
             steps: None,
             found_blame: None,
             debugging: Debugging::default(),
-        };
+        }
+    }
+
+    /// Takes a job: the server hears of it, and its directory is made.
+    pub(crate) fn begin(
+        turn: &mut Turn<'_>,
+        job: Box<Job>,
+        (config, site): (Arc<PilotConfig>, Arc<Site>),
+        timing: PilotTiming,
+    ) -> Self {
+        let life_limit = life_limit(&config, &site.queue);
+        let pilots = (life_limit, config.resource_type.as_deref());
+        let limits = JobLimits::of(&job, &site.queue, &config.profile.limits, pilots);
+        let record = Record::new(&config, turn.now, timing);
+        let desk = Desk { job, config, site };
+        let mut life = Self::new(desk, record, limits, turn.now);
         life.open_journal(turn);
         if life.desk.job.options.is_debug {
             let command = life.desk.job.options.debug_command.clone();

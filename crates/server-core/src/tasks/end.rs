@@ -42,21 +42,10 @@ impl FileTally {
 }
 
 /// Says whether files of a job with this status are done, or failed.
-const fn fate_of(status: JobStatus) -> Option<bool> {
-    match status {
-        JobStatus::Finished => Some(true),
-        JobStatus::Failed | JobStatus::Cancelled | JobStatus::Closed => Some(false),
-        JobStatus::Pending
-        | JobStatus::Defined
-        | JobStatus::Assigned
-        | JobStatus::Activated
-        | JobStatus::Sent
-        | JobStatus::Starting
-        | JobStatus::Running
-        | JobStatus::Holding
-        | JobStatus::Transferring
-        | JobStatus::Merging => None,
-    }
+fn fate_of(status: JobStatus) -> Option<bool> {
+    status
+        .is_terminal()
+        .then_some(status == JobStatus::Finished)
 }
 
 /// Adds up how many files of a task's first stream are done, and notes it for each dataset.

@@ -134,26 +134,15 @@ impl<L: Ledger> Operation<'_, L> {
 
     fn state_of(&self, build: &LibraryBuild) -> Result<LibraryState, LedgerError> {
         let job = self.job(build.panda_id)?;
-        Ok(match job.status {
-            JobStatus::Finished => {
-                let age = self.ctx.now.since(job.state_changed);
-                if age > self.ctx.limits.tasks.library_reuse {
-                    LibraryState::Old
-                } else {
-                    LibraryState::Ready
-                }
-            }
-            JobStatus::Failed | JobStatus::Cancelled | JobStatus::Closed => LibraryState::Lost,
-            JobStatus::Pending
-            | JobStatus::Defined
-            | JobStatus::Assigned
-            | JobStatus::Activated
-            | JobStatus::Sent
-            | JobStatus::Starting
-            | JobStatus::Running
-            | JobStatus::Holding
-            | JobStatus::Transferring
-            | JobStatus::Merging => LibraryState::UnderWay,
+        let age = self.ctx.now.since(job.state_changed);
+        Ok(if !job.status.is_terminal() {
+            LibraryState::UnderWay
+        } else if job.status != JobStatus::Finished {
+            LibraryState::Lost
+        } else if age > self.ctx.limits.tasks.library_reuse {
+            LibraryState::Old
+        } else {
+            LibraryState::Ready
         })
     }
 

@@ -12,10 +12,10 @@ use ailurus_http::Trust;
 use ailurus_identity::{
     AuthoritySettings, RevocationPolicy, RolePolicy, RoleSettings, TokenSettings, VomsPolicy,
 };
-use ailurus_model::units::{format_duration, optional_duration_text};
+use ailurus_model::units::optional_duration_text;
 use serde::Deserialize;
 
-use super::{ConfigError, Picker};
+use super::{ConfigError, Picker, at_least_a_second, wrong};
 
 /// Limit on a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -194,32 +194,6 @@ fn word(picker: &mut Picker, key: &'static str, value: Option<String>, built_in:
     picker.pick(key, [None, value], built_in.to_owned(), quoted)
 }
 
-fn seconds(
-    picker: &mut Picker,
-    key: &'static str,
-    value: Option<Duration>,
-    built_in: Duration,
-) -> Result<Duration, ConfigError> {
-    let quoted = |duration: &Duration| format!("\"{}\"", format_duration(*duration));
-    let duration = picker.pick(key, [None, value], built_in, quoted);
-    if duration < Duration::from_secs(1) {
-        return Err(wrong(
-            key,
-            &format_duration(duration),
-            "at least one second",
-        ));
-    }
-    Ok(duration)
-}
-
-fn wrong(key: &'static str, value: &str, allowed: &'static str) -> ConfigError {
-    ConfigError::Value {
-        key,
-        value: value.to_owned(),
-        allowed,
-    }
-}
-
 impl Sections {
     /// Checks the sections and notes every value.
     pub(super) fn resolve(self, picker: &mut Picker) -> Result<IdentityConfig, ConfigError> {
@@ -262,7 +236,7 @@ impl TlsSection {
         let voms = word(picker, "tls.voms", self.voms, "verified");
         let timeout = self.handshake_timeout;
         let handshake_timeout =
-            seconds(picker, "tls.handshake_timeout", timeout, HANDSHAKE_TIMEOUT)?;
+            at_least_a_second(picker, "tls.handshake_timeout", timeout, HANDSHAKE_TIMEOUT)?;
         let handshakes =
             super::at_least_one(picker, "tls.handshakes", self.handshakes, HANDSHAKES)?;
         let revocation = match revocation.as_str() {
@@ -305,7 +279,8 @@ impl TokensSection {
         let legacy_issuers = texts(picker, "tokens.legacy_issuers", self.legacy_issuers, &[]);
         let authorities = path(picker, "tokens.authorities", self.authorities);
         let lifetime = self.keys_lifetime;
-        let keys_lifetime = seconds(picker, "tokens.keys_lifetime", lifetime, KEYS_LIFETIME)?;
+        let keys_lifetime =
+            at_least_a_second(picker, "tokens.keys_lifetime", lifetime, KEYS_LIFETIME)?;
         Ok(directory.map(|directory| {
             let mut settings = TokenSettings::new(directory);
             settings.legacy_issuers = legacy_issuers;

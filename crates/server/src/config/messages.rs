@@ -2,12 +2,12 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use ailurus_model::units::{format_duration, optional_duration_text};
+use ailurus_model::units::optional_duration_text;
 use ailurus_server_core::news::Audience;
 use ailurus_stomp::{BrokerConfig, Credentials, Encryption};
 use serde::Deserialize;
 
-use super::{ConfigError, Picker};
+use super::{ConfigError, Picker, at_least_a_second, wrong};
 
 /// Limit on each wait for the broker.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -127,32 +127,6 @@ impl MessagesSection {
             audience,
             lease,
         }))
-    }
-}
-
-fn at_least_a_second(
-    picker: &mut Picker,
-    key: &'static str,
-    file: Option<Duration>,
-    built_in: Duration,
-) -> Result<Duration, ConfigError> {
-    let quoted = |duration: &Duration| format!("\"{}\"", format_duration(*duration));
-    let duration = picker.pick(key, [None, file], built_in, quoted);
-    if duration < Duration::from_secs(1) {
-        return Err(wrong(
-            key,
-            &format_duration(duration),
-            "at least one second",
-        ));
-    }
-    Ok(duration)
-}
-
-fn wrong(key: &'static str, value: &str, allowed: &'static str) -> ConfigError {
-    ConfigError::Value {
-        key,
-        value: value.to_owned(),
-        allowed,
     }
 }
 

@@ -3,14 +3,14 @@
 //! Nothing is stored before the server has said that this attempt still counts: meanwhile another
 //! one may have stored files under the same names.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ailurus_model::{ErrorCode, JobStatus, Moment};
 
-use super::{Debugging, JobLife, NextStep, Phase, Standing, Stop, Turn};
+use super::{JobLife, Phase, Turn};
 use crate::{
     JobEffect, PilotConfig, Problem,
-    control::{reporting::Reporter, update::Desk},
+    control::update::Desk,
     data::stage_out::Beginning,
     monitoring::JobLimits,
     recovery::journal::{JobDirectory, Journal, JournalStep, Opening, Snapshot, Stage},
@@ -29,27 +29,13 @@ impl JobLife {
             identity: opening.identity,
             ..PilotConfig::clone(config)
         };
-        let mut life = Self {
-            desk: Desk {
-                job: opening.job,
-                config: Arc::new(config),
-                site: Arc::new(opening.site),
-            },
-            record,
-            limits,
-            reporter: Reporter::new(turn.now),
-            phase: Phase::Accepted,
-            directory,
-            pilot_error: None,
-            next: NextStep::GoOn,
-            stop: Stop::NotAsked,
-            standing: Standing::Current,
-            ready_since: None,
-            waited: Duration::ZERO,
-            steps: None,
-            found_blame: None,
-            debugging: Debugging::default(),
+        let desk = Desk {
+            job: opening.job,
+            config: Arc::new(config),
+            site: Arc::new(opening.site),
         };
+        let mut life = Self::new(desk, record, limits, turn.now);
+        life.directory = directory;
         life.take_up(turn, stage, give_up_at);
         life
     }
