@@ -32,6 +32,12 @@ pub enum ActionError {
         /// What it is.
         status: TaskStatus,
     },
+    /// Its jobs are no longer kept: there is nothing to try again.
+    #[error("the jobs of task {id} were dropped from the archive, so it is not tried again")]
+    JobsDropped {
+        /// The task.
+        id: TaskId,
+    },
     /// It belongs to somebody else.
     #[error("task {id} belongs to `{owner}`")]
     NotYours {
@@ -53,6 +59,7 @@ impl ActionError {
             Self::UnknownJob { .. } => "unknown-job",
             Self::UnknownTask { .. } => "unknown-task",
             Self::TaskAborted { .. } => "task-aborted",
+            Self::JobsDropped { .. } => "jobs-dropped",
             Self::NotYours { .. } => "not-allowed",
             Self::Ledger(_) => "ledger-failed",
         }
@@ -64,7 +71,9 @@ impl ActionError {
         match self {
             Self::UnknownJob { .. } => "list the jobs of the task to see their numbers",
             Self::UnknownTask { .. } => "list the tasks to see their numbers",
-            Self::TaskAborted { .. } => "submit the task anew, with new output datasets",
+            Self::TaskAborted { .. } | Self::JobsDropped { .. } => {
+                "submit the task anew, with new output datasets"
+            }
             Self::NotYours { .. } => "ask its owner, or somebody with the production role",
             Self::Ledger(_) => "try again later; the server's log tells more",
         }

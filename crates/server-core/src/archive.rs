@@ -1,4 +1,5 @@
-//! Moves jobs that ended long ago to the archive, and shortens the history of statuses.
+//! Moves jobs that ended long ago to the archive, drops them from there when they are older still,
+//! and shortens the history of statuses.
 //!
 //! Each call is one step of bounded size. A step that is lost is done again by the next pass:
 //! what it would have moved is still where it was.
@@ -9,7 +10,7 @@ use ailurus_model::{PandaId, TaskId};
 
 use crate::{
     Context,
-    ledger::{EndedPlace, Ledger, LedgerError},
+    ledger::{EndedPlace, EndedTask, Ledger, LedgerError},
 };
 
 /// How long what has ended stays where it is.
@@ -17,12 +18,15 @@ use crate::{
 pub struct ArchiveRules {
     /// How long ago a job must have ended to go to the archive; none to leave all where they are.
     pub after: Option<Duration>,
+    /// How long ago a task must have ended for its archived jobs to be dropped; none to keep them
+    /// for ever.
+    pub drop_after: Option<Duration>,
     /// How long changes of statuses stay in the history; none for ever.
     pub history_keep: Option<Duration>,
     /// How long they stay although some cursor has not passed them, because whoever holds it may be
     /// gone for good; none for ever.
     pub unread_keep: Option<Duration>,
-    /// Jobs, or rows of the history, that one step looks at.
+    /// Jobs, tasks, or rows of the history, that one step looks at.
     pub batch: usize,
 }
 
@@ -78,6 +82,60 @@ pub fn archive_jobs(
         archived: u64::try_from(old.len()).unwrap_or(u64::MAX),
         next: ended.last().map(|job| job.place).filter(|_| is_full),
     })
+}
+
+/// What one step of dropping did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DropStep {
+    /// Jobs that were dropped.
+    pub dropped: u64,
+    /// Where the next step goes on; none if all tasks were looked at.
+    pub next: Option<EndedTask>,
+}
+
+/// Drops the jobs of tasks from the archive that ended longer ago than `rules.drop_after`.
+///
+/// A task loses all of its jobs or none: as long as one of them is outside of the archive, the
+/// others stay. The task, its counts, its datasets and files stay; it cannot be tried again. Call it
+/// first with [`EndedTask::START`], then with what the last step returned.
+///
+/// # Errors
+///
+/// [`LedgerError`] if the rows are out of reach.
+pub fn drop_jobs(
+    ctx: &Context<'_>,
+    ledger: &mut impl Ledger,
+    rules: &ArchiveRules,
+    from: EndedTask,
+) -> Result<DropStep, LedgerError> {
+    let mut step = DropStep {
+        dropped: 0,
+        next: None,
+    };
+    let Some(age) = rules.drop_after else {
+        return Ok(step);
+    };
+    let tasks = ledger.tasks_to_drop(ctx.now.before(age), from, rules.batch)?;
+    let mut left = rules.batch;
+    let mut place = from;
+    for task in &tasks {
+        // One that was begun goes on, whatever came back since.
+        let is_whole = ledger.are_jobs_dropped(task.id)? || !ledger.has_jobs_at_work(task.id)?;
+        if is_whole {
+            let dropped = ledger.drop_jobs(task.id, left)?;
+            step.dropped += dropped;
+            left = left.saturating_sub(usize::try_from(dropped).unwrap_or(usize::MAX));
+        }
+        if left == 0 {
+            // This task may have more.
+            step.next = Some(place);
+            return Ok(step);
+        }
+        place = *task;
+    }
+    let is_full = tasks.len() >= rules.batch;
+    step.next = tasks.last().copied().filter(|_| is_full);
+    Ok(step)
 }
 
 /// Removes changes of statuses that are older than `rules.history_keep` from the history, and says

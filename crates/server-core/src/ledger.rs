@@ -32,7 +32,7 @@ use ailurus_model::{
     SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, Worker, WorkerId, update::ReportedError,
 };
 
-pub use self::archive::{ArchiveRows, EndedJob, EndedPlace};
+pub use self::archive::{ArchiveRows, EndedJob, EndedPlace, EndedTask};
 pub use self::brokerage::{BrokerageRows, LoadRow, MixtureRecord, QueuePulse, TaskPlace};
 pub use self::cache_files::{CacheFileRecord, CacheFileRows};
 pub use self::claims::{ClaimFilter, ClaimOrder, Probes};

@@ -13,7 +13,7 @@
 //! | [`acquire_event_ranges`], [`update_event_ranges`] | a pilot, or Harvester |
 //! | [`update_workers`], [`acquire_commands`], [`acknowledge_commands`] | Harvester |
 //! | [`kill_job`], [`kill_task`], [`retry_task`] | a person |
-//! | [`broker()`], [`watch()`], [`archive_jobs`], [`shorten_history`] | the server's own timer |
+//! | [`broker()`], [`watch()`], [`archive_jobs`], [`drop_jobs`], [`shorten_history`] | the server's own timer |
 
 mod action;
 mod archive;
@@ -67,7 +67,7 @@ mod workers;
 pub mod workflows;
 
 pub use action::{ActionError, check_job_owner, check_task_owner, kill_job, kill_task};
-pub use archive::{ArchiveRules, ArchiveStep, archive_jobs, shorten_history};
+pub use archive::{ArchiveRules, ArchiveStep, DropStep, archive_jobs, drop_jobs, shorten_history};
 pub use broker::broker;
 pub use cache_files::{
     CacheNameError, NOT_NOTED, OVERWRITES, cache_file_max, cache_file_name, checkpoint_max,

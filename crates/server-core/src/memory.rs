@@ -54,6 +54,8 @@ pub struct MemoryLedger {
     workers: BTreeMap<(HarvesterId, WorkerId), Worker>,
     /// Which of the jobs are in the archive.
     archived: BTreeSet<PandaId>,
+    /// What was dropped from the archive, by task.
+    dropped: BTreeMap<TaskId, archive::Dropped>,
     last_change: u64,
     /// By rising number, from 1.
     history: BTreeMap<u64, StatusChange>,
@@ -312,9 +314,11 @@ impl Ledger for MemoryLedger {
     }
 
     fn task_counts(&self, task: TaskId) -> Result<JobCounts, LedgerError> {
+        let dropped = self.dropped.get(&task);
         let count = |status: &JobStatus| {
-            let n = self.by_task.get(&(task, *status)).map_or(0, BTreeSet::len);
-            (n > 0).then(|| (*status, as_count(n)))
+            let kept = self.by_task.get(&(task, *status)).map_or(0, BTreeSet::len);
+            let n = as_count(kept) + dropped.map_or(0, |dropped| dropped.count(*status));
+            (n > 0).then_some((*status, n))
         };
         Ok(JobStatus::ALL.iter().filter_map(count).collect())
     }

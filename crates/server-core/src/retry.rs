@@ -58,6 +58,7 @@ pub(crate) fn wish_of(job: &JobRecord, processing_type: &str, update: &JobUpdate
 /// # Errors
 ///
 /// [`ActionError::UnknownTask`]; [`ActionError::TaskAborted`] if a person has ended the task;
+/// [`ActionError::JobsDropped`] if its jobs are no longer kept;
 /// [`ActionError::Ledger`] if the rows are out of reach.
 pub fn retry_task(
     ctx: &Context<'_>,
@@ -68,6 +69,9 @@ pub fn retry_task(
     let Some(task) = ledger.task(id)? else {
         return Err(ActionError::UnknownTask { id });
     };
+    if ledger.are_jobs_dropped(id)? {
+        return Err(ActionError::JobsDropped { id });
+    }
     if task.revision > 0 {
         let words = RetryQualifiers::default();
         let request = CommandRequest::Retry(words, serde_json::Map::new());

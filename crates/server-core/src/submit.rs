@@ -70,6 +70,8 @@ enum PartState {
     Ready,
     Expected,
     LostBy(PandaId),
+    /// Its job is no longer kept.
+    Lost,
 }
 
 impl PartState {
@@ -77,7 +79,7 @@ impl PartState {
         match self {
             Self::Ready => FileStatus::Ready,
             Self::Expected => FileStatus::Expected,
-            Self::LostBy(_) => FileStatus::Failed,
+            Self::LostBy(_) | Self::Lost => FileStatus::Failed,
         }
     }
 }
@@ -162,7 +164,16 @@ impl<L: Ledger> Operation<'_, L> {
             LedgerError::contradiction(format!("dataset `{name}` was there and is gone"))
         })?;
         let n_parts = usize::try_from(dataset.n_parts).unwrap_or(usize::MAX);
-        let mut parts = vec![PartState::Expected; n_parts];
+        let is_dropped = match dataset.producer {
+            Some(producer) => self.ledger.are_jobs_dropped(producer)?,
+            None => false,
+        };
+        let unknown = if is_dropped {
+            PartState::Lost
+        } else {
+            PartState::Expected
+        };
+        let mut parts = vec![unknown; n_parts];
         if let Some(producer) = dataset.producer {
             let without_output = [JobStatus::Failed, JobStatus::Cancelled, JobStatus::Closed];
             for id in self.ledger.jobs_of_task(producer, &without_output)? {
@@ -173,7 +184,7 @@ impl<L: Ledger> Operation<'_, L> {
             }
         }
         for (part, state) in (0..).zip(&mut parts) {
-            let is_open = matches!(state, PartState::Expected);
+            let is_open = matches!(state, PartState::Expected | PartState::Lost);
             if is_open && self.ledger.file_of_part(name, part)?.is_some() {
                 *state = PartState::Ready;
             }
@@ -205,7 +216,13 @@ impl<L: Ledger> Operation<'_, L> {
             return self.insert_job(&job, &needs);
         }
         if let Some((dataset, part, producer)) = lost {
-            job.reason = self.why_lost(dataset, part, producer)?;
+            job.reason = match producer {
+                Some(producer) => self.why_lost(dataset, part, producer)?,
+                None => format!(
+                    "input part {part} of dataset `{dataset}` will not come: its job was dropped \
+                     from the archive"
+                ),
+            };
         }
         self.insert_job(&job, &needs)?;
         self.end_without_outputs(job, JobStatus::Closed)
@@ -231,8 +248,8 @@ impl<L: Ledger> Operation<'_, L> {
     }
 }
 
-/// A part that will not come: dataset, part, and the job that ended without it.
-type LostPart<'a> = (&'a DatasetName, u32, PandaId);
+/// A part that will not come: dataset, part, and the job that ended without it, if it is kept.
+type LostPart<'a> = (&'a DatasetName, u32, Option<PandaId>);
 
 /// Returns what a job needs, and one of the parts that will not come, if there is one.
 fn needs_of<'a>(
@@ -267,9 +284,12 @@ fn needs_of<'a>(
                 part,
                 status: state.status(),
             });
-            if let PartState::LostBy(producer) = state {
-                lost.get_or_insert((input.dataset, part, *producer));
-            }
+            let producer = match state {
+                PartState::Ready | PartState::Expected => continue,
+                PartState::LostBy(producer) => Some(*producer),
+                PartState::Lost => None,
+            };
+            lost.get_or_insert((input.dataset, part, producer));
         }
     }
     (needs, lost)

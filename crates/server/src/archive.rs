@@ -1,11 +1,16 @@
-//! Passes over what ended long ago: jobs go to the archive, old changes of statuses go.
+//! Passes over what ended long ago: jobs go to the archive and, later still, from there; old
+//! changes of statuses go.
 //!
 //! Each step is a transaction of its own, between which others get their turn. Every server over
 //! one database does this; what one has done, the others do not find any more.
 
 use std::sync::Arc;
 
-use ailurus_server_core::{archive_jobs, ledger::EndedPlace, shorten_history};
+use ailurus_server_core::{
+    archive_jobs, drop_jobs,
+    ledger::{EndedPlace, EndedTask},
+    shorten_history,
+};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{app::App, config::ArchiveConfig, knowledge::chain};
@@ -18,6 +23,7 @@ pub(crate) async fn run(app: Arc<App>, config: ArchiveConfig) {
     loop {
         ticks.tick().await;
         archive_all(&app, &config).await;
+        drop_all(&app, &config).await;
         shorten_all(&app, &config).await;
     }
 }
@@ -41,6 +47,28 @@ async fn archive_all(app: &App, config: &ArchiveConfig) {
     }
     if jobs > 0 {
         tracing::info!(jobs, "jobs went to the archive");
+    }
+}
+
+async fn drop_all(app: &App, config: &ArchiveConfig) {
+    let mut jobs = 0;
+    let mut place = Some(EndedTask::START);
+    while let Some(from) = place {
+        let rules = config.rules.clone();
+        let step = app.write(move |ctx, ledger| drop_jobs(ctx, ledger, &rules, from));
+        match step.await {
+            Ok(step) => {
+                jobs += step.dropped;
+                place = step.next;
+            }
+            Err(error) => {
+                tracing::error!(error = chain(&error), "archived jobs could not be dropped");
+                place = None;
+            }
+        }
+    }
+    if jobs > 0 {
+        tracing::info!(jobs, "jobs were dropped from the archive");
     }
 }
 

@@ -134,6 +134,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "workflows",
             sql: include_str!("../migrations/0018-workflows.sql"),
         },
+        Migration {
+            number: 19,
+            name: "jobs dropped from the archive",
+            sql: include_str!("../migrations/0019-dropped.sql"),
+        },
     ],
 };
 

@@ -54,7 +54,8 @@ pub fn what_is_done_stays_done(before: &MemoryLedger, after: &MemoryLedger) -> R
         .collect();
     before.event_ranges().try_for_each(|range| {
         let Some(after) = now.get(&name(range)) else {
-            return Err(format!("{range:?} is gone"));
+            let is_dropped = after.is_dropped(range.panda_id);
+            return holds(is_dropped, || format!("{range:?} is gone"));
         };
         let is_right = match range.status {
             EventStatus::Done => matches!(

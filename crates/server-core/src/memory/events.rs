@@ -16,6 +16,14 @@ pub(super) struct EventTables {
     archives: BTreeMap<PandaId, BTreeMap<Lfn, EventArchive>>,
 }
 
+impl EventTables {
+    /// Removes all that there is of a job.
+    pub(super) fn forget(&mut self, job: PandaId) {
+        self.ranges.remove(&job);
+        self.archives.remove(&job);
+    }
+}
+
 impl MemoryLedger {
     /// Lists all ranges of events, by job, then key.
     pub fn event_ranges(&self) -> impl Iterator<Item = &EventRangeRecord> {

@@ -265,6 +265,11 @@ impl<L: Ledger> Operation<'_, L> {
         let Some(producer) = producer else {
             return Ok(parts.iter().copied().collect());
         };
+        if self.ledger.are_jobs_dropped(producer)? {
+            // Its jobs are no more, so what they have not written will not come.
+            let missing = parts.iter().filter(|part| !known.contains_key(part));
+            return Ok(missing.copied().collect());
+        }
         let without = [
             JobStatus::Finished,
             JobStatus::Failed,

@@ -7,7 +7,7 @@ use ailurus_model::{JobKind, JobStatus, TaskId, TaskStatus};
 
 use crate::{
     kill::{KillCode, Rights},
-    ledger::{Generation, InputCounts, Ledger, LedgerError, ScoutPhase},
+    ledger::{Generation, InputCounts, Ledger, LedgerError, ScoutPhase, TaskProgress},
     operation::Operation,
     tasks::{
         chunk::number_of,
@@ -103,6 +103,9 @@ pub fn file_tally(ledger: &impl Ledger, id: TaskId) -> Result<Option<FileTally>,
     let Some(definition) = ledger.panda_task(id, record.revision)? else {
         return Ok(None);
     };
+    if ledger.are_jobs_dropped(id)? {
+        return Ok(Some(noted(&progress)));
+    }
     let mut task = PandaTask {
         record,
         definition: std::sync::Arc::clone(&definition),
@@ -113,6 +116,18 @@ pub fn file_tally(ledger: &impl Ledger, id: TaskId) -> Result<Option<FileTally>,
     };
     let (inputs, kinds) = (ledger.input_counts(id)?, ledger.kind_counts(id)?);
     Ok(Some(tally(&mut task, refined, &inputs, &kinds)))
+}
+
+/// Adds up what was noted when a task ended.
+fn noted(progress: &TaskProgress) -> FileTally {
+    let mut sum = FileTally::default();
+    for input in progress.inputs.iter().filter(|input| input.stream == 0) {
+        sum.n_files += u64::from(input.parts.len());
+        sum.n_used += u64::from(input.n_taken);
+        sum.n_finished += u64::from(input.n_finished);
+        sum.n_failed += u64::from(input.n_failed);
+    }
+    sum
 }
 
 /// Returns what a task becomes whose jobs have all ended.

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use ailurus_model::{ChangeId, ErrorCode, JobStatus, PandaId, TaskStatus, Timestamp};
+use ailurus_model::{
+    ChangeId, ErrorCode, JobStatus, PandaId, TaskId, TaskStatus, Timestamp, task::Split,
+};
 
 use super::harness::*;
 use crate::{
-    ArchiveRules, archive_jobs,
+    ActionError, ArchiveRules, Ledger, archive_jobs, drop_jobs,
     invariants::{check_state, check_step},
-    ledger::{ArchiveRows, Cursor, CursorRows, EndedPlace, HistoryRows},
+    ledger::{ArchiveRows, Cursor, CursorRows, EndedPlace, EndedTask, HistoryRows},
     shorten_history,
 };
 
@@ -17,6 +19,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 fn rules(batch: usize) -> ArchiveRules {
     ArchiveRules {
         after: Some(DAY * 30),
+        drop_after: Some(DAY * 100),
         history_keep: Some(DAY * 90),
         unread_keep: Some(DAY * 365),
         batch,
@@ -37,6 +40,22 @@ fn pass(server: &mut Server, rules: &ArchiveRules) -> Vec<u64> {
         place = step.next;
     }
     moved
+}
+
+/// Drops what is old enough, and returns how many jobs each step dropped.
+fn drop_all(server: &mut Server, rules: &ArchiveRules) -> Vec<u64> {
+    let mut dropped = Vec::new();
+    let mut place = Some(EndedTask::START);
+    while let Some(from) = place {
+        let before = server.ledger.clone();
+        let step = server.run(|ctx, ledger| drop_jobs(ctx, ledger, rules, from));
+        let step = step.unwrap();
+        check_state(&server.ledger).unwrap();
+        check_step(&before, &server.ledger).unwrap();
+        dropped.push(step.dropped);
+        place = step.next;
+    }
+    dropped
 }
 
 fn is_archived(server: &Server, id: u64) -> bool {
@@ -80,6 +99,7 @@ fn nothing_goes_where_the_archive_is_switched_off() {
     server.pass(DAY * 1000);
     let off = ArchiveRules {
         after: None,
+        drop_after: None,
         history_keep: None,
         ..rules(10)
     };
@@ -176,4 +196,93 @@ fn the_history_is_not_kept_for_ever_for_who_never_reads_it() {
     assert!(shorten(&mut server, &rules(100)) > 0);
     let rows = server.ledger.changes_after(ChangeId::default(), 10);
     assert_eq!(rows.unwrap(), []);
+}
+
+#[test]
+fn the_jobs_of_old_tasks_are_dropped_in_bounded_steps() {
+    let mut server = Server::with([generation(3)]);
+    for _ in 0..3 {
+        let job = server.running_job();
+        server.finish(&job);
+    }
+    let counts = server.ledger.task_counts(TaskId::new(1)).unwrap();
+    server.pass(DAY * 101);
+    assert_eq!(drop_all(&mut server, &rules(2)), [0], "none is archived");
+    pass(&mut server, &rules(2));
+    let never = ArchiveRules {
+        drop_after: None,
+        ..rules(2)
+    };
+    assert_eq!(drop_all(&mut server, &never), [0]);
+    assert_eq!(drop_all(&mut server, &rules(2)), [2, 1]);
+    assert_eq!(drop_all(&mut server, &rules(2)), [0]);
+    assert_eq!(
+        (
+            server.ledger.jobs().count(),
+            server.ledger.attempts().count()
+        ),
+        (0, 0)
+    );
+    assert_eq!(server.task_status(1), TaskStatus::Done);
+    assert_eq!(server.ledger.task_counts(TaskId::new(1)).unwrap(), counts);
+    assert_eq!(
+        server
+            .ledger
+            .files()
+            .filter(|file| file.producer.is_some())
+            .count(),
+        3
+    );
+}
+
+#[test]
+fn a_task_whose_jobs_were_dropped_is_not_tried_again() {
+    let mut server = Server::with([generation(2)]);
+    server.fail_for_good(1);
+    server.pass(DAY * 101);
+    pass(&mut server, &rules(10));
+    assert_eq!(drop_all(&mut server, &rules(1)), [1, 1, 0, 0]);
+    let refused = server.retry_task(1);
+    assert!(
+        matches!(refused, Err(ActionError::JobsDropped { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn one_that_is_younger_or_not_all_in_the_archive_keeps_its_jobs() {
+    let mut server = Server::with([generation(2)]);
+    server.fail_for_good(1);
+    server.pass(DAY * 99);
+    pass(&mut server, &rules(10));
+    assert_eq!(drop_all(&mut server, &rules(10)), [0]);
+    server.pass(DAY * 2);
+    // As if something came late to one of the jobs.
+    let job = server.job(1);
+    server.ledger.put_job(&job).unwrap();
+    assert_eq!(drop_all(&mut server, &rules(10)), [0]);
+    pass(&mut server, &rules(10));
+    assert_eq!(drop_all(&mut server, &rules(10)), [2]);
+}
+
+#[test]
+fn who_reads_a_dataset_of_dropped_jobs_does_not_wait_for_them() {
+    let mut server = Server::with([generation(2)]);
+    let job = server.running_job();
+    server.finish(&job);
+    server.fail_for_good(1);
+    server.pass(DAY * 101);
+    pass(&mut server, &rules(10));
+    drop_all(&mut server, &rules(10));
+    server.submit([reading("gen", "reco", Split::Files { per_job: 1 })]);
+    let reasons: Vec<String> = server.ledger.jobs().map(|job| job.reason.clone()).collect();
+    assert_eq!(
+        server.statuses(2),
+        [JobStatus::Activated, JobStatus::Closed],
+        "{reasons:?}"
+    );
+    assert!(
+        reasons[1].contains("was dropped from the archive"),
+        "{reasons:?}"
+    );
 }

@@ -29,6 +29,9 @@ const BATCH: u32 = 500;
 pub(crate) struct ArchiveSection {
     /// How long ago a job must have ended to go to the archive, or `never`. Default `30d`.
     after: Option<String>,
+    /// How long ago a task must have ended for its archived jobs to be dropped, or `never`. Default
+    /// `never`.
+    drop_after: Option<String>,
     /// How long changes of statuses are kept, or `never` to forget none. Default `90d`.
     history_keep: Option<String>,
     /// How long changes are kept that a reader has not read yet, or `never` to wait for it for
@@ -53,18 +56,20 @@ pub(crate) struct ArchiveConfig {
 impl ArchiveSection {
     /// Checks the section and notes every value.
     pub(super) fn resolve(self, picker: &mut Picker) -> Result<ArchiveConfig, ConfigError> {
-        let after = age(picker, "archive.after", self.after, AFTER_SECS)?;
+        let after = age(picker, "archive.after", self.after, Some(AFTER_SECS))?;
+        let drop_after = age(picker, "archive.drop_after", self.drop_after, None)?;
+        check_order(after, drop_after)?;
         let history_keep = age(
             picker,
             "archive.history_keep",
             self.history_keep,
-            HISTORY_KEEP_SECS,
+            Some(HISTORY_KEEP_SECS),
         )?;
         let unread_keep = age(
             picker,
             "archive.unread_keep",
             self.unread_keep,
-            UNREAD_KEEP_SECS,
+            Some(UNREAD_KEEP_SECS),
         )?;
         let key = "archive.interval";
         let interval = super::duration(picker, key, self.interval, INTERVAL_SECS);
@@ -79,6 +84,7 @@ impl ArchiveSection {
         Ok(ArchiveConfig {
             rules: ArchiveRules {
                 after,
+                drop_after,
                 history_keep,
                 unread_keep,
                 batch,
@@ -88,12 +94,26 @@ impl ArchiveSection {
     }
 }
 
+/// Refuses to drop jobs before they would come to the archive.
+fn check_order(after: Option<Duration>, drop_after: Option<Duration>) -> Result<(), ConfigError> {
+    if let (Some(after), Some(drop_after)) = (after, drop_after)
+        && drop_after < after
+    {
+        return Err(ConfigError::Value {
+            key: "archive.drop_after",
+            value: format_duration(drop_after),
+            allowed: "at least `archive.after`, or `never`",
+        });
+    }
+    Ok(())
+}
+
 /// Picks a duration, or none for `never`.
 fn age(
     picker: &mut Picker,
     key: &'static str,
     file: Option<String>,
-    built_in_secs: u64,
+    built_in_secs: Option<u64>,
 ) -> Result<Option<Duration>, ConfigError> {
     let given = match file {
         None => None,
@@ -109,7 +129,7 @@ fn age(
             }
         },
     };
-    let built_in = Some(Duration::from_secs(built_in_secs));
+    let built_in = built_in_secs.map(Duration::from_secs);
     Ok(picker.pick(key, [None, given], built_in, |age| match age {
         Some(age) => format!("\"{}\"", format_duration(*age)),
         None => format!("\"{NEVER}\""),
@@ -136,8 +156,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_dropped_unless_an_age_is_told() {
+        assert_eq!(resolved("").unwrap().rules.drop_after, None);
+        let rules = resolved("drop_after = \"730d\"").unwrap().rules;
+        assert_eq!(rules.drop_after, Some(Duration::from_secs(730 * DAY)));
+    }
+
+    #[test]
     fn values_without_sense_are_refused() {
-        for text in ["after = \"soon\"", "interval = \"0s\"", "batch = 0"] {
+        for text in [
+            "after = \"soon\"",
+            "drop_after = \"29d\"",
+            "interval = \"0s\"",
+            "batch = 0",
+        ] {
             let error = resolved(text).expect_err(text);
             assert!(error.contains("must be"), "{error}");
         }

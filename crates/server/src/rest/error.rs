@@ -117,7 +117,9 @@ impl From<ActionError> for ApiError {
             ActionError::UnknownJob { .. } | ActionError::UnknownTask { .. } => {
                 StatusCode::NOT_FOUND
             }
-            ActionError::TaskAborted { .. } => StatusCode::CONFLICT,
+            ActionError::TaskAborted { .. } | ActionError::JobsDropped { .. } => {
+                StatusCode::CONFLICT
+            }
             ActionError::NotYours { .. } => StatusCode::FORBIDDEN,
         };
         Self::new(status, error.code(), error.to_string(), error.help())

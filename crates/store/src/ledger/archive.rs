@@ -2,9 +2,11 @@
 //!
 //! A job's rows are moved as they are, in both directions. What reads a job looks into the archive
 //! if it is not among the others; what changes one takes it back out first.
+//!
+//! A task says by `task.jobs_dropped` whether its jobs were dropped from the archive.
 
-use ailurus_model::{ChangeId, DatasetName, FileStatus, PandaId, Timestamp};
-use ailurus_server_core::ledger::{ArchiveRows, EndedJob, EndedPlace, LedgerError};
+use ailurus_model::{ChangeId, DatasetName, FileStatus, PandaId, TaskId, Timestamp};
+use ailurus_server_core::ledger::{ArchiveRows, EndedJob, EndedPlace, EndedTask, LedgerError};
 
 use super::{attempts::ATTEMPT, job_texts::JOB_TEXT, jobs::JOB, needs::NEED};
 use crate::{
@@ -45,6 +47,21 @@ static PAIRS: [(&Table, &Table); 4] = [
     (&ATTEMPT, &ARCHIVED_ATTEMPT),
     (&NEED, &ARCHIVED_NEED),
     (&JOB_TEXT, &ARCHIVED_JOB_TEXT),
+];
+
+/// What `task.jobs_dropped` says: nothing was dropped, some jobs were, all were.
+const KEPT: i64 = 0;
+const SOME_DROPPED: i64 = 1;
+const ALL_DROPPED: i64 = 2;
+
+/// Tables with rows of archived jobs, the jobs themselves last: the others are found by them.
+const OF_ARCHIVED_JOBS: [&str; 6] = [
+    "archived_job_text",
+    "archived_need",
+    "archived_attempt",
+    "event_range",
+    "event_archive",
+    "archived_job",
 ];
 
 /// Moves the rows of a job from one table to another.
@@ -116,6 +133,30 @@ pub(super) fn bring_back_readers(
         .try_for_each(|job| bring_back(session, job))
 }
 
+/// Removes archived jobs of a task with all that belongs to them, and notes that.
+fn drop_some(session: &Session, task: TaskId, limit: usize) -> Result<u64, SqlError> {
+    let sql: &dyn Sql = session;
+    let mut dropped = 0;
+    for table in OF_ARCHIVED_JOBS {
+        dropped = sql.execute(
+            &format!(
+                "DELETE FROM {table} WHERE panda_id IN (
+                     SELECT panda_id FROM archived_job WHERE task_id = ?1
+                     ORDER BY status, panda_id LIMIT ?2
+                 )"
+            ),
+            params![task, limit],
+        )?;
+    }
+    let is_over = usize::try_from(dropped).is_ok_and(|dropped| dropped < limit);
+    let mark = if is_over { ALL_DROPPED } else { SOME_DROPPED };
+    sql.execute(
+        "UPDATE task SET jobs_dropped = ?2 WHERE id = ?1",
+        params![task, mark],
+    )?;
+    Ok(dropped)
+}
+
 impl ArchiveRows for DatabaseLedger {
     fn ended_before(
         &self,
@@ -151,6 +192,57 @@ impl ArchiveRows for DatabaseLedger {
         read_archived(self.session(), job)
             .map(|row| row.is_some())
             .map_err(failed(|| format!("look for job {job} in the archive")))
+    }
+
+    fn tasks_to_drop(
+        &self,
+        before: Timestamp,
+        after: EndedTask,
+        limit: usize,
+    ) -> Result<Vec<EndedTask>, LedgerError> {
+        self.sql()
+            .rows(
+                "SELECT state_changed, id FROM task
+                 WHERE status IN ('done', 'finished', 'failed', 'aborted', 'broken')
+                   AND jobs_dropped < 2
+                   AND state_changed < ?1 AND (state_changed, id) > (?2, ?3)
+                 ORDER BY state_changed, id LIMIT ?4",
+                params![before, after.ended, after.id, limit],
+                |columns| {
+                    Ok(EndedTask {
+                        ended: columns.take()?,
+                        id: columns.take()?,
+                    })
+                },
+            )
+            .map_err(failed(|| format!("list tasks that ended before {before}")))
+    }
+
+    fn has_jobs_at_work(&self, task: TaskId) -> Result<bool, LedgerError> {
+        self.sql()
+            .first(
+                "SELECT panda_id FROM job WHERE task_id = ?1 LIMIT 1",
+                params![task],
+                only::<PandaId>,
+            )
+            .map(|job| job.is_some())
+            .map_err(failed(|| format!("look for a job of task {task}")))
+    }
+
+    fn drop_jobs(&mut self, task: TaskId, limit: usize) -> Result<u64, LedgerError> {
+        drop_some(self.session(), task, limit)
+            .map_err(failed(|| format!("drop archived jobs of task {task}")))
+    }
+
+    fn are_jobs_dropped(&self, task: TaskId) -> Result<bool, LedgerError> {
+        self.sql()
+            .first(
+                "SELECT jobs_dropped FROM task WHERE id = ?1",
+                params![task],
+                only::<i64>,
+            )
+            .map(|mark| mark.unwrap_or(KEPT) != KEPT)
+            .map_err(failed(|| format!("see what is kept of task {task}")))
     }
 
     fn least_cursor(&self) -> Result<Option<ChangeId>, LedgerError> {

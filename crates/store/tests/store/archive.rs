@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use ailurus_model::{
-    AttemptNr, ChangeId, DatasetName, FileStatus, JobKind, JobStatus, PandaId, TaskId, TaskStatus,
-    Timestamp,
+    AttemptNr, ChangeId, DatasetName, EventStatus, FileStatus, JobKind, JobStatus, PandaId, TaskId,
+    TaskStatus, Timestamp,
 };
 use ailurus_server_core::ledger::{
-    ArchiveRows, Changed, Cursor, EndedPlace, JobText, Ledger, LedgerError, StatusChange,
+    ArchiveRows, Changed, Cursor, EndedPlace, EndedTask, JobText, Ledger, LedgerError, StatusChange,
 };
 use ailurus_store::{DatabaseLedger, JobFilter, Readers};
 
 use crate::contract::on_each_ledger;
+use crate::events::range;
 use crate::postgresql;
 use crate::rows::{NOW, attempt, job, need, task};
 
@@ -150,6 +151,81 @@ fn what_changes_an_archived_job_takes_it_out_whole() {
     }
 }
 
+fn ended_tasks(ledger: &dyn Ledger, before: Timestamp, limit: usize) -> Vec<u64> {
+    let found = ledger
+        .tasks_to_drop(before, EndedTask::START, limit)
+        .unwrap();
+    found.iter().map(|task| task.id.value()).collect()
+}
+
+#[test]
+fn tasks_that_ended_are_listed_until_all_of_their_jobs_are_dropped() {
+    on_each_ledger(|ledger| {
+        write_jobs(ledger);
+        assert!(ended_tasks(ledger, NOW, 10).is_empty(), "it has not ended");
+        for (id, status, minutes) in [
+            (5, TaskStatus::Done, 10),
+            (6, TaskStatus::Broken, 20),
+            (7, TaskStatus::Aborted, 30),
+        ] {
+            let mut ended = task(TaskId::new(id), &format!("task{id}"));
+            ended.status = status;
+            ended.state_changed = NOW.before(MINUTE * minutes);
+            ledger.put_task(&ended).unwrap();
+        }
+        assert_eq!(ended_tasks(ledger, NOW, 10), [7, 6, 5]);
+        assert_eq!(ended_tasks(ledger, NOW, 2), [7, 6]);
+        assert_eq!(ended_tasks(ledger, NOW.before(MINUTE * 15), 10), [7, 6]);
+        let second = EndedTask {
+            ended: NOW.before(MINUTE * 20),
+            id: TaskId::new(6),
+        };
+        let rest = ledger.tasks_to_drop(NOW, second, 10).unwrap();
+        assert_eq!(rest.iter().map(|task| task.id).collect::<Vec<_>>(), [TASK]);
+        assert!(!ledger.are_jobs_dropped(TaskId::new(6)).unwrap());
+        assert_eq!(ledger.drop_jobs(TaskId::new(6), 1).unwrap(), 0);
+        assert!(ledger.are_jobs_dropped(TaskId::new(6)).unwrap());
+        assert_eq!(ended_tasks(ledger, NOW, 10), [7, 5]);
+    });
+}
+
+#[test]
+fn a_dropped_job_is_gone_whole_and_still_counts() {
+    on_each_ledger(|ledger| {
+        write_jobs(ledger);
+        let mut ranges = range(7, 1, EventStatus::Done);
+        ranges.panda_id = PandaId::new(1);
+        ledger.put_event_ranges(&[ranges]).unwrap();
+        let counts = ledger.task_counts(TASK).unwrap();
+        let (first, second) = (PandaId::new(1), PandaId::new(2));
+        ledger.archive_jobs(&[first, second]).unwrap();
+        assert!(ledger.has_jobs_at_work(TASK).unwrap());
+        assert_eq!(ledger.drop_jobs(TASK, 1).unwrap(), 1);
+        let left: Vec<PandaId> = [first, second]
+            .into_iter()
+            .filter(|id| ledger.job(*id).unwrap().is_some())
+            .collect();
+        assert_eq!(left.len(), 1);
+        assert!(ledger.attempt(left[0], FIRST).unwrap().is_some());
+        assert_eq!(ledger.drop_jobs(TASK, 2).unwrap(), 1);
+        for id in [first, second] {
+            assert_eq!(ledger.job(id).unwrap(), None);
+            assert_eq!(ledger.attempt(id, FIRST).unwrap(), None);
+            assert!(ledger.needs_of(id).unwrap().is_empty());
+            let text = ledger.job_text(id, FIRST, JobText::Metadata).unwrap();
+            assert_eq!(text, None);
+            assert!(ledger.event_counts(id).unwrap().is_empty());
+            assert!(!ledger.is_archived(id).unwrap());
+        }
+        assert_eq!(ledger.task_counts(TASK).unwrap(), counts);
+        let ended = [JobStatus::Finished, JobStatus::Failed];
+        assert!(ledger.jobs_of_task(TASK, &ended).unwrap().is_empty());
+        // The one outside of the archive is still there.
+        assert!(ledger.job(PandaId::new(3)).unwrap().is_some());
+        assert!(ledger.attempt(PandaId::new(3), FIRST).unwrap().is_some());
+    });
+}
+
 #[test]
 fn old_history_goes_as_far_as_all_cursors_have_come() {
     on_each_ledger(|ledger| {
@@ -250,6 +326,8 @@ fn postgresql_keeps_the_archive() {
     const CHECKS: &[fn()] = &[
         jobs_that_ended_are_listed_from_place_to_place,
         an_archived_job_is_read_as_before_and_counts,
+        tasks_that_ended_are_listed_until_all_of_their_jobs_are_dropped,
+        a_dropped_job_is_gone_whole_and_still_counts,
         what_changes_an_archived_job_takes_it_out_whole,
         old_history_goes_as_far_as_all_cursors_have_come,
         readers_show_archived_jobs,

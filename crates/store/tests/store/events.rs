@@ -8,7 +8,7 @@ use crate::{contract::on_each_ledger, postgresql};
 
 const JOB: PandaId = PandaId::new(7);
 
-fn range(file: u64, first_event: u64, status: EventStatus) -> EventRangeRecord {
+pub(crate) fn range(file: u64, first_event: u64, status: EventStatus) -> EventRangeRecord {
     EventRangeRecord {
         panda_id: JOB,
         file,

@@ -8,6 +8,7 @@ use ailurus_model::{JobStatus, PandaId, TaskId, TaskStatus};
 use serde_json::{Map, Value};
 
 use crate::{
+    ActionError,
     ledger::{CatalogueView, Generation, InputState, Ledger, LedgerError, ScoutPhase, TaskOrder},
     operation::Operation,
     tasks::{
@@ -18,12 +19,16 @@ use crate::{
 
 impl<L: Ledger> Operation<'_, L> {
     /// Tries a task that has ended again; its jobs follow step by step. Returns why it does not,
-    /// if a limit of retries is reached.
+    /// if a limit of retries is reached or its jobs are no longer kept.
     pub(super) fn retry_from(
         &mut self,
         task: &mut PandaTask,
         order: TaskOrder,
     ) -> Result<Option<String>, LedgerError> {
+        if self.ledger.are_jobs_dropped(task.id())? {
+            let why = ActionError::JobsDropped { id: task.id() };
+            return Ok(Some(why.to_string()));
+        }
         let words = RetryQualifiers::of_comment(&order.comment);
         if !words.ignores_limits
             && let Some(why) = self.hold_retry(task, &order.command)?
