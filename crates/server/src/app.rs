@@ -6,16 +6,17 @@ use std::{
 };
 
 use ailurus_server_core::{Context, ledger::LedgerError};
-use ailurus_store::{DatabaseLedger, Hint, ReadError, Reader, Readers, WriteError, Writer};
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use ailurus_store::{DatabaseLedger, Hint, Reader, WriteError, Writer};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
-    cache_folder::CacheFolder, identities::Identities, knowledge::Knowledge, metrics::Metrics,
+    cache_folder::CacheFolder,
+    identities::Identities,
+    knowledge::Knowledge,
+    metrics::Metrics,
     panda::statistics::Counts,
+    reads::{AskError, Reads},
 };
-
-/// Questions to the database that run at the same time; more wait.
-const READS_AT_ONCE: usize = 4;
 
 /// Where files lie that are being uploaded, in the folder of uploaded files.
 const INCOMING: &str = ".incoming";
@@ -41,8 +42,7 @@ pub(crate) struct App {
     pub(crate) uploads: PathBuf,
     // Readers go before the writer: whoever closes the database last folds its log into it, which
     // a reader cannot.
-    readers: Arc<Readers>,
-    reads: Semaphore,
+    reads: Reads,
     writer: Writer,
     /// Counts what this server has written, for those who wait for changes.
     written: watch::Sender<u64>,
@@ -60,7 +60,7 @@ impl App {
         body_limit: usize,
         cache: PathBuf,
         writer: Writer,
-        readers: Readers,
+        reads: Reads,
     ) -> Self {
         Self {
             knowledge: RwLock::new(knowledge),
@@ -72,8 +72,7 @@ impl App {
             counts: Counts::default(),
             metrics: Metrics::new(),
             writer,
-            readers: Arc::new(readers),
-            reads: Semaphore::new(READS_AT_ONCE),
+            reads,
             written: watch::Sender::new(0),
             is_stopping: watch::Sender::new(false),
             jobs_made: Notify::new(),
@@ -178,12 +177,8 @@ impl App {
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Reader) -> Result<T, LedgerError> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        let _turn = self.reads.acquire().await.expect("it is never closed");
-        let readers = Arc::clone(&self.readers);
-        tokio::task::spawn_blocking(move || readers.read(question))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    ) -> Result<T, AskError> {
+        self.reads.ask(move |readers| readers.read(question)).await
     }
 
     /// Has an operation look at the rows that changes nothing, beside the writer.
@@ -192,12 +187,10 @@ impl App {
         operation: impl FnOnce(&Context<'_>, &mut DatabaseLedger) -> Result<T, LedgerError>
         + Send
         + 'static,
-    ) -> Result<T, ReadError> {
-        let _turn = self.reads.acquire().await.expect("it is never closed");
-        let (readers, knowledge) = (Arc::clone(&self.readers), self.knowledge());
-        let look = move || readers.look(|ledger| operation(&knowledge.context(), ledger));
-        tokio::task::spawn_blocking(look)
+    ) -> Result<T, AskError> {
+        let knowledge = self.knowledge();
+        self.reads
+            .ask(move |readers| readers.look(|ledger| operation(&knowledge.context(), ledger)))
             .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 }

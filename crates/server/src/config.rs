@@ -28,7 +28,7 @@ use ailurus_server_core::Limits;
 use ailurus_store::Database;
 use serde::Deserialize;
 
-use crate::{cli::Options, limits::LimitsSection};
+use crate::{cli::Options, limits::LimitsSection, reads::ReadBounds};
 
 pub(crate) use archive::ArchiveConfig;
 use archive::ArchiveSection;
@@ -86,6 +86,12 @@ pub(crate) struct ConfigFile {
     /// Requests that are handled at a time; more wait until one ends. With `body_limit`, this
     /// bounds the server's memory. Default 256.
     requests: Option<u32>,
+    /// Questions to the database at a time, each with a connection of its own; more wait. Default 8.
+    readers: Option<u32>,
+    /// How long a question waits for its turn before the client is told to try again. Default
+    /// `10s`.
+    #[serde(with = "optional_duration_text")]
+    reader_wait: Option<Duration>,
     /// How long running requests may take to end once the server is to stop. Default `10s`.
     #[serde(with = "optional_duration_text")]
     stop_timeout: Option<Duration>,
@@ -153,6 +159,8 @@ pub(crate) struct Config {
     pub(crate) connections: usize,
     /// Requests that are handled at a time.
     pub(crate) requests: usize,
+    /// How many ask the database at a time.
+    pub(crate) reads: ReadBounds,
     /// Time for running requests once the server is to stop.
     pub(crate) stop_timeout: Duration,
     /// Least important messages that are logged.
@@ -351,6 +359,10 @@ fn resolve(
         idle_timeout: duration(picker, "idle_timeout", file.idle_timeout, 300),
         connections: at_least_one(picker, "connections", file.connections, 4096)?,
         requests: at_least_one(picker, "requests", file.requests, 256)?,
+        reads: ReadBounds {
+            readers: at_least_one(picker, "readers", file.readers, 8)?,
+            wait: duration(picker, "reader_wait", file.reader_wait, 10),
+        },
         stop_timeout: duration(picker, "stop_timeout", file.stop_timeout, 10),
         log: log_level(picker, file.log)?,
         log_format: log_format(picker, file.log_format)?,
@@ -384,6 +396,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         ("request_timeout", config.request_timeout),
         ("upload_timeout", config.upload_timeout),
         ("idle_timeout", config.idle_timeout),
+        ("reader_wait", config.reads.wait),
     ] {
         if value.is_zero() {
             return Err(ConfigError::Value {
@@ -598,6 +611,8 @@ mod tests {
             "body_limit = \"1 B\"",
             "connections = 0",
             "requests = 0",
+            "readers = 0",
+            "reader_wait = \"0s\"",
             "log = \"loud\"",
             "log_format = \"xml\"",
             "watch_interval = \"0s\"",

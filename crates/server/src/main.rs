@@ -21,6 +21,7 @@ mod messages;
 mod metrics;
 mod panda;
 mod reload;
+mod reads;
 mod rest;
 mod sandbox;
 mod serve;

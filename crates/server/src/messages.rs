@@ -19,7 +19,7 @@ use ailurus_wire::message::{self, ErrorOf, JobStatusMessage};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use crate::{app::App, config::MessagesConfig, knowledge::chain};
+use crate::{app::App, config::MessagesConfig, knowledge::chain, reads::AskError};
 
 /// The name of the cursor.
 const CURSOR: &str = "stomp";
@@ -47,7 +47,7 @@ enum RoundError {
     #[error(transparent)]
     Broker(#[from] StompError),
     #[error("the history cannot be read")]
-    Read(#[from] ailurus_store::ReadError),
+    Read(#[from] AskError),
     #[error("the cursor cannot be kept")]
     Write(#[from] ailurus_store::WriteError<LedgerError>),
 }

@@ -34,6 +34,7 @@ use crate::{
     listener::BoundedListener,
     messages::Teller,
     metrics, panda,
+    reads::Reads,
     reload::Reloader,
     rest, static_files,
     tls::{HandshakeBounds, TlsListener},
@@ -110,7 +111,7 @@ async fn serve(
         config.body_limit,
         config.cache.clone(),
         writer,
-        Readers::new(config.database.clone()),
+        Reads::new(Readers::new(config.database.clone()), config.reads),
     ));
     let (listener, address) = listen(config.listen).await?;
     let secure = listen_securely(config, &identities).await?;

@@ -22,7 +22,7 @@ use crate::{
     sql::{SqlError, ToValue, only, params},
 };
 
-/// Connections that are kept open for the next question.
+/// Connections that are kept open for the next question, unless told otherwise.
 const CONNECTIONS_KEPT: usize = 8;
 /// Changes of one job's status that are shown at most.
 const CHANGES_SHOWN: usize = 1000;
@@ -38,10 +38,13 @@ pub enum ReadError {
     Ledger(#[from] LedgerError),
 }
 
-/// Connections for reading, each used by one thread at a time.
+/// Connections for reading, each used by one thread at a time. There are as many as threads ask at
+/// the same time: who lets them ask bounds that.
 #[derive(Debug)]
 pub struct Readers {
     database: Database,
+    /// Connections that are kept open at most.
+    kept: usize,
     idle: Mutex<Vec<Reader>>,
 }
 
@@ -51,8 +54,16 @@ impl Readers {
     pub fn new(database: impl Into<Database>) -> Self {
         Self {
             database: database.into(),
+            kept: CONNECTIONS_KEPT,
             idle: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Keeps so many connections open for the next question.
+    #[must_use]
+    pub const fn keeping(mut self, connections: usize) -> Self {
+        self.kept = connections;
+        self
     }
 
     /// Asks something, on a connection that was kept or is opened for it. It blocks while the
@@ -97,7 +108,7 @@ impl Readers {
         // One that was lost is of no use, and neither are those that lost it at the same time.
         if reader.ledger.is_lost() {
             idle.clear();
-        } else if idle.len() < CONNECTIONS_KEPT {
+        } else if idle.len() < self.kept {
             idle.push(reader);
         }
         Ok(answer?)

@@ -5,7 +5,7 @@ use ailurus_server_core::{
     AcquireError, PilotPhase, acquire_jobs as acquire, job_statuses, note_worker_pilot,
     update_job as update,
 };
-use ailurus_store::{Hint, ReadError, WriteError};
+use ailurus_store::{Hint, WriteError};
 use ailurus_wire::{
     Answer, Dialect, Fields, LegacyForm, StatusCode,
     get_job::{self, JobsForm},
@@ -26,6 +26,7 @@ use crate::{
         },
         failed, own_jobs,
     },
+    reads::AskError,
 };
 
 /// The calls of this module.
@@ -417,7 +418,7 @@ async fn job_status(call: Call) -> Reply {
     }
 }
 
-async fn job_states(app: &App, ids: Vec<PandaId>) -> Result<Vec<JobState>, ReadError> {
+async fn job_states(app: &App, ids: Vec<PandaId>) -> Result<Vec<JobState>, AskError> {
     app.read(move |reader| {
         let found = job_statuses(reader.ledger(), &ids)?;
         Ok(ids

@@ -10,7 +10,7 @@ use std::{
 
 use ailurus_model::{QueueName, SourceLabel};
 use ailurus_server_core::ledger::{Ledger, LedgerError};
-use ailurus_store::{Counted, JobCount, ReadError, Reader, TaskJobCount};
+use ailurus_store::{Counted, JobCount, Reader, TaskJobCount};
 use ailurus_wire::system_call;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
@@ -22,6 +22,7 @@ use crate::{
         endpoint::{Parameter, Preset, Shape, handler, int, text},
         failed,
     },
+    reads::AskError,
 };
 
 /// For how long jobs that have ended are counted, in minutes, unless something else is asked for.
@@ -111,7 +112,7 @@ async fn count<T: Send + Sync + 'static>(
     place: &Mutex<Option<Kept<T>>>,
     which: Counted,
     question: fn(&Reader, Counted) -> Result<Vec<T>, LedgerError>,
-) -> Result<Arc<Vec<T>>, ReadError> {
+) -> Result<Arc<Vec<T>>, AskError> {
     let mut kept = place.lock().await;
     let begin = Instant::now();
     if let Some(kept) = &*kept
@@ -142,7 +143,7 @@ fn is_alike(one: Counted, other: Counted) -> bool {
     }
 }
 
-async fn active(call: &Call) -> Result<Arc<Vec<JobCount>>, ReadError> {
+async fn active(call: &Call) -> Result<Arc<Vec<JobCount>>, AskError> {
     let place = &call.app.counts.active;
     count(call, place, Counted::Active, Reader::job_counts).await
 }

@@ -10,10 +10,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::knowledge::chain;
+use crate::{knowledge::chain, reads::AskError};
 
 /// What helps against most failures of the database.
 const LOOK_AT_DISK: &str = "look at the server's log and at its disk";
+/// The code and the help where too many ask.
+const OVERLOADED: &str = "overloaded";
+const LATER: &str = "try again in a minute";
 
 /// A refused or failed request.
 #[derive(Debug)]
@@ -139,15 +142,21 @@ impl From<LedgerError> for ApiError {
     }
 }
 
-impl From<ReadError> for ApiError {
-    fn from(error: ReadError) -> Self {
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
         match error {
-            ReadError::Ledger(error) => error.into(),
-            ReadError::Open(error) => LedgerError {
+            AskError::Read(ReadError::Ledger(error)) => error.into(),
+            AskError::Read(ReadError::Open(error)) => LedgerError {
                 action: "read".to_owned(),
                 source: Box::new(error),
             }
             .into(),
+            AskError::Busy { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                OVERLOADED,
+                error.to_string(),
+                LATER,
+            ),
         }
     }
 }
@@ -170,9 +179,9 @@ impl<E: Into<Self>> From<WriteError<E>> for ApiError {
             ),
             WriteError::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
+                OVERLOADED,
                 "too many requests wait for the database".to_owned(),
-                "try again in a minute",
+                LATER,
             ),
             WriteError::Stopped => (
                 StatusCode::SERVICE_UNAVAILABLE,
