@@ -8,18 +8,13 @@ use std::{net::SocketAddr, sync::Arc};
 use ailurus_identity::{TokenIdentity, TokenRefusal};
 use ailurus_model::Caller;
 use axum::{
-    extract::{ConnectInfo, Request, State, connect_info::Connected},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
-    serve::IncomingStream,
 };
 
-use crate::{
-    identities::{Certified, Identities},
-    listener::BoundedListener,
-    tls::TlsListener,
-};
+use crate::identities::{Certified, Identities};
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
@@ -43,18 +38,6 @@ impl Peer {
     /// Says whether it is on this machine.
     fn is_local(&self) -> bool {
         self.address.ip().to_canonical().is_loopback()
-    }
-}
-
-impl Connected<IncomingStream<'_, BoundedListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
-        stream.remote_addr().clone()
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        stream.remote_addr().clone()
     }
 }
 

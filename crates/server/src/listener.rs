@@ -82,7 +82,7 @@ impl Listener for BoundedListener {
 }
 
 /// A client's connection. Reading from it fails once it was silent for too long, be it between
-/// requests or within one.
+/// requests or within one; so does writing once it has taken nothing for as long.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
@@ -105,6 +105,30 @@ impl Connection {
         let deadline = Instant::now() + self.idle_timeout;
         self.deadline.as_mut().reset(deadline);
     }
+
+    /// Notes that something has moved, or fails if nothing has for too long.
+    fn unless_stuck<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        moved: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if moved.is_ready() {
+            self.touch();
+            return moved;
+        }
+        self.deadline.as_mut().poll(cx).map(|()| {
+            let silence = self.idle_timeout;
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("the client was silent for {silence:?}"),
+            ))
+        })
+    }
+
+    /// Waits until the client has said something, or is gone.
+    pub(crate) async fn heard(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
 }
 
 impl AsyncRead for Connection {
@@ -113,19 +137,8 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(result) => {
-                self.touch();
-                Poll::Ready(result)
-            }
-            Poll::Pending => self.deadline.as_mut().poll(cx).map(|()| {
-                let silence = self.idle_timeout;
-                Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("the client was silent for {silence:?}"),
-                ))
-            }),
-        }
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.unless_stuck(cx, read)
     }
 }
 
@@ -135,8 +148,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.touch();
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.unless_stuck(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -152,8 +165,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.touch();
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.unless_stuck(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

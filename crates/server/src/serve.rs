@@ -28,7 +28,7 @@ use crate::{
     cache_files, caller,
     catalogue::Catalogue,
     config::Config,
-    feeder, housekeeping,
+    connections, feeder, housekeeping,
     identities::{self, Identities},
     knowledge::Knowledge,
     listener::BoundedListener,
@@ -198,36 +198,27 @@ async fn serve_until(
     mut stop: watch::Receiver<bool>,
 ) {
     let listener = BoundedListener::new(listener, config.connections, config.idle_timeout);
-    let router =
-        router(Arc::clone(&app), config).into_make_service_with_connect_info::<caller::Peer>();
+    let router = router(Arc::clone(&app), config);
     let mut stop_of_server = stop.clone();
     let mut stop_of_secure = stop.clone();
-    let plain = axum::serve(listener, router.clone()).with_graceful_shutdown(async move {
+    let limit = config.idle_timeout;
+    let plain = connections::serve(listener, router.clone(), limit, async move {
         stopped(&mut stop_of_server).await;
         app.stop();
     });
     let secure = async move {
-        let Some(listener) = secure else {
-            return Ok(());
-        };
-        axum::serve(listener, router)
-            .with_graceful_shutdown(async move { stopped(&mut stop_of_secure).await })
-            .await
+        if let Some(listener) = secure {
+            let stop = async move { stopped(&mut stop_of_secure).await };
+            connections::serve(listener, router, limit, stop).await;
+        }
     };
-    let servers = async {
-        let (plain, secure) = tokio::join!(plain, secure);
-        plain.and(secure)
-    };
+    let servers = async { tokio::join!(plain, secure) };
     let overtime = async {
         stopped(&mut stop).await;
         tokio::time::sleep(config.stop_timeout).await;
     };
     tokio::select! {
-        result = servers => {
-            if let Err(error) = result {
-                tracing::error!(%error, "the server ended by itself");
-            }
-        }
+        ((), ()) = servers => {}
         () = overtime => tracing::warn!("requests that still run are given up"),
     }
 }

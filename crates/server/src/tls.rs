@@ -96,13 +96,17 @@ async fn accept_all(
 ) {
     let turns = Arc::new(Semaphore::new(bounds.at_once.min(Semaphore::MAX_PERMITS)));
     loop {
-        let turn = Arc::clone(&turns).acquire_owned();
-        let turn = turn.await.expect("it is never closed");
         let (connection, peer) = inner.accept().await;
         let identities = Arc::clone(&identities);
-        let ready = ready.clone();
+        let (turns, ready) = (Arc::clone(&turns), ready.clone());
         tokio::spawn(async move {
             let address = peer.address;
+            // Who says nothing takes nobody's turn.
+            if !matches!(timeout(bounds.time, connection.heard()).await, Ok(Ok(()))) {
+                tracing::debug!(%address, "a client said nothing");
+                return;
+            }
+            let turn = turns.acquire().await.expect("it is never closed");
             let shaken = timeout(bounds.time, shake_hands(&identities, connection, peer)).await;
             // Waiting to be taken is no part of the handshake.
             drop(turn);

@@ -21,14 +21,14 @@ use tempfile::TempDir;
 use crate::harness::{QUEUE, Server, run, submission, wait_for};
 
 /// A server with HTTPS, and an authority that it believes.
-struct Secure {
-    server: Server,
-    certificates: Certificates,
+pub(crate) struct Secure {
+    pub(crate) server: Server,
+    pub(crate) certificates: Certificates,
     _folder: TempDir,
 }
 
 /// Starts one; none if there is no `openssl`. `{voms}` in the lines is a folder for VOMS servers.
-fn start(tls_lines: &str, lines: &str) -> Option<Secure> {
+pub(crate) fn start(tls_lines: &str, lines: &str) -> Option<Secure> {
     let folder = tempfile::tempdir().unwrap();
     let certificates = Certificates::make(&folder.path().join("ca")).unwrap()?;
     let host = certificates.host();
@@ -50,7 +50,7 @@ fn start(tls_lines: &str, lines: &str) -> Option<Secure> {
 }
 
 impl Secure {
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let address = fs::read_to_string(self.server.dir().join("address.tls")).unwrap();
         format!("https://{}", address.trim())
     }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod crowds;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod explaining;
