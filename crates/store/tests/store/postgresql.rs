@@ -30,6 +30,17 @@ pub(crate) fn new_database() -> Option<Database> {
     })
 }
 
+/// Runs statements in the last database by its own client, all of them or none, and returns what
+/// it prints.
+pub(crate) fn execute(sql: &str) -> String {
+    run("psql", |command, database| {
+        command
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
+            .args(["--set", "ON_ERROR_STOP=1", "--single-transaction"])
+            .args(["--dbname", database, "--command", sql]);
+    })
+}
+
 /// Copies the last database to a file, as an operator does.
 pub(crate) fn dump(file: &std::path::Path) {
     run("pg_dump", |command, database| {
@@ -55,7 +66,7 @@ pub(crate) fn restore(file: &std::path::Path) {
     });
 }
 
-fn run(program: &str, configure: impl FnOnce(&mut std::process::Command, &str)) {
+fn run(program: &str, configure: impl FnOnce(&mut std::process::Command, &str)) -> String {
     SERVER.with_borrow(|server| {
         let server = server.as_ref().unwrap();
         let mut command = server.command(program);
@@ -63,5 +74,6 @@ fn run(program: &str, configure: impl FnOnce(&mut std::process::Command, &str)) 
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
-    });
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    })
 }
