@@ -143,8 +143,8 @@ pub enum SweepError {
 /// Orders every instance that serves a queue to end its workers there. The parameters are JSON text
 /// that names queue, statuses, computing elements and submission hosts. Returns how many instances.
 ///
-/// The queue's data may name its instance; else everyone who has reported numbers of workers there
-/// is told.
+/// That is the one that the queue's data name, and everyone who has reported numbers of workers
+/// there.
 ///
 /// # Errors
 ///
@@ -155,18 +155,21 @@ pub fn sweep_queue(
     queue: &QueueName,
     params: &str,
 ) -> Result<usize, SweepError> {
-    if ctx.queue(queue).is_none() {
+    let Some(data) = ctx.queue(queue) else {
         return Err(SweepError::UnknownQueue {
             queue: queue.clone(),
         });
-    }
+    };
+    let named = data.options.terms.harvester.as_str();
     let since = ctx.now.before(COMMAND_KEPT);
     let mut harvesters: Vec<HarvesterId> = ledger
         .worker_statistics_since(since)?
         .into_iter()
         .filter(|it| it.queue == *queue)
         .map(|it| it.harvester)
+        .chain((!named.is_empty()).then(|| HarvesterId::new(named)))
         .collect();
+    harvesters.sort_unstable();
     harvesters.dedup();
     if harvesters.is_empty() {
         return Err(SweepError::NoHarvester {

@@ -1,20 +1,23 @@
-//! Workers that their Harvesters hold for alive although their pilots have begun or ended: the
-//! instances are told to look.
+//! Workers that their Harvesters hold for alive although their pilots have ended: the instances are
+//! told to end them.
 //!
-//! Source: PanDA server, `pandaserver/daemons/scripts/worker_synchronization.py`.
+//! Source: PanDA server, `pandaserver/daemons/scripts/worker_synchronization.py`. Its command for
+//! workers whose pilots have begun, `SYNC_WORKERS_ACTIVATE`, is none that an instance knows.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use ailurus_model::{HarvesterId, WorkerId};
 
 use crate::{
     Context,
     commands::{NewCommand, Replaces, give_command},
-    ledger::{Acknowledgement, Ledger, LedgerError, PilotPhase, StaleFilter},
+    ledger::{Acknowledgement, Ledger, LedgerError, StaleFilter},
 };
 
-/// The command to look at workers.
+/// The command to end workers; its parameters are the list of their numbers.
 const SYNC_WORKERS_KILL: &str = "SYNC_WORKERS_KILL";
+/// Workers of one command.
+const WORKERS_PER_COMMAND: usize = 100;
 /// How long an instance may take to notice what a pilot has said.
 const NOTICE_TIME: Duration = Duration::from_secs(60 * 60);
 /// How long an instance is not asked again about the same worker.
@@ -23,10 +26,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(30 * 60);
 const REPORT_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Workers that were submitted longer ago are left alone.
 const SUBMIT_AGE_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
-/// Workers that are asked about at a time, for each thing that pilots say.
+/// Workers that are asked about at a time.
 const WORKERS_MAX: usize = 10_000;
 
-/// Tells instances to look at workers that are behind their pilots. Returns how many workers.
+/// Tells instances to end workers whose pilots have ended. Returns how many workers.
 ///
 /// # Errors
 ///
@@ -35,58 +38,40 @@ pub fn ask_about_stale_workers(
     ctx: &Context<'_>,
     ledger: &mut (impl Ledger + ?Sized),
 ) -> Result<u64, LedgerError> {
-    let mut workers: BTreeMap<HarvesterId, BTreeMap<&str, Vec<WorkerId>>> = BTreeMap::new();
+    let filter = StaleFilter {
+        said_before: ctx.now.before(NOTICE_TIME),
+        not_asked_since: ctx.now.before(ASK_AGAIN),
+        reported_since: ctx.now.before(REPORT_AGE_MAX),
+        submitted_since: ctx.now.before(SUBMIT_AGE_MAX),
+    };
+    let mut workers: BTreeMap<HarvesterId, Vec<WorkerId>> = BTreeMap::new();
     let mut count = 0;
-    for phase in PilotPhase::ALL {
-        let filter = StaleFilter {
-            phase,
-            said_before: ctx.now.before(NOTICE_TIME),
-            not_asked_since: ctx.now.before(ASK_AGAIN),
-            reported_since: ctx.now.before(REPORT_AGE_MAX),
-            submitted_since: ctx.now.before(SUBMIT_AGE_MAX),
-        };
-        for mut pilot in ledger.stale_workers(&filter, WORKERS_MAX)? {
-            let of_instance = workers.entry(pilot.harvester.clone()).or_default();
-            of_instance
-                .entry(word(phase))
-                .or_default()
-                .push(pilot.worker);
-            pilot.synced = Some(ctx.now);
-            ledger.put_worker_pilot(&pilot)?;
-            count += 1;
-        }
+    for mut pilot in ledger.stale_workers(&filter, WORKERS_MAX)? {
+        let of_instance = workers.entry(pilot.harvester.clone()).or_default();
+        of_instance.push(pilot.worker);
+        pilot.synced = Some(ctx.now);
+        ledger.put_worker_pilot(&pilot)?;
+        count += 1;
     }
-    for (harvester, by_phase) in &workers {
-        let new = NewCommand {
-            harvester,
-            command: SYNC_WORKERS_KILL,
-            params: params(by_phase),
-            acknowledgement: Acknowledgement::NotWanted,
-            replaces: Replaces::SameOrder,
-        };
-        give_command(ctx, ledger, new)?;
+    for (harvester, ids) in &workers {
+        for some in ids.chunks(WORKERS_PER_COMMAND) {
+            let new = NewCommand {
+                harvester,
+                command: SYNC_WORKERS_KILL,
+                params: params(some),
+                acknowledgement: Acknowledgement::NotWanted,
+                replaces: Replaces::SameOrder,
+            };
+            give_command(ctx, ledger, new)?;
+        }
     }
     Ok(count)
 }
 
-/// PanDA's word for what a pilot does that has said this.
-const fn word(phase: PilotPhase) -> &'static str {
-    match phase {
-        PilotPhase::Started => "running",
-        PilotPhase::Finished => "finished",
-    }
-}
-
-/// The workers by what their pilots do, as a JSON object.
-fn params(by_phase: &BTreeMap<&str, Vec<WorkerId>>) -> String {
-    let mut text = String::from("{");
-    for (place, (phase, ids)) in by_phase.iter().enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        let ids: Vec<String> = ids.iter().map(WorkerId::to_string).collect();
-        write!(text, "{comma}\"{phase}\":[{}]", ids.join(",")).expect("a text takes all");
-    }
-    text.push('}');
-    text
+/// The numbers of workers as a JSON list.
+fn params(workers: &[WorkerId]) -> String {
+    let ids: Vec<String> = workers.iter().map(WorkerId::to_string).collect();
+    format!("[{}]", ids.join(","))
 }
 
 #[cfg(test)]
@@ -94,9 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_an_object_of_lists() {
-        let ids = |numbers: &[u64]| numbers.iter().copied().map(WorkerId::new).collect();
-        let by_phase = BTreeMap::from([("finished", ids(&[1, 2])), ("running", ids(&[7]))]);
-        assert_eq!(params(&by_phase), r#"{"finished":[1,2],"running":[7]}"#);
+    fn parameters_are_a_list_of_numbers() {
+        assert_eq!(params(&[1, 2].map(WorkerId::new)), "[1,2]");
     }
 }

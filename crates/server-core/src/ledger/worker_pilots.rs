@@ -47,12 +47,10 @@ pub struct WorkerPilotRecord {
     pub synced: Option<Timestamp>,
 }
 
-/// Which workers to ask their instances about.
+/// Which workers are to end because their pilots have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StaleFilter {
-    /// What the pilot said.
-    pub phase: PilotPhase,
-    /// The pilot said it before this time.
+    /// The pilot said before this time that it ended.
     pub said_before: Timestamp,
     /// The instance was not asked since this time.
     pub not_asked_since: Timestamp,
@@ -77,8 +75,7 @@ pub trait WorkerPilotRows {
     /// Writes what the pilot in a worker said.
     fn put_worker_pilot(&mut self, pilot: &WorkerPilotRecord) -> Result<(), LedgerError>;
     /// Lists workers that have not ended by the word of their instances, although their pilots
-    /// have: submitted ones whose pilot began, and any whose pilot ended. By instance, then
-    /// number, `limit` at most.
+    /// have. By instance, then number, `limit` at most.
     fn stale_workers(
         &self,
         filter: &StaleFilter,

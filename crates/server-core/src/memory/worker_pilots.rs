@@ -1,6 +1,6 @@
 //! What pilots say of themselves in their workers, in memory.
 
-use ailurus_model::{HarvesterId, WorkerId, WorkerStatus};
+use ailurus_model::{HarvesterId, WorkerId};
 
 use crate::{
     MemoryLedger,
@@ -35,13 +35,9 @@ impl WorkerPilotRows for MemoryLedger {
             let Some(worker) = self.workers.get(&key) else {
                 return false;
             };
-            let is_behind = match filter.phase {
-                PilotPhase::Started => worker.status == WorkerStatus::Submitted,
-                PilotPhase::Finished => !worker.status.is_terminal(),
-            };
             let reported = self.worker_reports.get(&key);
-            pilot.phase == filter.phase
-                && is_behind
+            pilot.phase == PilotPhase::Finished
+                && !worker.status.is_terminal()
                 && pilot.changed < filter.said_before
                 && pilot
                     .synced

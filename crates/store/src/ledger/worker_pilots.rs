@@ -29,24 +29,6 @@ fn read(columns: &mut Columns<'_>) -> Result<WorkerPilotRecord, SqlError> {
     })
 }
 
-/// A worker that is behind its pilot. The words for its statuses differ by what the pilot said.
-macro_rules! stale {
-    ($worker_status:literal) => {
-        concat!(
-            "SELECT p.harvester_id, p.worker_id, p.phase, p.started, p.ended, p.changed, p.synced
-             FROM worker w JOIN worker_pilot p
-                 ON p.harvester_id = w.harvester_id AND p.worker_id = w.worker_id
-             WHERE w.status NOT IN ('finished', 'failed', 'cancelled', 'missed')
-                 AND ",
-            $worker_status,
-            " AND p.phase = ?1 AND p.changed < ?2
-                 AND (p.synced IS NULL OR p.synced < ?3)
-                 AND w.modified >= ?4 AND w.submit_time >= ?5
-             ORDER BY p.harvester_id, p.worker_id LIMIT ?6"
-        )
-    };
-}
-
 impl WorkerPilotRows for DatabaseLedger {
     fn worker_pilot(
         &self,
@@ -97,15 +79,20 @@ impl WorkerPilotRows for DatabaseLedger {
         filter: &StaleFilter,
         limit: usize,
     ) -> Result<Vec<WorkerPilotRecord>, LedgerError> {
-        let statement = match filter.phase {
-            PilotPhase::Started => stale!("w.status = 'submitted'"),
-            PilotPhase::Finished => stale!("w.status IN ('submitted', 'running', 'idle')"),
-        };
         self.sql()
             .rows(
-                statement,
+                "SELECT p.harvester_id, p.worker_id, p.phase, p.started, p.ended, p.changed,
+                     p.synced
+                 FROM worker w JOIN worker_pilot p
+                     ON p.harvester_id = w.harvester_id AND p.worker_id = w.worker_id
+                 WHERE w.status NOT IN ('finished', 'failed', 'cancelled', 'missed')
+                     AND w.status IN ('submitted', 'running', 'idle')
+                     AND p.phase = ?1 AND p.changed < ?2
+                     AND (p.synced IS NULL OR p.synced < ?3)
+                     AND w.modified >= ?4 AND w.submit_time >= ?5
+                 ORDER BY p.harvester_id, p.worker_id LIMIT ?6",
                 params![
-                    filter.phase.as_str(),
+                    PilotPhase::Finished.as_str(),
                     filter.said_before,
                     filter.not_asked_since,
                     filter.reported_since,
@@ -114,6 +101,6 @@ impl WorkerPilotRows for DatabaseLedger {
                 ],
                 read,
             )
-            .map_err(failed(|| "find workers behind their pilots".to_owned()))
+            .map_err(failed(|| "find workers whose pilots have ended".to_owned()))
     }
 }

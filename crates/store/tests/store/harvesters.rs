@@ -267,7 +267,7 @@ fn nodes_and_gpus_have_one_row_a_model() {
 }
 
 #[test]
-fn an_instance_is_asked_about_workers_that_are_behind_their_pilots() {
+fn an_instance_is_told_to_end_workers_whose_pilots_have_ended() {
     on_each_ledger(|ledger| {
         let id = harvester();
         for (number, status) in [
@@ -297,12 +297,13 @@ fn an_instance_is_asked_about_workers_that_are_behind_their_pilots() {
         say(ledger, 2, PilotPhase::Finished);
         say(ledger, 3, PilotPhase::Finished);
         assert_eq!(run!(ledger, 1, ask_about_stale_workers), 0);
-        assert_eq!(run!(ledger, 2, ask_about_stale_workers), 2);
+        assert_eq!(run!(ledger, 2, ask_about_stale_workers), 1);
         assert_eq!(run!(ledger, 2, ask_about_stale_workers), 0);
         let asked = run!(ledger, 2, acquire_commands, &id, 9);
+        assert_eq!(asked.len(), 1);
         assert_eq!(asked[0].command, "SYNC_WORKERS_KILL");
-        assert_eq!(asked[0].params, r#"{"finished":[2],"running":[1]}"#);
-        assert_eq!(run!(ledger, 3, ask_about_stale_workers), 2);
+        assert_eq!(asked[0].params, "[2]");
+        assert_eq!(run!(ledger, 3, ask_about_stale_workers), 1);
         assert_eq!(run!(ledger, 8 * 24, ask_about_stale_workers), 0);
     });
 }
