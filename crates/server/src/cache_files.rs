@@ -48,7 +48,12 @@ async fn file(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    answer(&app.cache, Shelf::Files, name, &headers).await
+    let found = answer(&app.cache, Shelf::Files, name.clone(), &headers).await;
+    if found.status() != StatusCode::NOT_FOUND {
+        return found;
+    }
+    // Harvester tells people to look here for the logs of its workers.
+    answer(&app.cache, Shelf::Logs, name, &headers).await
 }
 
 async fn log(

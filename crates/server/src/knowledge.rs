@@ -1,7 +1,7 @@
 //! What the server is told by files: queues, storages, the error catalogue, limits.
 //!
 //! Queue and storage data are served to pilots as they stand in the files, with every key that
-//! Ailurus itself has no use for.
+//! Ailurus itself has no use for. Only what Harvester cannot do without is added to queues.
 
 use std::{
     collections::BTreeMap,
@@ -174,10 +174,33 @@ fn records(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Value>, Knowled
     let whole: Map<String, Value> =
         serde_json::from_slice(bytes).map_err(|error| malformed(BodyError::Json(error)))?;
     let name = whole.get("nickname").and_then(Value::as_str);
-    Ok(match name.map(str::to_owned) {
+    let mut records: BTreeMap<String, Value> = match name.map(str::to_owned) {
         Some(name) => BTreeMap::from([(name, json!(whole))]),
         None => whole.into_iter().collect(),
-    })
+    };
+    for (name, record) in &mut records {
+        complete(name, record);
+    }
+    Ok(records)
+}
+
+/// Adds what CRIC always has and Harvester passes a queue over without.
+///
+/// Source: harvester, `pandaharvester/harvestermisc/info_utils.py`.
+fn complete(name: &str, record: &mut Value) {
+    let Value::Object(record) = record else {
+        return;
+    };
+    for (key, value) in [
+        ("nickname", name),
+        ("panda_resource", name),
+        ("catchall", ""),
+    ] {
+        let value_now = record.entry(key).or_insert(Value::Null);
+        if value_now.is_null() {
+            *value_now = value.into();
+        }
+    }
 }
 
 /// Reads settings of pilots, which are served as they stand.
@@ -202,4 +225,18 @@ fn storages(path: &Path) -> Result<Vec<u8>, KnowledgeError> {
         tracing::warn!(error = %chain(error), "a storage endpoint is left out");
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_has_the_names_that_harvester_looks_for() {
+        let mut record = json!({"corecount": 8, "catchall": null, "panda_resource": "OTHER"});
+        complete("Q", &mut record);
+        let expected = json!({"corecount": 8, "catchall": "", "panda_resource": "OTHER",
+            "nickname": "Q"});
+        assert_eq!(record, expected);
+    }
 }

@@ -188,6 +188,11 @@ pub fn decode_commands_request(fields: &Fields) -> Result<CommandsRequest, Reque
     })
 }
 
+/// Writes a time as the server does here: `2026-01-31T23:59:59`.
+fn iso_text(time: Timestamp) -> String {
+    time.to_panda_text().replace(' ', "T")
+}
+
 /// Writes commands, oldest first.
 #[must_use]
 pub fn encode_commands(commands: &[HarvesterCommand]) -> Answer {
@@ -197,7 +202,7 @@ pub fn encode_commands(commands: &[HarvesterCommand]) -> Answer {
             "command": command.command,
             "params": command.params,
             "ack_requested": u8::from(command.wants_acknowledgement),
-            "creation_date": command.created.map(Timestamp::to_panda_text),
+            "creation_date": command.created.map(iso_text),
         })
     });
     Answer::V1(Envelope::success(list.collect::<Value>()))

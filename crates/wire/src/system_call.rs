@@ -23,7 +23,7 @@ const ALIVE: &[u8] = b"alive=yes";
 pub const JOB_STATISTICS_PATH: &str = "/api/v1/statistics/active_job_stats_by_site";
 
 /// The statuses that Harvester wants to see, also with no jobs in them.
-const ALWAYS_COUNTED: [JobStatus; 3] = [
+pub const ALWAYS_COUNTED: [JobStatus; 3] = [
     JobStatus::Assigned,
     JobStatus::Activated,
     JobStatus::Running,

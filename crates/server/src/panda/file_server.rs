@@ -5,7 +5,7 @@
 //!
 //! Source: PanDA server, `pandaserver/api/v1/file_server_api.py`.
 
-use std::io::Read as _;
+use std::{io::Read as _, path::Path};
 
 use ailurus_model::ByteCount;
 use ailurus_server_core::{
@@ -85,7 +85,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .takes(&[file("file").required().doc("the log")])
         .file_max(|name| task_log_max(name).as_bytes())
         .gives(Shape::Text)
-        .doc("Takes a log of a task, in place of an older one; the answer is its URL."),
+        .doc(
+            "Takes a log of a task, in place of an older one, or what Harvester adds to the log of \
+             a worker, which is compressed by zlib; the answer is its URL.",
+        ),
     Endpoint::post("file_server/update_jedi_log", handler!(update_log))
         .role(Role::Production)
         .by_harvester()
@@ -385,15 +388,36 @@ async fn register(call: Call) -> Reply {
     }
 }
 
+/// Harvester sends here, bit by bit, what it should send to `update_jedi_log`: only that is a stream
+/// of zlib.
 async fn upload_log(mut call: Call) -> Reply {
     let (upload, name) = match sent(&mut call) {
         Ok(sent) => sent,
         Err(refusal) => return refusal,
     };
-    match place(&call.app.cache, &upload, Shelf::Logs, &name, SameName::Goes).await {
+    let (cache, path, log) = (call.app.cache.clone(), upload.path.clone(), name.clone());
+    let added = on_disk(move || match inflated(&path, &log) {
+        Ok(text) if !text.is_empty() => Some(cache.append_to_log(&log, &text)),
+        Ok(_) | Err(_) => None,
+    });
+    let kept = match added.await {
+        Some(added) => added,
+        None => place(&call.app.cache, &upload, Shelf::Logs, &name, SameName::Goes).await,
+    };
+    match kept {
         Ok(()) => Reply::data(format!("{}/cache/jedilog/{name}", call.origin)),
         Err(error) => not_written(&error, &name),
     }
+}
+
+/// Reads what is added to a log, compressed by zlib.
+fn inflated(path: &Path, log: &str) -> std::io::Result<Vec<u8>> {
+    let limit = task_log_max(log).as_bytes();
+    let mut text = Vec::new();
+    ZlibDecoder::new(std::fs::File::open(path)?)
+        .take(limit)
+        .read_to_end(&mut text)?;
+    Ok(text)
 }
 
 async fn update_log(mut call: Call) -> Reply {
@@ -402,14 +426,7 @@ async fn update_log(mut call: Call) -> Reply {
         Err(refusal) => return refusal,
     };
     let cache = call.app.cache.clone();
-    let added = on_disk(move || {
-        let limit = task_log_max(&name).as_bytes();
-        let mut text = Vec::new();
-        ZlibDecoder::new(std::fs::File::open(&upload.path)?)
-            .take(limit)
-            .read_to_end(&mut text)?;
-        cache.append_to_log(&name, &text)
-    });
+    let added = on_disk(move || cache.append_to_log(&name, &inflated(&upload.path, &name)?));
     match added.await {
         Ok(()) => Reply::data(serde_json::Value::Null),
         Err(error) => Reply::refusal(format!("ERROR: cannot update file with {error}")),

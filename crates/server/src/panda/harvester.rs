@@ -209,16 +209,20 @@ async fn worker_statistics(call: Call) -> Reply {
     done(call.dialect, written.await)
 }
 
-/// Tells the numbers of workers of all instances.
+/// Tells the numbers of workers of all instances, with every queue there is: Harvester takes an
+/// answer that names none for a failure.
 async fn all_worker_statistics(call: Call) -> Reply {
     let since = now().before(STATISTICS_AGE_MAX);
+    let knowledge = call.app.knowledge();
     let read = call
         .app
         .read(move |reader| reader.ledger().worker_statistics_since(since));
     match read.await {
         Ok(found) => {
-            let mut queues: BTreeMap<QueueName, BTreeMap<HarvesterId, WorkerCounts>> =
-                BTreeMap::new();
+            let known = knowledge.queues.keys();
+            let mut queues: BTreeMap<QueueName, BTreeMap<HarvesterId, WorkerCounts>> = known
+                .map(|queue| (queue.clone(), BTreeMap::new()))
+                .collect();
             for one in found {
                 let instances = queues.entry(one.queue).or_default();
                 instances.insert(one.harvester, one.counts);
@@ -398,7 +402,8 @@ fn read_dialog(harvester: &HarvesterId, item: &Value, now: Timestamp) -> Option<
     })
 }
 
-/// Takes what an instance measured. A measure that makes no sense is passed over.
+/// Takes what an instance measured, which comes as JSON text. A measure that makes no sense is
+/// passed over.
 async fn service_metrics(call: Call) -> Reply {
     let harvester = HarvesterId::new(call.text("harvester_id").unwrap_or_default());
     let read = |item: &Value| {
@@ -409,7 +414,7 @@ async fn service_metrics(call: Call) -> Reply {
             harvester: harvester.clone(),
             created: time_of(created)?,
             host: host.as_str()?.to_owned(),
-            metrics: metrics.to_string(),
+            metrics: json_of(metrics).ok()?.to_string(),
         })
     };
     let items = call.list("metrics").iter().take(NOTES_MAX);

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ailurus_model::{QueueName, SourceLabel};
+use ailurus_model::{JobStatus, QueueName, SourceLabel};
 use ailurus_server_core::ledger::{Ledger, LedgerError};
 use ailurus_store::{Counted, JobCount, Reader, TaskJobCount};
 use ailurus_wire::system_call;
@@ -202,6 +202,12 @@ fn is_production(label: &SourceLabel) -> bool {
     label.as_str() == PRODUCTION
 }
 
+/// The jobs for which Harvester starts workers: not those that are merged by others.
+fn of_harvester(rows: &[JobCount]) -> impl Iterator<Item = &JobCount> {
+    let is_merged = |row: &&JobCount| row.status == JobStatus::Merging;
+    rows.iter().filter(move |row| !is_merged(row))
+}
+
 /// Counts active jobs by queue and status, with every queue there is.
 async fn by_queue(call: Call) -> Reply {
     let rows = match active(&call).await {
@@ -214,7 +220,7 @@ async fn by_queue(call: Call) -> Reply {
         .keys()
         .map(|queue| (queue.clone(), BTreeMap::new())))
     .collect();
-    for row in &*rows {
+    for row in of_harvester(&rows) {
         if let Some(queue) = &row.queue {
             let of_queue = counts.entry(queue.clone()).or_default();
             *of_queue.entry(row.status).or_default() += row.jobs;
@@ -223,15 +229,26 @@ async fn by_queue(call: Call) -> Reply {
     system_call::encode_job_statistics(&counts).into()
 }
 
+/// The same by class and label too. Harvester takes an answer that names no queue for a failure.
 async fn by_queue_class_and_label(call: Call) -> Reply {
     let rows = match active(&call).await {
         Ok(rows) => rows,
         Err(error) => return failed(&error),
     };
-    by_path(&rows, |row, queue| {
+    let mut counts = Map::new();
+    for queue in call.app.knowledge().queues.keys() {
+        counts.insert(queue.to_string(), json!({}));
+    }
+    for row in of_harvester(&rows) {
+        let Some(queue) = &row.queue else { continue };
         let (class, label) = (row.resource_type.as_str(), row.source_label.as_str());
-        [queue, class, label, row.status.as_str()]
-    })
+        let path = |status: JobStatus| [queue.as_str(), class, label, status.as_str()];
+        add(&mut counts, &path(row.status), row.jobs);
+        for status in system_call::ALWAYS_COUNTED {
+            add(&mut counts, &path(status), 0);
+        }
+    }
+    Reply::data(counts)
 }
 
 async fn by_queue_and_class(call: Call) -> Reply {

@@ -80,10 +80,13 @@ fn an_instance_is_heard_from_its_first_heartbeat() {
 #[test]
 fn numbers_of_workers_are_told_as_they_were_reported() {
     let server = Server::start();
+    let told = || server.get("/api/v1/harvester/get_worker_statistics").data();
+    assert_eq!(told(), json!({QUEUE: {}}));
+    let jobs = "/api/v1/statistics/active_job_detailed_stats_by_site";
+    assert_eq!(server.get(jobs).data(), json!({QUEUE: {}}));
     report(&server);
-    let told = server.get("/api/v1/harvester/get_worker_statistics").data();
     assert_eq!(
-        told,
+        told(),
         json!({QUEUE: {"h1": {"managed": {"SCORE": {"running": 3, "submitted": 1}}}}})
     );
 }
@@ -138,7 +141,7 @@ fn jobs_are_counted_by_everything_that_statistics_want() {
     );
     assert_eq!(
         data("active_job_detailed_stats_by_site"),
-        json!({QUEUE: {"SCORE": {"managed": {"activated": 2}}}})
+        json!({QUEUE: {"SCORE": {"managed": {"activated": 2, "assigned": 0, "running": 0}}}})
     );
     assert_eq!(
         data("job_stats_by_site_and_resource_type?time_window=60"),

@@ -279,8 +279,8 @@ fn workers_and_their_numbers_are_propagated() {
     }
     let told = harvester.data("GET", "harvester/get_worker_statistics", &Value::Null);
     assert!(told[QUEUE][ID].is_object(), "{told}");
-    let metrics = json!([["2026-01-01 10:00:00.000000", "host",
-        {"rss_mib": 1, "cpu_pc": 1.5, "volume_data_pc": 9, "cert_lifetime": {"a": 3}}]]);
+    let measured = json!({"rss_mib": 1, "cpu_pc": 1.5, "volume_data_pc": 9, "cert_lifetime": {}});
+    let metrics = json!([["2026-01-01 10:00:00.000000", "host", measured.to_string()]]);
     let body = json!({"harvester_id": ID, "metrics": metrics});
     harvester.data("POST", "harvester/update_service_metrics", &body);
     let dialogs = json!([{"diagID": 1, "moduleName": "submitter", "identifier": "queue",
@@ -305,7 +305,8 @@ fn commands_are_taken_and_acknowledged() {
     for command in commands.as_array().unwrap() {
         assert!(command["command_id"].is_u64() && command["command"].is_string());
         assert!(command["params"].is_object() && command["ack_requested"].is_u64());
-        assert!(command["creation_date"].is_string(), "{command}");
+        let created = command["creation_date"].as_str().unwrap();
+        assert!(created.contains('T'), "{command}");
     }
     let ids: Vec<&Value> = commands
         .as_array()
@@ -348,7 +349,12 @@ fn jobs_without_events_have_none_and_checkpoints_and_logs_are_kept() {
         .data();
     let clear = json!({"task_id": "1", "sub_id": "2"});
     harvester.data("POST", "file_server/delete_hpo_checkpoint", &clear);
-    server
-        .send_file("file_server/upload_jedi_log", "worker.log", b"\x78\x01log")
-        .data();
+    // Two parts of a worker's log, each a stream of zlib: `more`, stored.
+    let part = b"\x78\x01\x01\x05\0\xfa\xffmore\n\x06\x0c\x01\xbe";
+    for _ in 0..2 {
+        let call = "file_server/upload_jedi_log";
+        server.send_file(call, "h1__7.out", part).data();
+    }
+    // `set_log_file`: where people are told to look.
+    assert_eq!(server.get("/cache/h1__7.out").text, "more\nmore\n");
 }
