@@ -32,6 +32,8 @@ pub mod rucio;
 pub mod schemathesis;
 #[cfg(feature = "servers")]
 pub mod server;
+#[cfg(feature = "servers")]
+pub mod small_disk;
 pub mod stand_in;
 #[cfg(feature = "storage")]
 pub mod storage;

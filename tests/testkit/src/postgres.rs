@@ -44,6 +44,18 @@ pub enum Durability {
     Fast,
 }
 
+/// Settings of a server whose log has a small disk of its own: it uses only a part of it.
+const SMALL_LOG: [&str; 2] = ["max_wal_size=32MB", "min_wal_size=2MB"];
+
+/// Where a server has its write-ahead log.
+#[derive(Debug, Clone)]
+enum LogPlace {
+    /// In its folder.
+    Own,
+    /// On a small disk, in pieces of 1 MB.
+    Small(PathBuf),
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct PostgresServer {
@@ -51,6 +63,7 @@ pub struct PostgresServer {
     folder: PathBuf,
     port: u16,
     durability: Durability,
+    log_place: LogPlace,
     databases: AtomicU32,
 }
 
@@ -80,11 +93,29 @@ impl PostgresServer {
     ///
     /// The cluster cannot be made, or the server does not answer.
     pub fn start(folder: &Path, durability: Durability) -> anyhow::Result<Self> {
+        Self::start_with(folder, durability, LogPlace::Own)
+    }
+
+    /// As [`PostgresServer::start`], with the write-ahead log at a new folder on a small disk: 96
+    /// MiB are enough, and are never used by half.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_with_small_log(folder: &Path, log: &Path) -> anyhow::Result<Self> {
+        Self::start_with(folder, Durability::Durable, LogPlace::Small(log.to_owned()))
+    }
+
+    fn start_with(
+        folder: &Path,
+        durability: Durability,
+        log_place: LogPlace,
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let cluster = folder.join("cluster");
         fs::create_dir_all(&cluster)?;
         hand_over(folder)?;
-        let words = [
+        let mut words = [
             &*program("initdb").display().to_string(),
             "--pgdata",
             &cluster.display().to_string(),
@@ -95,15 +126,21 @@ impl PostgresServer {
             "--encoding=UTF8",
             "--locale=C",
         ]
-        .map(str::to_owned);
+        .map(str::to_owned)
+        .to_vec();
+        if let LogPlace::Small(log) = &log_place {
+            words.push("--wal-segsize=1".to_owned());
+            words.push(format!("--waldir={}", log.display()));
+        }
         run(&mut as_nobody(&words, folder, None)?)?;
         let port = free_port()?;
-        let child = launch(folder, port, durability)?;
+        let child = launch(folder, port, durability, &log_place)?;
         let mut server = Self {
             child,
             folder: folder.to_owned(),
             port,
             durability,
+            log_place,
             databases: AtomicU32::new(0),
         };
         server.wait_until_it_answers()?;
@@ -116,8 +153,36 @@ impl PostgresServer {
     ///
     /// It does not answer.
     pub fn restart(&mut self) -> anyhow::Result<()> {
-        self.child = launch(&self.folder, self.port, self.durability)?;
+        self.relaunch()?;
         self.wait_until_it_answers()
+    }
+
+    /// Waits until it answers after a crash of its own. If it gave up, it is started again, as
+    /// whatever looks after servers does.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    pub fn revive(&mut self) -> anyhow::Result<()> {
+        let log = self.folder.join(server::LOG);
+        wait_for("PostgreSQL after its crash", START_LIMIT, || {
+            if self.child.ended()?.is_some() {
+                self.relaunch()?;
+            }
+            Ok(self.ask("postgres", "SELECT 1").is_ok().then_some(()))
+        })
+        .with_context(|| fs::read_to_string(log).unwrap_or_default())
+    }
+
+    fn relaunch(&mut self) -> anyhow::Result<()> {
+        self.child = launch(&self.folder, self.port, self.durability, &self.log_place)?;
+        Ok(())
+    }
+
+    /// Returns what it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join(server::LOG)).unwrap_or_default()
     }
 
     /// Kills it as `kill -9` does, with all of its processes: they end when the first one is gone.
@@ -224,7 +289,12 @@ impl Drop for PostgresServer {
     }
 }
 
-fn launch(folder: &Path, port: u16, durability: Durability) -> anyhow::Result<Child> {
+fn launch(
+    folder: &Path,
+    port: u16,
+    durability: Durability,
+    log_place: &LogPlace,
+) -> anyhow::Result<Child> {
     let mut words = vec![program("postgres").display().to_string()];
     words.push("-D".to_owned());
     words.push(folder.join("cluster").display().to_string());
@@ -249,9 +319,13 @@ fn launch(folder: &Path, port: u16, durability: Durability) -> anyhow::Result<Ch
         format!("unix_socket_directories={}", folder.display()),
         "max_connections=100".to_owned(),
     ];
+    let for_log: &[&str] = match log_place {
+        LogPlace::Own => &[],
+        LogPlace::Small(_) => &SMALL_LOG,
+    };
     for setting in own
         .into_iter()
-        .chain(chosen.iter().map(|&text| text.to_owned()))
+        .chain(chosen.iter().chain(for_log).map(|&text| text.to_owned()))
     {
         words.push("-c".to_owned());
         words.push(setting);

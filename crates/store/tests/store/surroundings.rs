@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -13,6 +12,7 @@ use ailurus_server_core::ledger::{DatasetRecord, Ledger};
 use ailurus_store::{Database, DatabaseLedger, Writer};
 use ailurus_testkit::{
     postgres::{self, Durability, PostgresServer},
+    small_disk::SmallDisk,
     wait::wait_for,
 };
 
@@ -109,36 +109,6 @@ fn the_database_is_reached_encrypted_and_only_by_its_certified_name() {
 
 // --- a full disk ---
 
-/// A small file system, gone with this.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// Mounts one; none where that is not allowed.
-    fn mount(path: PathBuf) -> Option<Self> {
-        fs::create_dir(&path).unwrap();
-        let options = format!("size={DISK_MIB}m,mode=1777");
-        run(Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(&path))
-        .then_some(Self(path))
-    }
-
-    /// Fills what is left of it, and returns the file that does.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut file = fs::File::create(&path).unwrap();
-        let piece = vec![7; 64 << 10];
-        while file.write_all(&piece).is_ok() {}
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        run(Command::new("umount").args(["--lazy"]).arg(&self.0));
-    }
-}
-
 fn put(writer: &Writer, nr: u32) -> bool {
     let dataset = DatasetRecord {
         name: name(nr),
@@ -161,11 +131,10 @@ fn a_full_disk_refuses_changes_and_loses_none_of_those_before() {
     }
     let dir = tempfile::tempdir().unwrap();
     let server = PostgresServer::start(dir.path(), Durability::Durable).unwrap();
-    let Some(disk) = SmallDisk::mount(dir.path().join("small")) else {
-        eprintln!("skipped: no file system can be mounted here");
+    let Some(disk) = SmallDisk::mount(&dir.path().join("small"), DISK_MIB).unwrap() else {
         return;
     };
-    let place = disk.0.join("data").display().to_string();
+    let place = disk.path().join("data").display().to_string();
     for sql in [
         format!("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {place}'"),
         format!("CREATE TABLESPACE small LOCATION '{place}'"),
@@ -176,7 +145,7 @@ fn a_full_disk_refuses_changes_and_loses_none_of_those_before() {
     let database: Database = server.url("small").parse().unwrap();
     let writer = Writer::start(DatabaseLedger::open(database.clone()).unwrap()).unwrap();
     assert!(put(&writer, 0));
-    let filler = disk.fill();
+    disk.fill().unwrap();
     let (mut kept, mut refused) = (vec![0], 0);
     for nr in 1..CHANGES_MAX {
         if put(&writer, nr) {
@@ -189,7 +158,7 @@ fn a_full_disk_refuses_changes_and_loses_none_of_those_before() {
         }
     }
     assert_eq!(refused, REFUSALS, "the disk was not full");
-    fs::remove_file(filler).unwrap();
+    disk.relieve().unwrap();
     wait_for("a change after there is space again", LIMIT, || {
         Ok(put(&writer, CHANGES_MAX).then_some(()))
     })

@@ -11,8 +11,10 @@ use std::{
 use ailurus_testkit::{
     Connection,
     child::Child,
+    http::Answer,
     place::{self, Profile},
     postgres::{self, Durability, PostgresServer},
+    small_disk::SmallDisk,
     wait::wait_for,
 };
 use serde_json::{Value, json};
@@ -32,31 +34,70 @@ pub(crate) enum DatabaseKind {
     Postgres,
 }
 
+/// What lies on a disk that can be filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnSmallDisk {
+    Nothing,
+    /// The rows; with SQLite its log as well.
+    Rows,
+    /// The write-ahead log of PostgreSQL.
+    Log,
+}
+
+/// Size of that disk, in MiB: what lies there takes less than half of it.
+const DISK_MIB: u32 = 96;
+
+/// Messages in one call that makes the rows grow.
+const DIALOGS: u64 = 200;
+
 /// Servers over one database.
 pub(crate) struct House {
-    folder: TempDir,
-    postgres: Option<PostgresServer>,
+    // They end in this order: who uses something goes before it.
     /// None while one is down.
     servers: Vec<Option<(Child, String)>>,
+    postgres: Option<PostgresServer>,
+    disk: Option<SmallDisk>,
+    folder: TempDir,
+    /// Messages that were sent to make the rows grow.
+    n_dialogs: u64,
 }
 
 impl House {
     /// Starts it; none if the machine has no such database.
     pub(crate) fn build(kind: DatabaseKind, n_servers: usize) -> Option<Self> {
+        Self::build_with(kind, n_servers, OnSmallDisk::Nothing, "")
+    }
+
+    /// Starts it with something on a small disk, and further lines in the servers' configuration;
+    /// none if the machine has no such database, or no disk can be mounted.
+    pub(crate) fn build_with(
+        kind: DatabaseKind,
+        n_servers: usize,
+        on_disk: OnSmallDisk,
+        lines: &str,
+    ) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let postgres = match kind {
-            DatabaseKind::Sqlite => None,
-            DatabaseKind::Postgres => {
-                if !postgres::is_there().unwrap() {
-                    return None;
-                }
-                let place = folder.path().join("postgres");
-                Some(PostgresServer::start(&place, Durability::Durable).unwrap())
+        if kind == DatabaseKind::Postgres && !postgres::is_there().unwrap() {
+            return None;
+        }
+        let disk = match on_disk {
+            OnSmallDisk::Nothing => None,
+            OnSmallDisk::Rows | OnSmallDisk::Log => {
+                Some(SmallDisk::mount(&folder.path().join("disk"), DISK_MIB).unwrap()?)
             }
         };
+        let postgres = match kind {
+            DatabaseKind::Sqlite => None,
+            DatabaseKind::Postgres => Some(start_postgres(folder.path(), on_disk)),
+        };
+        let rows = match (&disk, on_disk) {
+            (Some(disk), OnSmallDisk::Rows) => disk.path(),
+            _ => folder.path(),
+        };
         let database = match &postgres {
+            Some(postgres) if on_disk == OnSmallDisk::Rows => new_database_at(postgres, rows),
             Some(postgres) => postgres.new_database().unwrap(),
-            None => folder.path().join("server.db").display().to_string(),
+            None => rows.join("server.db").display().to_string(),
         };
         let queues = json!({QUEUE: {"nickname": QUEUE, "panda_resource": QUEUE, "state": "ACTIVE",
             "status": "online", "atlas_site": "LOAD", "type": "unified", "corecount": 1,
@@ -73,12 +114,14 @@ impl House {
         let text = format!(
             "listen = \"127.0.0.1:0\"\ndatabase = \"{database}\"\nqueues = \"queues.json\"\n\
              storages = \"storages.json\"\nwatch_interval = \"500ms\"\nsilence_grace = \"1s\"\n\
-             [limits]\nsent_timeout = \"3s\"\nheartbeat_timeout = \"30s\"\nattempts_max = 10\n"
+             {lines}\n[limits]\nsent_timeout = \"3s\"\nheartbeat_timeout = \"30s\"\nattempts_max = 10\n"
         );
         fs::write(folder.path().join("server.toml"), text).unwrap();
         let mut house = Self {
             folder,
             postgres,
+            disk,
+            n_dialogs: 0,
             servers: (0..n_servers).map(|_| None).collect(),
         };
         for nr in 0..n_servers {
@@ -133,6 +176,50 @@ impl House {
         let postgres = self.postgres.as_mut().expect("it has one");
         postgres.kill().unwrap();
         postgres.restart().unwrap();
+    }
+
+    /// Fills the disk, waits until a server refuses a change, and gives the space back. A database
+    /// that has given up is started again.
+    pub(crate) fn fill_disk_for_a_while(&mut self) {
+        self.disk().fill().unwrap();
+        let refusal = wait_for("a refusal", START_LIMIT, || {
+            let answer = self.grow()?;
+            Ok((answer.status != 200).then_some(answer))
+        });
+        let refusal = refusal.unwrap();
+        let text = String::from_utf8_lossy(&refusal.body).into_owned();
+        assert_eq!(refusal.status, 503, "{text}");
+        assert!(text.starts_with("ERROR : "), "{text}");
+        self.disk().relieve().unwrap();
+        if let Some(postgres) = &mut self.postgres {
+            postgres.revive().unwrap();
+        }
+    }
+
+    fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("it has a small one")
+    }
+
+    /// Adds some 100 kB by a call of PanDA's.
+    fn grow(&mut self) -> anyhow::Result<Answer> {
+        let first = self.n_dialogs;
+        self.n_dialogs += DIALOGS;
+        let dialogs: Vec<Value> = (first..self.n_dialogs)
+            .map(|nr| {
+                json!({"diagID": nr, "moduleName": "submitter", "identifier": QUEUE,
+                    "messageLevel": "INFO", "diagMessage": "x".repeat(500)})
+            })
+            .collect();
+        let body = json!({"harvester_id": "h", "dialogs": dialogs}).to_string();
+        let headers = "Content-Type: application/json\r\n";
+        let mut connection = Connection::open(&self.addresses()[0])?;
+        let path = "/api/v1/harvester/add_dialogs";
+        connection.send("POST", path, headers, body.as_bytes())
+    }
+
+    /// Its PostgreSQL server.
+    pub(crate) fn postgres(&self) -> &PostgresServer {
+        self.postgres.as_ref().expect("it has one")
     }
 
     /// Submits a task of so many jobs.
@@ -195,6 +282,30 @@ impl House {
         );
         serde_json::from_slice(&answer.body).unwrap()
     }
+}
+
+fn start_postgres(folder: &Path, on_disk: OnSmallDisk) -> PostgresServer {
+    let place = folder.join("postgres");
+    let started = match on_disk {
+        OnSmallDisk::Nothing | OnSmallDisk::Rows => {
+            PostgresServer::start(&place, Durability::Durable)
+        }
+        OnSmallDisk::Log => PostgresServer::start_with_small_log(&place, &folder.join("disk/log")),
+    };
+    started.unwrap()
+}
+
+/// Makes a database whose files are in a folder.
+fn new_database_at(postgres: &PostgresServer, folder: &Path) -> String {
+    let place = folder.join("data").display().to_string();
+    for sql in [
+        format!("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {place}'"),
+        format!("CREATE TABLESPACE small LOCATION '{place}'"),
+        "CREATE DATABASE small TEMPLATE template0 TABLESPACE small".to_owned(),
+    ] {
+        postgres.ask("postgres", &sql).unwrap();
+    }
+    postgres.url("small")
 }
 
 fn read(path: &Path) -> String {
