@@ -17,7 +17,7 @@ pub use items::{PSEUDO_DATASET, SEED_DATASET, SEQUENCE_DATASET, UNMERGED_MARK};
 
 use crate::{
     params::{Fields, ParamError, TaskParams},
-    refined::{Attempts, EventService, RefinedTask},
+    refined::{Attempts, CONSUMERS_MAX, EventService, RefinedTask},
     rules::{Rule, SplitRules},
 };
 
@@ -193,8 +193,14 @@ fn refuse(fields: &Fields<'_>) -> Result<(), ParamError> {
         return Err(fields.unsupported("onSiteMerging", advice));
     }
     if fields.count("nJumboJobs")?.is_some_and(|n| n > 0) {
-        let advice = "leave it out: jobs take the ranges of events of their own inputs";
+        let advice = "leave it out: several jobs take the ranges of one input with `nEsConsumers`";
         return Err(fields.unsupported("nJumboJobs", advice));
+    }
+    if fields
+        .count("nEsConsumers")?
+        .is_some_and(|n| n > CONSUMERS_MAX)
+    {
+        return Err(fields.invalid("nEsConsumers", "a number of at most 100"));
     }
     Ok(())
 }

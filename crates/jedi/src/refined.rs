@@ -300,6 +300,9 @@ pub struct Segment {
     pub id: i64,
 }
 
+/// Jobs that may take from the same events, or copies of one (`nEsConsumers`).
+pub const CONSUMERS_MAX: u64 = 100;
+
 /// How jobs share events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EventService {

@@ -270,6 +270,9 @@ statuses! {
         Merge = "merge",
         /// It was submitted as it is, without a task that people know.
         Direct = "direct",
+        /// It takes ranges of the events of another job, or is a copy of one: it does no part of
+        /// the task's work by itself.
+        Consumer = "consumer",
     }
 }
 

@@ -11,7 +11,8 @@
 
 use ailurus_diagnosis::{Action, ErrorSource, Explanation};
 use ailurus_model::{
-    ByteCount, Command, DatasetName, ErrorCode, FileReport, JobStatus, Queue, update::ReportedError,
+    ByteCount, Command, DatasetName, ErrorCode, FileReport, JobKind, JobStatus, Queue,
+    update::ReportedError,
 };
 
 use crate::{
@@ -74,6 +75,7 @@ impl<L: Ledger> Operation<'_, L> {
         self.ledger.put_job(&job)?;
         self.touched.insert(job.task_id);
         self.finish_ranges(&job)?;
+        self.end_consumers(&job)?;
         let mut ready = Vec::new();
         for (output, files) in files {
             let mut part = Some(output.part);
@@ -196,6 +198,9 @@ impl<L: Ledger> Operation<'_, L> {
         let ruled = self.follow_retry_rules(&mut job, &attempt, source)?;
         let reason = clipped(&format!("{reason}{}", ruled.note), DIAG_CHARS_MAX);
         let role = EventRole::of(&job.tags);
+        if self.redo_unreadable(&job, &attempt, &reason)? {
+            return Ok(());
+        }
         if role == EventRole::Takes {
             if why.action == Action::MoreMemory && !ruled.is_taken {
                 self.raise_memory(&mut job)?;
@@ -204,6 +209,9 @@ impl<L: Ledger> Operation<'_, L> {
         }
         if role == EventRole::TakesBeside {
             self.settle_ranges(&job)?;
+            if self.leave_it_to_others(&job, &reason)? {
+                return Ok(());
+            }
         }
         let is_over = job.attempt_nr.value() >= job.max_attempts || self.has_failed_enough(&job)?;
         let is_wished = wish == RetryWish::SameQueue || ruled.is_taken;
@@ -229,7 +237,7 @@ impl<L: Ledger> Operation<'_, L> {
             return self.ledger.put_job(&job);
         }
         self.place(&mut job)?;
-        Ok(())
+        self.copy_again(&job)
     }
 
     /// Ends a job for good without outputs; its parts are lost.
@@ -242,8 +250,12 @@ impl<L: Ledger> Operation<'_, L> {
         self.set_status(&mut job, status, &why)?;
         job.command = None;
         self.ledger.put_job(&job)?;
-        self.end_ranges(&job)?;
         self.touched.insert(job.task_id);
+        if job.kind == JobKind::Consumer {
+            return self.end_with_consumer(&job);
+        }
+        self.end_ranges(&job)?;
+        self.end_consumers(&job)?;
         self.after_merge(&job)?;
         let lost = self.parts_lost_with(&job)?;
         self.settle(lost)

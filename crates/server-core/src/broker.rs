@@ -14,6 +14,7 @@ use ailurus_model::{
     JobKind, JobStatus, PandaId, Queue, QueueName, SourceLabel, queue::QueueStatus,
 };
 
+use self::demand::Apart;
 pub(crate) use self::{demand::Demand, facts::QueueFacts, wishes::Wishes};
 use crate::{
     Context,
@@ -170,6 +171,10 @@ impl<'a, L: Ledger> Operation<'a, L> {
         let (mut turn, mut candidates) = self.candidates_for(demand)?;
         let needs = demand.needs(&spec, &wishes);
         let profile = self.ctx.scheduling.policy.profile_of(&demand.source_label);
+        keep_apart(&demand.apart, &mut candidates, |candidates| {
+            let verdicts = judge(profile, &needs, candidates);
+            verdicts.iter().any(|verdict| verdict.finding.is_ok())
+        });
         let mut spread = Spread::new(profile, &needs);
         let mut placed: BTreeMap<QueueName, u64> = BTreeMap::new();
         let mut why: Option<String> = None;
@@ -315,6 +320,24 @@ impl<'a, L: Ledger> Operation<'a, L> {
         }
         self.set_status(job, JobStatus::Defined, &why)?;
         self.ledger.put_job(job)
+    }
+}
+
+/// Leaves only the queues where one of a set of jobs should be, if one of them takes it.
+fn keep_apart<'a>(
+    apart: &Apart,
+    candidates: &mut Vec<Candidate<'a>>,
+    takes_it: impl Fn(&[Candidate<'a>]) -> bool,
+) {
+    if *apart == Apart::No {
+        return;
+    }
+    let good = candidates
+        .iter()
+        .filter(|one| apart.allows(&one.queue.name));
+    let good: Vec<Candidate<'a>> = good.cloned().collect();
+    if takes_it(&good) {
+        *candidates = good;
     }
 }
 

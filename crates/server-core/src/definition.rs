@@ -145,7 +145,9 @@ impl<L: Ledger> Operation<'_, L> {
     ) -> Result<Vec<FileRecord>, LedgerError> {
         match job.kind {
             JobKind::Direct => self.direct_inputs(job),
-            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Merge => self.files_of(needs),
+            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Merge | JobKind::Consumer => {
+                self.files_of(needs)
+            }
         }
     }
 

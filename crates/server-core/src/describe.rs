@@ -48,7 +48,9 @@ impl<L: Ledger> Operation<'_, L> {
     fn described_job(&mut self, job: &JobRecord) -> Result<JobForm, LedgerError> {
         let mut form = match job.kind {
             JobKind::Direct => self.form_of(job)?,
-            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Merge => JobForm::default(),
+            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Merge | JobKind::Consumer => {
+                JobForm::default()
+            }
         };
         let attempt = self.last_attempt(job)?;
         self.describe_record(&mut form.attributes, job)?;

@@ -7,25 +7,34 @@
 //! All of it is one job. Attempts take ranges until none is left; the attempt after that merges
 //! what they wrote and writes the outputs. What a job is just now follows from its tags: see
 //! [`EventRole`]. Ranges are cut when the first attempt is given out ([`make`]), are settled when
-//! an attempt ends ([`end`]), and are the inputs of the merge ([`merge`]).
+//! an attempt ends ([`end`]), and are the inputs of the merge ([`merge`]). What a merge finds
+//! broken is done again ([`redo`]).
+//!
+//! A task may want several jobs to take from one set of ranges side by side ([`set`]), or several
+//! copies of a job one of which counts ([`clones`]).
 //!
 //! Source: PanDA server, `pandaserver/taskbuffer/db_proxy_mods/task_event_module.py`, and
 //! `job_complex_module.py`, `ppEventServiceJob`. There each attempt is a job of its own, and what
 //! they have in common is their job set.
 
+mod clones;
 mod end;
 mod header;
 mod make;
 mod merge;
+mod redo;
 mod report;
+mod set;
 
 use ailurus_model::{
-    AttemptNr, Command, EventRangeId, EventStatus, GivenRange, JobStatus, JobTags, PandaId, TaskId,
-    job_tags,
+    AttemptNr, Command, EventRangeId, EventStatus, GivenRange, JobKind, JobStatus, JobTags,
+    PandaId, TaskId, job_tags,
 };
 
 pub use self::report::{EventAnswers, EventVersion, update_event_ranges};
-pub(crate) use self::{header::tags_without_header, merge::fit_payload};
+pub(crate) use self::{
+    clones::is_clone, header::tags_without_header, merge::fit_payload, set::is_resting,
+};
 use crate::{
     Context,
     ledger::{EventRangeRecord, FileRecord, JobRecord, Ledger, LedgerError},
@@ -71,6 +80,11 @@ impl EventRole {
     }
 }
 
+/// Says whether jobs with these tags ask for ranges.
+pub(crate) fn takes_ranges(tags: &JobTags) -> bool {
+    EventRole::of(tags).takes_ranges()
+}
+
 /// PanDA's number of what a job has to do with events (`eventService`), none if nothing.
 pub(crate) fn event_service_number(tags: &JobTags) -> Option<u64> {
     if tags.has(job_tags::FINE_GRAINED) {
@@ -106,21 +120,16 @@ pub fn acquire_event_ranges(
     if !job.status.is_with_pilot() || !is_its_task || is_to_end || !takes {
         return Ok(Vec::new());
     }
-    let limit = n.min(RANGES_PER_CALL_MAX);
-    let mut ranges = ledger.event_ranges_in(id, &[EventStatus::Ready], None, limit)?;
-    for range in &mut ranges {
-        range.status = EventStatus::Sent;
-        range.held_by = job.attempt_nr;
+    let mut op = Operation::new(ctx, ledger);
+    let ranges = op.take_ranges(&job, n.min(RANGES_PER_CALL_MAX))?;
+    let mut given_out = Vec::with_capacity(ranges.len());
+    if !ranges.is_empty() {
+        let files = op.event_files(&job)?;
+        given_out.extend(ranges.iter().map(|range| given(&job, &files, range)));
     }
-    if ranges.is_empty() {
-        return Ok(Vec::new());
-    }
-    ledger.put_event_ranges(&ranges)?;
-    let files = Operation::new(ctx, ledger).event_files(&job)?;
-    Ok(ranges
-        .into_iter()
-        .map(|range| given(&job, &files, &range))
-        .collect())
+    op.after_taking(job, !ranges.is_empty())?;
+    op.finish()?;
+    Ok(given_out)
 }
 
 fn given(job: &JobRecord, files: &[(u64, FileRecord)], range: &EventRangeRecord) -> GivenRange {
@@ -139,14 +148,14 @@ fn given(job: &JobRecord, files: &[(u64, FileRecord)], range: &EventRangeRecord)
 pub(crate) fn id_of(job: &JobRecord, range: &EventRangeRecord) -> EventRangeId {
     EventRangeId {
         task_id: job.task_id,
-        panda_id: range.panda_id,
+        panda_id: range.named_by(),
         file: range.file,
         first_event: range.first_event,
         attempt_nr: range.attempt_nr,
     }
 }
 
-/// Counts the ranges of a job that nobody has.
+/// Counts the ranges that nobody has and a job may take.
 ///
 /// # Errors
 ///
@@ -162,7 +171,7 @@ pub fn count_event_ranges(
     if task.is_some_and(|task| task != job.task_id) {
         return Ok(0);
     }
-    let counts = ledger.event_counts(id)?;
+    let counts = ledger.event_counts(set_of(ledger, id)?)?;
     Ok(counts.get(&EventStatus::Ready).copied().unwrap_or(0))
 }
 
@@ -180,7 +189,8 @@ pub struct EventRangeState {
 }
 
 /// Lists what the ranges of a job are, by rising file, then event,
-/// [`RANGES_PER_CALL_MAX`] at most; none if the job is not of this task.
+/// [`RANGES_PER_CALL_MAX`] at most; none if the job is not of this task. One that takes from the
+/// ranges of another job has those that it took.
 ///
 /// # Errors
 ///
@@ -193,7 +203,9 @@ pub fn event_range_states(
     let Some(job) = ledger.job(id)?.filter(|job| job.task_id == task) else {
         return Ok(Vec::new());
     };
-    let ranges = ledger.event_ranges_in(id, EventStatus::ALL, None, RANGES_PER_CALL_MAX)?;
+    let set = set_of(ledger, id)?;
+    let mut ranges = ledger.event_ranges_in(set, EventStatus::ALL, None, RANGES_PER_CALL_MAX)?;
+    ranges.retain(|range| job.kind != JobKind::Consumer || range.holder == id);
     let states = ranges.into_iter().map(|range| EventRangeState {
         id: id_of(&job, &range),
         status: range.status,
@@ -203,26 +215,53 @@ pub fn event_range_states(
     Ok(states.collect())
 }
 
+/// Returns under which number the ranges are kept that a job may take.
+fn set_of(ledger: &impl Ledger, job: PandaId) -> Result<PandaId, LedgerError> {
+    Ok(ledger.event_set_of(job)?.unwrap_or(job))
+}
+
 impl<L: Ledger> Operation<'_, L> {
-    /// Changes the ranges of a job that have one of these statuses, and returns how many.
+    /// Gives the current attempt of a job ranges that nobody has.
+    fn take_ranges(
+        &mut self,
+        job: &JobRecord,
+        n: usize,
+    ) -> Result<Vec<EventRangeRecord>, LedgerError> {
+        let set = set_of(self.ledger, job.panda_id)?;
+        let mut ranges = self
+            .ledger
+            .event_ranges_in(set, &[EventStatus::Ready], None, n)?;
+        for range in &mut ranges {
+            range.status = EventStatus::Sent;
+            range.holder = job.panda_id;
+            range.held_by = job.attempt_nr;
+        }
+        if !ranges.is_empty() {
+            self.ledger.put_event_ranges(&ranges)?;
+        }
+        Ok(ranges)
+    }
+
+    /// Changes the ranges of a set that have one of these statuses, and returns how many were
+    /// changed: `change` says whether it did.
     fn change_ranges(
         &mut self,
-        job: PandaId,
+        set: PandaId,
         statuses: &[EventStatus],
-        mut change: impl FnMut(&mut EventRangeRecord),
+        mut change: impl FnMut(&mut EventRangeRecord) -> bool,
     ) -> Result<u64, LedgerError> {
         let mut after = None;
         let mut n = 0;
         loop {
             let mut ranges = self
                 .ledger
-                .event_ranges_in(job, statuses, after, RANGES_PER_STEP)?;
+                .event_ranges_in(set, statuses, after, RANGES_PER_STEP)?;
             let Some(last) = ranges.last() else {
                 return Ok(n);
             };
             after = Some(last.key());
+            ranges.retain_mut(&mut change);
             n += u64::try_from(ranges.len()).unwrap_or(u64::MAX);
-            ranges.iter_mut().for_each(&mut change);
             self.ledger.put_event_ranges(&ranges)?;
         }
     }

@@ -177,7 +177,9 @@ pub fn one_attempt_finishes_a_job(ledger: &MemoryLedger) -> Result<(), String> {
     }
     ledger.jobs().try_for_each(|job| {
         let n = finishers.get(&job.panda_id).copied().unwrap_or(0);
-        let expected = u32::from(has_outputs(ledger, job));
+        // A consumer finishes with its leader, by none of its own attempts.
+        let finishes = job.kind != JobKind::Consumer && has_outputs(ledger, job);
+        let expected = u32::from(finishes);
         holds(n == expected, || {
             format!(
                 "job {} is {} with {n} finished attempts",
@@ -385,6 +387,7 @@ pub fn outputs_are_registered_once(ledger: &MemoryLedger) -> Result<(), String> 
                     JobKind::Direct => true,
                     JobKind::Build => file.part == 0,
                     JobKind::Run | JobKind::Scout | JobKind::Merge => job.part == file.part,
+                    JobKind::Consumer => false,
                 };
                 has_outputs(ledger, job) && is_its_part
             });

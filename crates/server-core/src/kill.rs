@@ -10,7 +10,7 @@ use ailurus_model::{Caller, Command, JobKind, JobStatus, PandaId, Proof};
 
 use crate::{
     Context,
-    events::EventRole,
+    events::{EventRole, is_resting},
     ledger::{JobRecord, Ledger, LedgerError},
     operation::Operation,
     text::{DIAG_CHARS_MAX, clipped},
@@ -283,6 +283,10 @@ impl<L: Ledger> Operation<'_, L> {
         if job.status.is_terminal() || (is_being_killed && !insists) {
             return Ok(false);
         }
+        // It has no queue to leave.
+        if code.is_elsewhere() && is_resting(&job) {
+            return Ok(false);
+        }
         let label = job.source_label.as_str();
         let is_production = label == "managed" || label.contains("test");
         let is_forced = match code {
@@ -344,6 +348,9 @@ impl<L: Ledger> Operation<'_, L> {
                 EventRole::None | EventRole::Merges => {}
             }
             if job.attempt_nr.value() >= job.max_attempts {
+                if self.leave_it_to_others(&job, &why)? {
+                    return Ok(());
+                }
                 return self.end_without_outputs(job, JobStatus::Closed);
             }
             job.attempt_nr = job.attempt_nr.next();
@@ -356,11 +363,15 @@ impl<L: Ledger> Operation<'_, L> {
         job.queue = None;
         self.place(&mut job)?;
         self.touched.insert(job.task_id);
-        Ok(())
+        self.copy_again(&job)
     }
 
     /// Ends the attempt of a job that a pilot has.
-    fn end_attempt_as(&mut self, job: &JobRecord, status: JobStatus) -> Result<(), LedgerError> {
+    pub(crate) fn end_attempt_as(
+        &mut self,
+        job: &JobRecord,
+        status: JobStatus,
+    ) -> Result<(), LedgerError> {
         if !is_out(job.status) {
             return Ok(());
         }

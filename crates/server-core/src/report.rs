@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use ailurus_model::{ByteCount, JobUpdate, Timestamp, UsageSummary};
 use serde_json::Value;
 
-use crate::text::{DIAG_CHARS_MAX, NAME_CHARS_MAX, clipped};
+use crate::text::{DIAG_CHARS_MAX, clipped};
 
 /// The batch system's id of the worker.
 pub(crate) const BATCH_ID: &str = "batchID";
@@ -21,9 +21,15 @@ pub(crate) const SUP_ERROR_CODE: &str = "supErrorCode";
 pub(crate) const SUP_ERROR_DIAG: &str = "supErrorDiag";
 /// What the dispatcher notes of a job that is `holding` or `transferring` at the pilot's word.
 pub(crate) const DISPATCHER_DIAG: &str = "jobDispatcherErrorDiag";
+/// How many events an attempt has done that takes ranges of them.
+pub(crate) const N_EVENTS: &str = "nEvents";
+/// Inputs that could not be read, joined by commas.
+pub(crate) const CORRUPTED_FILES: &str = "corruptedFiles";
 /// Inputs that the pilot reported as not read; our own name.
 pub(crate) const SKIPPED_INPUTS: &str = "skippedInputs";
 
+/// Longest list of inputs that could not be read, in characters.
+const CORRUPTED_CHARS_MAX: usize = 20_000;
 /// Longest batch id that is kept, in characters.
 const BATCH_ID_CHARS_MAX: usize = 80;
 /// Longest name of a submitter and longest CPU model that are kept, in characters.
@@ -140,7 +146,7 @@ impl Report {
         if !update.corrupted_files.is_empty() {
             let names = update.corrupted_files.iter().map(|lfn| lfn.as_str());
             let names: Vec<&str> = names.collect();
-            self.put_text("corruptedFiles", &names.join(","), NAME_CHARS_MAX);
+            self.put_text(CORRUPTED_FILES, &names.join(","), CORRUPTED_CHARS_MAX);
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use ailurus_jedi::command::RetryQualifiers;
-use ailurus_model::{DatasetName, FileStatus, JobStatus, JobUpdate, TaskId, TaskStatus};
+use ailurus_model::{DatasetName, FileStatus, JobKind, JobStatus, JobUpdate, TaskId, TaskStatus};
 
 use crate::{
     ActionError, Context,
@@ -106,6 +106,10 @@ impl<L: Ledger> Operation<'_, L> {
     }
 
     fn try_again(&mut self, mut job: JobRecord, who: &str) -> Result<(), LedgerError> {
+        // Its leader gets others.
+        if job.kind == JobKind::Consumer {
+            return Ok(());
+        }
         let spec = self.spec(job.task_id)?;
         job.max_attempts = job
             .attempt_nr
@@ -119,11 +123,13 @@ impl<L: Ledger> Operation<'_, L> {
         let why = clipped(&format!("tried again by `{who}`"), DIAG_CHARS_MAX);
         self.set_status(&mut job, JobStatus::Defined, &why)?;
         self.touched.insert(job.task_id);
+        self.reopen_ranges(&job)?;
         if self.ledger.has_expected_needs(job.panda_id)? {
             self.wait_again(&mut job, who)?;
         } else {
             self.place(&mut job)?;
         }
+        self.recruit_again(&job)?;
         let parts = self.parts_of(&job)?;
         self.expect_again(parts.into(), who)
     }

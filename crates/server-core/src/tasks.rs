@@ -18,7 +18,7 @@
 //! | `turns` | whose turn it is, and who is throttled |
 //! | `catalogue` | what the catalogue of datasets is asked, and its answers |
 //! | `feed` | which files a task reads |
-//! | `generate`, `chunk` | how jobs are made |
+//! | `generate`, `chunk`, `consumers` | how jobs are made |
 //! | `define` | names, parameters and options of a job |
 //! | `scouts`, `measure`, `merges`, `end` | what follows from jobs that have ended |
 //! | `failure` | what the operator's rules do about failed attempts |
@@ -33,6 +33,7 @@ mod catalogue;
 mod chores;
 mod chunk;
 pub(crate) mod command;
+mod consumers;
 pub(crate) mod define;
 mod describe;
 mod end;

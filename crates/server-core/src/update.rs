@@ -178,11 +178,12 @@ impl<L: Ledger> Operation<'_, L> {
                 return Ok(UpdateAnswer::default());
             }
             Effect::Becomes(status) => {
-                if status == JobStatus::Running {
-                    attempt.started = Some(self.ctx.now);
-                }
                 attempt.status = status;
                 self.set_status(&mut job, status, "")?;
+                if status == JobStatus::Running {
+                    attempt.started = Some(self.ctx.now);
+                    self.first_to_run(&mut job)?;
+                }
             }
             Effect::Heard | Effect::Nothing => {}
         }
@@ -225,6 +226,7 @@ impl<L: Ledger> Operation<'_, L> {
                     attempt.report = report.into_text();
                 }
                 job.sub_status.clear();
+                self.be_the_one(&mut job)?;
                 self.finish_attempt(job, attempt, outputs.files.into_iter().zip(judged.files))
             }
             Err(diag) => {
@@ -275,6 +277,13 @@ impl<L: Ledger> Operation<'_, L> {
         attempt.status = JobStatus::Closed;
         self.ledger.put_attempt(&attempt)?;
         "closed by the pilot".clone_into(&mut job.reason);
+        if self.leave_it_to_others(&job, "closed by the pilot")? {
+            return Ok(());
+        }
+        let is_alone = self.mates_of(&job)?.is_empty();
+        if EventRole::of(&job.tags) == EventRole::Takes && !is_alone {
+            return self.go_on_with_events(job, "closed by the pilot");
+        }
         job.server_code = KILLED;
         self.end_without_outputs(job, JobStatus::Closed)
     }

@@ -139,6 +139,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "jobs dropped from the archive",
             sql: include_str!("../migrations/0019-dropped.sql"),
         },
+        Migration {
+            number: 20,
+            name: "consumers of events",
+            sql: include_str!("../migrations/0020-consumers.sql"),
+        },
     ],
 };
 

@@ -8,6 +8,12 @@
 #[path = "servers/clients.rs"]
 mod clients;
 #[cfg(test)]
+#[path = "servers/consumers.rs"]
+mod consumers;
+#[cfg(test)]
+#[path = "servers/event_service.rs"]
+mod event_service;
+#[cfg(test)]
 #[path = "servers/house.rs"]
 mod house;
 

@@ -10,6 +10,7 @@ use ailurus_model::{
 
 use crate::{
     broker::Wishes,
+    events::takes_ranges,
     ledger::{FileRecord, InputNeed, JobRecord, Ledger, LedgerError},
     operation::Operation,
     tasks::stream_of,
@@ -40,6 +41,30 @@ pub(crate) struct Demand {
     pub(crate) banned: Vec<QueueName>,
     /// The group of queues that share storage, if it must be one of them: where its library is.
     pub(crate) site_group: Option<String>,
+    /// Where it should be as one of a set.
+    pub(crate) apart: Apart,
+}
+
+/// Where one of several jobs should be that do the same work, as long as a queue there takes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Apart {
+    /// Anywhere.
+    No,
+    /// Not where the others are.
+    From(Vec<QueueName>),
+    /// Where others are, as there are enough places.
+    Among(Vec<QueueName>),
+}
+
+impl Apart {
+    /// Says whether a queue is such a place.
+    pub(crate) fn allows(&self, queue: &QueueName) -> bool {
+        match self {
+            Self::No => true,
+            Self::From(queues) => !queues.contains(queue),
+            Self::Among(queues) => queues.contains(queue),
+        }
+    }
 }
 
 impl Demand {
@@ -113,6 +138,28 @@ impl<L: Ledger> Operation<'_, L> {
                 .flatten()
                 .collect(),
             site_group,
+            apart: self.apart_from_mates(job)?,
+        })
+    }
+
+    /// Says where a job should be that shares events with others, or is a copy of them.
+    fn apart_from_mates(&mut self, job: &JobRecord) -> Result<Apart, LedgerError> {
+        if !takes_ranges(&job.tags) {
+            return Ok(Apart::No);
+        }
+        let Some(n_sites) = self.sites_per_job(job)? else {
+            return Ok(Apart::No);
+        };
+        let mut queues: Vec<QueueName> = Vec::new();
+        for mate in self.mates_of(job)? {
+            queues.extend(mate.queue.filter(|queue| !queues.contains(queue)));
+        }
+        queues.sort_unstable();
+        let n = u64::try_from(queues.len()).unwrap_or(u64::MAX);
+        Ok(match queues.as_slice() {
+            [] => Apart::No,
+            [..] if n < n_sites => Apart::From(queues),
+            [..] => Apart::Among(queues),
         })
     }
 
@@ -186,7 +233,7 @@ fn declared_sample(
     files: &[FileRecord],
 ) -> Option<(String, ByteCount)> {
     match job.kind {
-        JobKind::Run | JobKind::Scout => {}
+        JobKind::Run | JobKind::Scout | JobKind::Consumer => {}
         JobKind::Build | JobKind::Merge | JobKind::Direct => return None,
     }
     let mut declared = (1..).zip(samples);

@@ -130,7 +130,11 @@ impl Wishes {
             release: &self.release,
             container: match kind {
                 JobKind::Build => &self.build_container,
-                JobKind::Run | JobKind::Scout | JobKind::Merge | JobKind::Direct => &self.container,
+                JobKind::Run
+                | JobKind::Scout
+                | JobKind::Merge
+                | JobKind::Direct
+                | JobKind::Consumer => &self.container,
             },
             architecture: &self.architecture,
         }
@@ -139,7 +143,7 @@ impl Wishes {
     /// Returns I/O intensity in kB/s and disk I/O in kB/s and core: they are those of the payload.
     pub(crate) fn io(&self, kind: JobKind) -> (u64, u64) {
         match kind {
-            JobKind::Run | JobKind::Scout => (self.io_intensity, self.disk_io),
+            JobKind::Run | JobKind::Scout | JobKind::Consumer => (self.io_intensity, self.disk_io),
             JobKind::Build | JobKind::Merge | JobKind::Direct => (0, 0),
         }
     }
@@ -158,9 +162,11 @@ impl Wishes {
             site: &self.nucleus,
             weight: match kind {
                 JobKind::Merge => self.nucleus_weight.max(0),
-                JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Direct => {
-                    self.nucleus_weight
-                }
+                JobKind::Run
+                | JobKind::Scout
+                | JobKind::Build
+                | JobKind::Direct
+                | JobKind::Consumer => self.nucleus_weight,
             },
         }
     }
@@ -238,7 +244,7 @@ impl<L: Ledger> Operation<'_, L> {
                 working_group: self.working_group_of(job)?,
                 ..Wishes::of_spec(&spec, &self.ctx.limits.tasks.vo)
             }),
-            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Merge => {
+            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Merge | JobKind::Consumer => {
                 self.wishes(job.task_id)?
             }
         };

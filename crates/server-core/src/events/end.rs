@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! ranges are left and may be tried again ─► the next attempt takes them, if the job has one
-//! none is left, some are done ─┬─► the next attempt merges
+//! none is left, others of its set hold some ─► it rests until they end
+//! none is left, some are done ─┬─► the next attempt of the leader merges
 //!                              └─► failed, if some cannot be done and all are wanted
 //! none is done ─► failed
 //! ```
@@ -10,9 +11,9 @@
 //! Source: PanDA server, `pandaserver/taskbuffer/db_proxy_mods/job_complex_module.py`,
 //! `ppEventServiceJob` and `archiveJob`.
 
-use ailurus_model::{ByteCount, EventStatus, JobStatus, job_tags};
+use ailurus_model::{ByteCount, EventStatus, JobStatus, PandaId, job_tags};
 
-use super::{EventRole, make::release};
+use super::{EventRole, NOBODY, make::release, redo::BeforeMerge, set::is_out, set_of};
 use crate::{
     ledger::{AttemptRecord, EventCounts, EventRangeRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
@@ -35,20 +36,34 @@ const PARTIAL: &str = "partial";
 enum Next {
     /// Another attempt takes what is left.
     Take { left: u64 },
+    /// Others of its set hold ranges, or will take those that are left: why it waits for them.
+    Rest(String),
     /// Another attempt merges what is done.
     Merge { lost: u64 },
     /// Nothing: PanDA's number of why, and why.
     Fail(u32, String),
 }
 
-fn next_of(counts: &EventCounts, job: &JobRecord) -> Next {
+/// Who else may take ranges of the same set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// Nobody.
+    None,
+    /// Another job.
+    Some,
+}
+
+fn next_of(counts: &EventCounts, job: &JobRecord, others: Others) -> Next {
     let count = |status| counts.get(&status).copied().unwrap_or(0);
     let left = count(EventStatus::Ready);
-    let lost = count(EventStatus::Fatal);
+    let lost = count(EventStatus::Fatal) + count(EventStatus::Corrupted);
     let done = count(EventStatus::Done) + count(EventStatus::Merged);
     if left > 0 {
         return if job.attempt_nr.value() < job.max_attempts {
             Next::Take { left }
+        } else if others == Others::Some {
+            let why = format!("{left} ranges of events are left, for other jobs to take");
+            Next::Rest(why)
         } else {
             let why = format!(
                 "{left} ranges of events are not done after the last of {} attempts",
@@ -56,6 +71,13 @@ fn next_of(counts: &EventCounts, job: &JobRecord) -> Next {
             );
             Next::Fail(LAST_UNPROCESSED, why)
         };
+    }
+    let held: u64 = counts
+        .iter()
+        .filter_map(|(status, n)| status.is_held().then_some(n))
+        .sum();
+    if held > 0 {
+        return Next::Rest(format!("other jobs work on {held} ranges of events"));
     }
     if done == 0 {
         let why = match lost {
@@ -94,45 +116,78 @@ impl<L: Ledger> Operation<'_, L> {
         why: &str,
     ) -> Result<(), LedgerError> {
         self.settle_ranges(&job)?;
-        let counts = self.ledger.event_counts(job.panda_id)?;
+        let counts = self
+            .ledger
+            .event_counts(set_of(self.ledger, job.panda_id)?)?;
+        let mates = self.mates_of(&job)?;
+        let mut others = Others::None;
+        for mate in &mates {
+            if self.may_take(mate)? {
+                others = Others::Some;
+            }
+        }
         let joined = |what: String| match why {
             "" => what,
             why => clipped(&format!("{what}; {why}"), DIAG_CHARS_MAX),
         };
-        let reason = match next_of(&counts, &job) {
-            Next::Fail(code, what) => {
-                job.server_code = code;
-                job.reason = joined(what);
-                return self.end_without_outputs(job, JobStatus::Failed);
+        match next_of(&counts, &job, others) {
+            Next::Fail(code, what) => self.fail_set(job, code, joined(what)),
+            Next::Rest(what) => {
+                self.rest(job, &joined(what))?;
+                self.wake_one(&counts, mates)
             }
             Next::Take { left } => {
                 job.priority = job.priority.saturating_add(1);
                 job.sub_status.clear();
-                joined(format!("{left} ranges of events are left"))
+                let why = joined(format!("{left} ranges of events are left"));
+                self.go_on_again(&mut job, &why)
             }
             Next::Merge { lost } => {
-                self.turn_into_merge(&mut job)?;
-                if lost == 0 {
-                    job.sub_status.clear();
-                    "all ranges of events are done, their outputs are merged".to_owned()
-                } else {
-                    PARTIAL.clone_into(&mut job.sub_status);
-                    format!("all ranges of events but {lost} are done, their outputs are merged")
-                }
+                let why = joined("all ranges of events are done".to_owned());
+                self.rest_waiting(mates, &why)?;
+                self.merge_set(job, lost, &why)
             }
+        }
+    }
+
+    /// Ends the leader of a job, because no more of its ranges can be done, and all with it.
+    fn fail_set(&mut self, job: JobRecord, code: u32, why: String) -> Result<(), LedgerError> {
+        let mut leader = self.leader_of(&job)?;
+        self.ledger.put_job(&job)?;
+        leader.server_code = code;
+        leader.reason = why;
+        self.end_attempt_as(&leader, JobStatus::Closed)?;
+        self.end_without_outputs(leader, JobStatus::Failed)
+    }
+
+    /// Has the leader of a job merge what is done. One that a pilot has does so when its attempt
+    /// ends.
+    fn merge_set(&mut self, job: JobRecord, lost: u64, why: &str) -> Result<(), LedgerError> {
+        let leader = self.leader_of(&job)?;
+        let mut leader = if leader.panda_id == job.panda_id {
+            job
+        } else {
+            self.rest(job, why)?;
+            leader
         };
-        job.attempt_nr = job.attempt_nr.next();
-        job.command = None;
-        job.worker = None;
-        self.renumber(&mut job)?;
-        self.set_status(&mut job, JobStatus::Defined, &reason)?;
-        self.place(&mut job)?;
-        self.touched.insert(job.task_id);
-        Ok(())
+        let is_under_way = is_out(leader.status) && self.attempt(&leader)?.ended.is_none();
+        if is_under_way || EventRole::of(&leader.tags) != EventRole::Takes {
+            return Ok(());
+        }
+        self.turn_into_merge(&mut leader)?;
+        let why = if lost == 0 {
+            leader.sub_status.clear();
+            "all ranges of events are done, their outputs are merged".to_owned()
+        } else {
+            PARTIAL.clone_into(&mut leader.sub_status);
+            format!("all ranges of events but {lost} are done, their outputs are merged")
+        };
+        self.go_on_again(&mut leader, &why)
     }
 
     fn turn_into_merge(&mut self, job: &mut JobRecord) -> Result<(), LedgerError> {
         let attempts = self.spec(job.task_id)?.max_attempts.max(1);
+        self.keep_before_merge(job, &BeforeMerge::of(job))?;
         job.tags.remove(job_tags::EVENT_SERVICE);
         job.tags.insert(job_tags::EVENT_MERGE);
         job.max_attempts = job.attempt_nr.value().saturating_add(attempts);
@@ -144,7 +199,7 @@ impl<L: Ledger> Operation<'_, L> {
         Ok(())
     }
 
-    /// Takes back the ranges of a job whose attempt has ended.
+    /// Takes back the ranges that a job has whose attempt has ended.
     pub(crate) fn settle_ranges(&mut self, job: &JobRecord) -> Result<(), LedgerError> {
         let counts_ends = !job.tags.has(job_tags::COUNT_FAILURES_ONLY);
         let give_back = |range: &mut EventRangeRecord, is_counted: bool| {
@@ -157,23 +212,37 @@ impl<L: Ledger> Operation<'_, L> {
                 release(range);
             }
         };
+        let id = job.panda_id;
+        // What no attempt has was reported before it was given out.
+        let is_its = |range: &EventRangeRecord| range.named_by() == id || range.held_by == NOBODY;
+        let set = set_of(self.ledger, id)?;
         let held = [
             EventStatus::Sent,
             EventStatus::Running,
             EventStatus::Finished,
             EventStatus::Failed,
         ];
-        self.change_ranges(job.panda_id, &held, |range| match range.status {
-            EventStatus::Finished => range.status = EventStatus::Done,
-            EventStatus::Failed => give_back(range, true),
-            EventStatus::Sent | EventStatus::Running => give_back(range, counts_ends),
-            EventStatus::Ready
-            | EventStatus::Done
-            | EventStatus::Merged
-            | EventStatus::Discarded
-            | EventStatus::Cancelled
-            | EventStatus::Fatal
-            | EventStatus::Corrupted => {}
+        self.change_ranges(set, &held, |range| {
+            let is_its = is_its(range);
+            match range.status {
+                EventStatus::Finished if is_its => range.status = EventStatus::Done,
+                EventStatus::Failed if is_its => give_back(range, true),
+                EventStatus::Sent | EventStatus::Running if is_its => {
+                    give_back(range, counts_ends);
+                }
+                EventStatus::Sent
+                | EventStatus::Running
+                | EventStatus::Finished
+                | EventStatus::Failed
+                | EventStatus::Ready
+                | EventStatus::Done
+                | EventStatus::Merged
+                | EventStatus::Discarded
+                | EventStatus::Cancelled
+                | EventStatus::Fatal
+                | EventStatus::Corrupted => {}
+            }
+            is_its
         })?;
         Ok(())
     }
@@ -191,16 +260,29 @@ impl<L: Ledger> Operation<'_, L> {
             EventStatus::Running,
             EventStatus::Failed,
         ];
-        self.change_ranges(job.panda_id, &open, |range| {
-            range.status = EventStatus::Cancelled;
-        })?;
+        let set = set_of(self.ledger, job.panda_id)?;
+        self.become_in(set, &open, EventStatus::Cancelled)?;
         let kept = if job.tags.has(job_tags::KEEP_EVENTS) {
             EventStatus::Done
         } else {
             EventStatus::Discarded
         };
         let written = [EventStatus::Finished, EventStatus::Done];
-        self.change_ranges(job.panda_id, &written, |range| range.status = kept)?;
+        self.become_in(set, &written, kept)
+    }
+
+    /// Gives the ranges of a set that have one of these statuses another one.
+    fn become_in(
+        &mut self,
+        set: PandaId,
+        from: &[EventStatus],
+        to: EventStatus,
+    ) -> Result<(), LedgerError> {
+        self.change_ranges(set, from, |range| {
+            let is_other = range.status != to;
+            range.status = to;
+            is_other
+        })?;
         Ok(())
     }
 
@@ -209,15 +291,13 @@ impl<L: Ledger> Operation<'_, L> {
         match EventRole::of(&job.tags) {
             EventRole::None | EventRole::Takes => {}
             EventRole::Merges => {
-                self.change_ranges(job.panda_id, &[EventStatus::Done], |range| {
-                    range.status = EventStatus::Merged;
-                })?;
+                let set = set_of(self.ledger, job.panda_id)?;
+                self.become_in(set, &[EventStatus::Done], EventStatus::Merged)?;
             }
             EventRole::TakesBeside => {
                 self.settle_ranges(job)?;
-                self.change_ranges(job.panda_id, &[EventStatus::Ready], |range| {
-                    range.status = EventStatus::Cancelled;
-                })?;
+                let set = set_of(self.ledger, job.panda_id)?;
+                self.become_in(set, &[EventStatus::Ready], EventStatus::Cancelled)?;
             }
         }
         Ok(())
@@ -241,9 +321,9 @@ mod tests {
     #[test]
     fn what_is_left_is_taken_while_there_are_attempts() {
         let job = |attempt| job_with("eventservice", attempt, 3);
-        let next = next_of(&counts(2, 5, 0), &job(2));
+        let next = next_of(&counts(2, 5, 0), &job(2), Others::None);
         assert_eq!(next, Next::Take { left: 2 });
-        let Next::Fail(code, why) = next_of(&counts(2, 5, 0), &job(3)) else {
+        let Next::Fail(code, why) = next_of(&counts(2, 5, 0), &job(3), Others::None) else {
             panic!("there are no more attempts");
         };
         assert_eq!(code, LAST_UNPROCESSED);
@@ -257,10 +337,19 @@ mod tests {
     fn what_is_done_is_merged_without_the_rest_only_if_that_is_accepted() {
         let all = job_with("eventservice", 3, 3);
         let partial = job_with("eventservice,ap", 3, 3);
-        assert_eq!(next_of(&counts(0, 5, 0), &all), Next::Merge { lost: 0 });
-        assert!(matches!(next_of(&counts(0, 5, 1), &all), Next::Fail(..)));
-        assert_eq!(next_of(&counts(0, 5, 1), &partial), Next::Merge { lost: 1 });
-        let Next::Fail(code, _) = next_of(&counts(0, 0, 4), &partial) else {
+        assert_eq!(
+            next_of(&counts(0, 5, 0), &all, Others::None),
+            Next::Merge { lost: 0 }
+        );
+        assert!(matches!(
+            next_of(&counts(0, 5, 1), &all, Others::None),
+            Next::Fail(..)
+        ));
+        assert_eq!(
+            next_of(&counts(0, 5, 1), &partial, Others::None),
+            Next::Merge { lost: 1 }
+        );
+        let Next::Fail(code, _) = next_of(&counts(0, 0, 4), &partial, Others::None) else {
             panic!("nothing is done");
         };
         assert_eq!(code, ALL_FAILED);

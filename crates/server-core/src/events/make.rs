@@ -1,11 +1,12 @@
 //! Cuts the events of a job into ranges, when its first attempt is given out.
 
 use ailurus_jedi::Rule;
-use ailurus_model::{EventStatus, JobKind, JobTags, job_tags};
+use ailurus_model::{EventStatus, JobKind, JobTags, PandaId, job_tags};
 
 use super::{
     EventRole, NOBODY, PSEUDO_LFN,
     header::{ATTEMPTS_DEFAULT, Span, spans_of},
+    set_of,
 };
 use crate::{
     ledger::{EventRangeRecord, FileRecord, InputNeed, JobRecord, JobText, Ledger, LedgerError},
@@ -34,16 +35,25 @@ impl<L: Ledger> Operation<'_, L> {
             self.ledger
                 .put_job_text(id, nr, JobText::EventOutputs, &names)?;
         }
-        let counts = self.ledger.event_counts(job.panda_id)?;
+        let set = set_of(self.ledger, job.panda_id)?;
+        let counts = self.ledger.event_counts(set)?;
         if counts.is_empty() {
             let spans = self.event_spans(job)?;
-            let ranges = cut(job, &spans, self.ctx.limits.event_ranges_per_job_max);
+            let ranges = cut(job, set, &spans, self.ctx.limits.event_ranges_per_job_max);
             return self.ledger.put_event_ranges(&ranges);
         }
-        if counts.contains_key(&EventStatus::Ready) {
+        if counts.contains_key(&EventStatus::Ready) || !self.mates_of(job)?.is_empty() {
             return Ok(());
         }
-        // Somebody has the job tried again: whatever was given up is open again.
+        self.reopen_ranges(job)
+    }
+
+    /// Has whatever was given up of a job's ranges open again, because somebody has it tried again.
+    pub(crate) fn reopen_ranges(&mut self, job: &JobRecord) -> Result<(), LedgerError> {
+        if !EventRole::of(&job.tags).takes_ranges() {
+            return Ok(());
+        }
+        let set = set_of(self.ledger, job.panda_id)?;
         let attempts = self.event_spans(job)?;
         let attempts = attempts
             .first()
@@ -55,9 +65,10 @@ impl<L: Ledger> Operation<'_, L> {
             EventStatus::Fatal,
             EventStatus::Corrupted,
         ];
-        self.change_ranges(job.panda_id, &given_up, |range| {
+        self.change_ranges(set, &given_up, |range| {
             release(range);
             range.attempts_left = attempts.max(1);
+            true
         })?;
         Ok(())
     }
@@ -147,6 +158,7 @@ impl<L: Ledger> Operation<'_, L> {
 pub(super) fn release(range: &mut EventRangeRecord) {
     range.status = EventStatus::Ready;
     range.attempt_nr = range.attempt_nr.saturating_add(1);
+    range.holder = PandaId::default();
     range.held_by = NOBODY;
     range.object_store.clear();
     range.path_convention = None;
@@ -154,7 +166,7 @@ pub(super) fn release(range: &mut EventRangeRecord) {
 }
 
 /// Cuts spans into ranges. They are larger than told where there would be more than `most`.
-fn cut(job: &JobRecord, spans: &[(u64, Span)], most: u32) -> Vec<EventRangeRecord> {
+fn cut(job: &JobRecord, set: PandaId, spans: &[(u64, Span)], most: u32) -> Vec<EventRangeRecord> {
     let all: u64 = spans
         .iter()
         .map(|(_, span)| span.n_events)
@@ -175,13 +187,14 @@ fn cut(job: &JobRecord, spans: &[(u64, Span)], most: u32) -> Vec<EventRangeRecor
                 .saturating_add(done)
                 .saturating_add(1);
             ranges.push(EventRangeRecord {
-                panda_id: job.panda_id,
+                panda_id: set,
                 file: *file,
                 first_event: first,
                 last_event: first.saturating_add(n - 1),
                 attempt_nr: 1,
                 attempts_left: span.attempts.max(1),
                 status: EventStatus::Ready,
+                holder: PandaId::default(),
                 held_by: NOBODY,
                 object_store: String::new(),
                 path_convention: None,

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use ailurus_model::{
-    AttemptNr, EndpointName, EventArchive, EventStatus, FileId, JobKind, JobTags, Lfn, Queue,
+    AttemptNr, EndpointName, EventArchive, EventStatus, FileId, JobKind, JobTags, Lfn, PandaId,
+    Queue,
 };
 
-use super::{EventRole, RANGES_PER_CALL_MAX, id_of};
+use super::{EventRole, RANGES_PER_CALL_MAX, id_of, set_of};
 use crate::{
     definition::{JobOutput, JobOutputs, Payload},
     ledger::{EventRangeRecord, FileRecord, JobRecord, JobText, Ledger, LedgerError},
@@ -37,22 +38,24 @@ impl<L: Ledger> Operation<'_, L> {
         queue: &Queue,
     ) -> Result<MergeInputs, LedgerError> {
         let done = [EventStatus::Done];
+        let set = set_of(self.ledger, job.panda_id)?;
         let ranges = self
             .ledger
-            .event_ranges_in(job.panda_id, &done, None, RANGES_PER_CALL_MAX)?;
-        let archives = self.ledger.event_archives(job.panda_id)?;
+            .event_ranges_in(set, &done, None, RANGES_PER_CALL_MAX)?;
+        let archives = self.ledger.event_archives(set)?;
         let archives: BTreeMap<&str, &EventArchive> = archives
             .iter()
             .map(|archive| (archive.lfn.as_str(), archive))
             .collect();
         let endpoint = queue.output_endpoint().cloned().unwrap_or_default();
-        let mut made: BTreeMap<AttemptNr, Vec<String>> = BTreeMap::new();
+        let mut made: BTreeMap<(PandaId, AttemptNr), Vec<String>> = BTreeMap::new();
         let mut inputs = MergeInputs::default();
         let mut lists: Vec<Vec<String>> = vec![Vec::new(); outputs.files.len()];
         for range in &ranges {
-            let names = match made.entry(range.held_by) {
+            let writer = (range.named_by(), range.held_by);
+            let names = match made.entry(writer) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => place.insert(self.names_in(job, range.held_by)?),
+                Entry::Vacant(place) => place.insert(self.names_in(writer.0, writer.1)?),
             };
             for (nr, output) in outputs.files.iter().enumerate() {
                 let base = names.get(nr).map_or(output.lfn.as_str(), String::as_str);
@@ -67,7 +70,7 @@ impl<L: Ledger> Operation<'_, L> {
         // A job that was submitted as it is refers to its outputs by the names that it came with.
         let named = |output: &JobOutput| match job.kind {
             JobKind::Direct => output.name.clone(),
-            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Merge => {
+            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Merge | JobKind::Consumer => {
                 output.lfn.to_string()
             }
         };
@@ -84,10 +87,12 @@ impl<L: Ledger> Operation<'_, L> {
     }
 
     /// Reads how an attempt named its outputs.
-    fn names_in(&self, job: &JobRecord, attempt: AttemptNr) -> Result<Vec<String>, LedgerError> {
-        let text = self
-            .ledger
-            .job_text(job.panda_id, attempt, JobText::EventOutputs)?;
+    pub(super) fn names_in(
+        &self,
+        job: PandaId,
+        attempt: AttemptNr,
+    ) -> Result<Vec<String>, LedgerError> {
+        let text = self.ledger.job_text(job, attempt, JobText::EventOutputs)?;
         let names = text.and_then(|text| serde_json::from_str(&text).ok());
         Ok(names.unwrap_or_default())
     }

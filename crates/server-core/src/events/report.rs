@@ -7,18 +7,15 @@ use ailurus_model::{
     event::EventOutcome,
 };
 
-use super::{RANGES_PER_CALL_MAX, RANGES_PER_STEP, may_report};
+use super::{RANGES_PER_CALL_MAX, RANGES_PER_STEP, may_report, set_of};
 use crate::{
     Context,
     describe::command_text,
     ledger::{EventKey, EventRangeRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
-    report::Report,
+    report::{N_EVENTS, Report},
     text::{DIAG_CHARS_MAX, NAME_CHARS_MAX, clipped},
 };
-
-/// The column for how many events an attempt has done.
-const N_EVENTS: &str = "nEvents";
 
 /// The form of a message, as far as it matters for what it may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +147,8 @@ impl<L: Ledger> Operation<'_, L> {
             .iter()
             .map(|(_, report)| (report.id.file, report.id.first_event))
             .collect();
-        let known = self.ledger.event_ranges_at(job.panda_id, &keys)?;
+        let set = set_of(self.ledger, job.panda_id)?;
+        let known = self.ledger.event_ranges_at(set, &keys)?;
         let mut known: BTreeMap<EventKey, EventRangeRecord> = known
             .into_iter()
             .map(|range| (range.key(), range))
@@ -161,7 +159,9 @@ impl<L: Ledger> Operation<'_, L> {
         for (nr, report) in reports {
             let key = (report.id.file, report.id.first_event);
             let range = known.get_mut(&key).filter(|range| {
-                range.attempt_nr == report.id.attempt_nr && job.task_id == report.id.task_id
+                range.attempt_nr == report.id.attempt_nr
+                    && job.task_id == report.id.task_id
+                    && (range.holder == job.panda_id || range.holder == PandaId::default())
             });
             let Some(range) = range else {
                 returns[*nr] = Some(false);
@@ -172,6 +172,9 @@ impl<L: Ledger> Operation<'_, L> {
             let is_open = may_report && may_change(range.status, version);
             if is_open {
                 note(range, report, archive.map(|one| one.lfn.as_str()));
+                if range.holder != job.panda_id {
+                    hold(range, job);
+                }
                 if job.status == JobStatus::Activated && range.status == EventStatus::Finished {
                     range.status = EventStatus::Done;
                 }
@@ -187,7 +190,7 @@ impl<L: Ledger> Operation<'_, L> {
             .into_iter()
             .filter_map(|nr| message.archives.get(nr))
         {
-            self.ledger.add_event_archive(job.panda_id, archive)?;
+            self.ledger.add_event_archive(set, archive)?;
         }
         changed.sort_unstable();
         changed.dedup();
@@ -239,6 +242,14 @@ const fn says_the_same(status: EventStatus, outcome: EventOutcome) -> bool {
         EventOutcome::Failed | EventOutcome::Fatal => {
             matches!(status, EventStatus::Failed | EventStatus::Fatal)
         }
+    }
+}
+
+/// Notes that a job has a range that was not given out: an attempt of it has, if one is under way.
+fn hold(range: &mut EventRangeRecord, job: &JobRecord) {
+    range.holder = job.panda_id;
+    if job.status != JobStatus::Activated {
+        range.held_by = job.attempt_nr;
     }
 }
 

@@ -26,12 +26,15 @@ pub fn jobs_are_different_parts(ledger: &MemoryLedger) -> Result<(), String> {
     let mut parts = BTreeSet::new();
     let mut serials = BTreeSet::new();
     for job in ledger.jobs().filter(|job| job.serial > 0) {
-        let kind = if job.kind == JobKind::Scout {
+        let is_consumer = job.kind == JobKind::Consumer;
+        let kind = if job.kind == JobKind::Scout || is_consumer {
             JobKind::Run
         } else {
             job.kind
         };
-        holds(parts.insert((job.task_id, kind, job.part)), || {
+        // Consumers do a part of the work together with its one job.
+        let is_alone = is_consumer || parts.insert((job.task_id, kind, job.part));
+        holds(is_alone, || {
             format!("part {} of task {} is in two jobs", job.part, job.task_id)
         })?;
         if kind != JobKind::Build {

@@ -1,7 +1,8 @@
 //! Ranges of events, and the files that have outputs of several of them.
 //!
 //! A range is of one job through all of its attempts and is never removed; its status says who has
-//! it. The main type is [`EventRangeRecord`].
+//! it. Several jobs of one *set* may take ranges side by side. The main type is
+//! [`EventRangeRecord`].
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ pub type EventCounts = BTreeMap<EventStatus, u64>;
 /// A range of events of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventRangeRecord {
-    /// The job.
+    /// The job that it was cut for; others may take it too, if they are of the same set.
     pub panda_id: PandaId,
     /// The number of the input file.
     pub file: u64,
@@ -32,7 +33,9 @@ pub struct EventRangeRecord {
     pub attempts_left: u32,
     /// What it is.
     pub status: EventStatus,
-    /// The attempt of the job that has it, or has done it; 0 if none has.
+    /// The job that has it, or has done it; 0 if none has, or it is the one that it was cut for.
+    pub holder: PandaId,
+    /// The attempt of that job; 0 if none has it.
     pub held_by: AttemptNr,
     /// The object store with its output, empty if it was not said.
     pub object_store: String,
@@ -51,6 +54,16 @@ impl EventRangeRecord {
     #[must_use]
     pub const fn key(&self) -> EventKey {
         (self.file, self.first_event)
+    }
+
+    /// Returns the job that names it on its way: the one that has it.
+    #[must_use]
+    pub const fn named_by(&self) -> PandaId {
+        if self.holder.value() == 0 {
+            self.panda_id
+        } else {
+            self.holder
+        }
     }
 
     /// Returns how many events it has.
@@ -96,4 +109,11 @@ pub trait EventRows {
     ) -> Result<(), LedgerError>;
     /// Lists these files, by name.
     fn event_archives(&self, job: PandaId) -> Result<Vec<EventArchive>, LedgerError>;
+    /// Notes that a job is of a set, which is named by the job that its ranges are cut for. It is
+    /// of no other set ever after.
+    fn add_event_member(&mut self, set: PandaId, member: PandaId) -> Result<(), LedgerError>;
+    /// Returns the set of a job; none if it is alone.
+    fn event_set_of(&self, member: PandaId) -> Result<Option<PandaId>, LedgerError>;
+    /// Lists all jobs that are or were of a set, by number.
+    fn event_members(&self, set: PandaId) -> Result<Vec<PandaId>, LedgerError>;
 }

@@ -15,6 +15,9 @@ pub enum JobText {
     Spec,
     /// Names of the outputs of an attempt that takes ranges of events, as a JSON list.
     EventOutputs,
+    /// What a job asked for before it became the merge of what its ranges of events gave, as JSON.
+    /// It is of the job: attempt 0.
+    BeforeMerge,
 }
 
 impl JobText {
@@ -26,6 +29,7 @@ impl JobText {
             Self::Stdout => "stdout",
             Self::Spec => "spec",
             Self::EventOutputs => "event-outputs",
+            Self::BeforeMerge => "before-merge",
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::{
 pub(super) struct EventTables {
     ranges: BTreeMap<PandaId, BTreeMap<EventKey, EventRangeRecord>>,
     archives: BTreeMap<PandaId, BTreeMap<Lfn, EventArchive>>,
+    /// The set of each job that is of one.
+    sets: BTreeMap<PandaId, PandaId>,
 }
 
 impl EventTables {
@@ -21,6 +23,7 @@ impl EventTables {
     pub(super) fn forget(&mut self, job: PandaId) {
         self.ranges.remove(&job);
         self.archives.remove(&job);
+        self.sets.remove(&job);
     }
 }
 
@@ -96,5 +99,19 @@ impl EventRows for MemoryLedger {
             .flatten()
             .map(|(_, one)| one.clone())
             .collect())
+    }
+
+    fn add_event_member(&mut self, set: PandaId, member: PandaId) -> Result<(), LedgerError> {
+        self.events.sets.entry(member).or_insert(set);
+        Ok(())
+    }
+
+    fn event_set_of(&self, member: PandaId) -> Result<Option<PandaId>, LedgerError> {
+        Ok(self.events.sets.get(&member).copied())
+    }
+
+    fn event_members(&self, set: PandaId) -> Result<Vec<PandaId>, LedgerError> {
+        let members = self.events.sets.iter().filter(|(_, of)| **of == set);
+        Ok(members.map(|(member, _)| *member).collect())
     }
 }

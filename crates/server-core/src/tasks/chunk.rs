@@ -283,7 +283,7 @@ impl<L: Ledger> Operation<'_, L> {
             let writes_it = match job.kind {
                 JobKind::Run | JobKind::Scout | JobKind::Direct => !merges,
                 JobKind::Merge => merges,
-                JobKind::Build => false,
+                JobKind::Build | JobKind::Consumer => false,
             };
             if writes_it && !known.contains_key(&job.part) {
                 lost.insert(job.part);

@@ -140,14 +140,16 @@ impl<'a> JobView<'a> {
 
     fn outputs(&self) -> Vec<JobOutput> {
         match self.job.kind {
-            JobKind::Run | JobKind::Scout | JobKind::Direct => run_streams(self.refined)
-                .map(|output| match &output.unmerged {
-                    Some(unmerged) => {
-                        self.output(output, &unmerged.dataset, &unmerged.lfn_template)
-                    }
-                    None => self.output(output, &output.dataset, &output.lfn_template),
-                })
-                .collect(),
+            JobKind::Run | JobKind::Scout | JobKind::Direct | JobKind::Consumer => {
+                run_streams(self.refined)
+                    .map(|output| match &output.unmerged {
+                        Some(unmerged) => {
+                            self.output(output, &unmerged.dataset, &unmerged.lfn_template)
+                        }
+                        None => self.output(output, &output.dataset, &output.lfn_template),
+                    })
+                    .collect()
+            }
             JobKind::Merge => merged_streams(self.refined)
                 .map(|output| self.output(output, &output.dataset, &output.lfn_template))
                 .collect(),
@@ -221,6 +223,7 @@ pub(crate) fn parts_written(
     let datasets = match job.kind {
         JobKind::Run | JobKind::Scout | JobKind::Direct => run_datasets(refined, task.id),
         JobKind::Build => return vec![(library_dataset(task, job.part), 0)],
+        JobKind::Consumer => return Vec::new(),
         JobKind::Merge => merged_streams(refined)
             .map(|output| written_dataset(&output.dataset, task.id))
             .collect(),

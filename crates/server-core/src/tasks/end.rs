@@ -213,16 +213,22 @@ impl<L: Ledger> Operation<'_, L> {
             return Ok(task.progress.message.clone());
         }
         let without = [JobStatus::Failed, JobStatus::Closed];
-        let failed = self.ledger.jobs_of_task(task.id(), &without)?;
-        let Some(first) = failed.first() else {
-            return Ok(String::new());
-        };
-        let job = self.job(*first)?;
-        Ok(format!(
-            "{} jobs without success, the first is {first}: {}",
-            failed.len(),
-            job.reason
-        ))
+        let counts = self.ledger.kind_counts(task.id())?;
+        let n_failed: u64 = counts
+            .iter()
+            .filter(|((kind, status), _)| *kind != JobKind::Consumer && without.contains(status))
+            .map(|(_, n)| n)
+            .sum();
+        for id in self.ledger.jobs_of_task(task.id(), &without)? {
+            let job = self.job(id)?;
+            if job.kind != JobKind::Consumer {
+                let why = job.reason;
+                return Ok(format!(
+                    "{n_failed} jobs without success, the first is {id}: {why}"
+                ));
+            }
+        }
+        Ok(String::new())
     }
 
     /// Has the tasks after one that has ended go on, or end with it.
@@ -274,7 +280,9 @@ impl<L: Ledger> Operation<'_, L> {
             }
             let job = self.job(id)?;
             let is_merge_of_soft = job.kind == JobKind::Merge && !is_abort;
-            if job.command.is_some() || is_merge_of_soft {
+            // What others of its set do is work that has begun.
+            let has_begun = is_soft && self.has_mate_at_work(&job)?;
+            if job.command.is_some() || is_merge_of_soft || has_begun {
                 continue;
             }
             ended += u32::from(self.kill_by(job, code, who, Rights::Common, None)?);

@@ -187,15 +187,15 @@ impl<L: Ledger> Operation<'_, L> {
         })
     }
 
-    /// Makes a job that does the task's work; it is returned if it only lacks a queue, and that of
-    /// its build job.
+    /// Makes a job that does the task's work, and those that take from the same events. Those are
+    /// returned that only lack a queue, and that of their build job.
     fn make_run(
         &mut self,
         task: &mut PandaTask,
         refined: &RefinedTask,
         kind: JobKind,
         plan: &JobPlan,
-    ) -> Result<Option<JobRecord>, LedgerError> {
+    ) -> Result<Vec<JobRecord>, LedgerError> {
         let mut job = self.blank_job(task, kind)?;
         job.part = task.progress.next_part;
         task.progress.next_part += 1;
@@ -203,7 +203,11 @@ impl<L: Ledger> Operation<'_, L> {
         job.n_events = plan.n_events;
         let phase = match kind {
             JobKind::Scout => Phase::Scouts,
-            JobKind::Run | JobKind::Build | JobKind::Merge | JobKind::Direct => Phase::Bulk,
+            JobKind::Run
+            | JobKind::Build
+            | JobKind::Merge
+            | JobKind::Direct
+            | JobKind::Consumer => Phase::Bulk,
         };
         if phase == Phase::Scouts {
             job.tags.insert(job_tags::SCOUT);
@@ -224,15 +228,33 @@ impl<L: Ledger> Operation<'_, L> {
                 status: *status,
             })
             .collect();
+        let leader = job.panda_id;
+        let mut homeless: Vec<JobRecord> = self
+            .insert_run(task, refined, job, &needs)?
+            .into_iter()
+            .collect();
+        homeless.extend(self.recruit(task, refined, leader, &needs)?);
+        Ok(homeless)
+    }
+
+    /// Writes a new job that does a task's work; it is returned if it only lacks a queue, and that
+    /// of its build job.
+    pub(super) fn insert_run(
+        &mut self,
+        task: &mut PandaTask,
+        refined: &RefinedTask,
+        mut job: JobRecord,
+        needs: &[InputNeed],
+    ) -> Result<Option<JobRecord>, LedgerError> {
         let waits = needs.iter().any(|need| need.status == FileStatus::Expected);
-        let can_run = needs.is_empty() || !self.usable_needs(&job, &needs)?.is_empty();
+        let can_run = needs.is_empty() || !self.usable_needs(&job, needs)?.is_empty();
         if refined.build.is_some() && !waits && can_run {
             task.record.n_jobs += 1;
             self.set_status(&mut job, JobStatus::Defined, "")?;
-            self.insert_job(&job, &needs)?;
+            self.insert_job(&job, needs)?;
             return Ok(Some(job));
         }
-        self.insert_made(task, job, needs)?;
+        self.insert_made(task, job, needs.to_vec())?;
         Ok(None)
     }
 
@@ -251,9 +273,11 @@ impl<L: Ledger> Operation<'_, L> {
         let source_label = spec.source_label.clone();
         let serial = match kind {
             JobKind::Merge => &mut task.progress.next_merge_serial,
-            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Direct => {
-                &mut task.progress.next_serial
-            }
+            JobKind::Run
+            | JobKind::Scout
+            | JobKind::Build
+            | JobKind::Direct
+            | JobKind::Consumer => &mut task.progress.next_serial,
         };
         let job_serial = *serial;
         if kind != JobKind::Build {
@@ -303,9 +327,11 @@ impl<L: Ledger> Operation<'_, L> {
         };
         let next = match job.kind {
             JobKind::Merge => &mut progress.next_merge_serial,
-            JobKind::Run | JobKind::Scout | JobKind::Build | JobKind::Direct => {
-                &mut progress.next_serial
-            }
+            JobKind::Run
+            | JobKind::Scout
+            | JobKind::Build
+            | JobKind::Direct
+            | JobKind::Consumer => &mut progress.next_serial,
         };
         job.serial = *next;
         *next += 1;
@@ -332,7 +358,7 @@ fn unknown_events(refined: &RefinedTask, cut: &Cut) -> Option<String> {
 /// together that would work on its files.
 fn attempts_of(refined: &RefinedTask, kind: JobKind, per_file: u32) -> u32 {
     let takes_ranges = refined.event_service == EventService::Ranges
-        && matches!(kind, JobKind::Run | JobKind::Scout);
+        && matches!(kind, JobKind::Run | JobKind::Scout | JobKind::Consumer);
     if !takes_ranges {
         return per_file;
     }

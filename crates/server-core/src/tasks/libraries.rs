@@ -105,7 +105,7 @@ impl<L: Ledger> Operation<'_, L> {
         demand: &Demand,
     ) -> Result<Option<Libraries>, LedgerError> {
         match demand.kind {
-            JobKind::Run | JobKind::Scout => self.libraries_of(demand.task),
+            JobKind::Run | JobKind::Scout | JobKind::Consumer => self.libraries_of(demand.task),
             JobKind::Build | JobKind::Merge | JobKind::Direct => Ok(None),
         }
     }
@@ -171,7 +171,11 @@ impl<L: Ledger> Operation<'_, L> {
         let mut builds = task.progress.builds.iter();
         let found = builds.find(|build| match job.kind {
             JobKind::Build => build.panda_id == job.panda_id,
-            JobKind::Run | JobKind::Scout | JobKind::Merge | JobKind::Direct => {
+            JobKind::Run
+            | JobKind::Scout
+            | JobKind::Merge
+            | JobKind::Direct
+            | JobKind::Consumer => {
                 let dataset = library_dataset(record, build.part);
                 library.iter().any(|need| need.dataset == dataset)
             }
@@ -405,7 +409,7 @@ impl<L: Ledger> Operation<'_, L> {
         job: &JobRecord,
     ) -> Result<Option<String>, LedgerError> {
         Ok(match job.kind {
-            JobKind::Run | JobKind::Scout => {
+            JobKind::Run | JobKind::Scout | JobKind::Consumer => {
                 let libraries = self.libraries_of(job.task_id)?;
                 let is_tried = libraries.is_some_and(|one| !one.lost().is_empty());
                 (is_tried && !self.has_other_group(job)?)

@@ -9,12 +9,12 @@ use ailurus_jedi::{
     RefinedTask,
     scouts::{ExpectedJobs, ScoutReport, estimate, exhausted},
 };
-use ailurus_model::{JobKind, JobStatus, job_tags};
+use ailurus_model::{AttemptNr, JobKind, JobStatus, job_tags};
 
 use crate::{
     ledger::{AttemptRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
-    report::Report,
+    report::{N_EVENTS, Report},
     tasks::{
         define::run_datasets,
         record::{PandaTask, is_of_files},
@@ -36,11 +36,13 @@ impl<L: Ledger> Operation<'_, L> {
         let done = [JobStatus::Finished, JobStatus::Merging];
         for id in self.ledger.jobs_of_task(task.id(), &done)? {
             let job = self.job(id)?;
+            if job.kind != JobKind::Scout {
+                continue;
+            }
             // A merge of ranges of events tells nothing about the work.
-            if job.kind == JobKind::Scout
-                && !job.tags.has(job_tags::EVENT_MERGE)
-                && let Some(attempt) = self.ledger.attempt(id, job.attempt_nr)?
-            {
+            if job.tags.has(job_tags::EVENT_MERGE) {
+                reports.extend(self.measured_by_takers(stated, &job)?);
+            } else if let Some(attempt) = self.ledger.attempt(id, job.attempt_nr)? {
                 reports.push(self.measured(stated, &job, &attempt)?);
             }
         }
@@ -55,6 +57,39 @@ impl<L: Ledger> Operation<'_, L> {
         let why = exhausted(stated, &mut refined, &found, &reports, expected, settings);
         self.put_refined(task, refined)?;
         Ok(why.map(|why| why.to_string()))
+    }
+
+    /// Adds up what all attempts measured that did ranges of events which a job has merged, as if
+    /// one had done them all.
+    fn measured_by_takers(
+        &self,
+        refined: &RefinedTask,
+        merge: &JobRecord,
+    ) -> Result<Option<ScoutReport>, LedgerError> {
+        let cores = self.cores_before_merge(merge)?;
+        let mut sum: Option<ScoutReport> = None;
+        for id in self.takers_of(merge.panda_id)? {
+            let last = self.job(id)?.attempt_nr.value();
+            for nr in 1..=last {
+                let Some(attempt) = self.ledger.attempt(id, AttemptNr::new(nr))? else {
+                    continue;
+                };
+                let events = Report::of_text(&attempt.report).number(N_EVENTS);
+                let Some(events) = events.filter(|events| *events > 0) else {
+                    continue;
+                };
+                let one = ScoutReport {
+                    events,
+                    cores,
+                    ..self.measured(refined, merge, &attempt)?
+                };
+                sum = Some(match sum {
+                    None => one,
+                    Some(sum) => added(sum, &one, refined.resources.base_walltime_s),
+                });
+            }
+        }
+        Ok(sum)
     }
 
     /// Collects what one attempt of a job measured.
@@ -107,6 +142,24 @@ impl<L: Ledger> Operation<'_, L> {
             disk_kib: disk.map(|(read, written)| read.saturating_add(written)),
             was_forced_to_copy: true,
         })
+    }
+}
+
+/// Adds what another attempt measured that worked on the same input for the same output. Each has
+/// a time before its first event, which only counts once.
+fn added(sum: ScoutReport, one: &ScoutReport, base_walltime_s: u64) -> ScoutReport {
+    let walltime_s = one.walltime_s.saturating_sub(base_walltime_s);
+    ScoutReport {
+        events: sum.events.saturating_add(one.events),
+        work_dir_bytes: sum.work_dir_bytes.max(one.work_dir_bytes),
+        cpu_time_s: sum.cpu_time_s.saturating_add(one.cpu_time_s),
+        walltime_s: sum.walltime_s.saturating_add(walltime_s),
+        max_pss_kb: sum.max_pss_kb.max(one.max_pss_kb),
+        disk_kib: match (sum.disk_kib, one.disk_kib) {
+            (Some(sum), Some(one)) => Some(sum.saturating_add(one)),
+            (sum, one) => sum.or(one),
+        },
+        ..sum
     }
 }
 

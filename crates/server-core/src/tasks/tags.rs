@@ -33,7 +33,7 @@ const OF_EVENTS: [(Rule, &str); 3] = [
 ///
 /// Source: PanDA server, `pandajedi/jediorder/JobGenerator.py`, `doGenerate`.
 pub(super) fn tags_of(refined: &RefinedTask, kind: JobKind) -> JobTags {
-    let runs_payload = matches!(kind, JobKind::Run | JobKind::Scout);
+    let runs_payload = matches!(kind, JobKind::Run | JobKind::Scout | JobKind::Consumer);
     let special = OF_PAYLOAD.iter().filter(|_| runs_payload);
     let mut tags = JobTags::default();
     for (rule, tag) in COMMON.iter().chain(special) {

@@ -1,10 +1,13 @@
 //! Jobs that take ranges of events.
 
+mod clones;
 mod random;
+mod redo;
+mod sets;
 
 use ailurus_model::{
     Attributes, Caller, ErrorCode, EventArchive, EventItem, EventMessage, EventReport, EventStatus,
-    GivenRange, Job, JobForm, JobStatus, PandaId, TaskId, TaskStatus, event::EventOutcome,
+    GivenRange, Job, JobForm, JobKind, JobStatus, PandaId, TaskId, TaskStatus, event::EventOutcome,
 };
 use serde_json::json;
 
@@ -15,7 +18,7 @@ use super::{
 use crate::{
     EventAnswers, EventVersion, KillCode, KillRequest, Unmerged, acquire_event_ranges,
     count_event_ranges, describe_job, event_range_states, kill_jobs,
-    ledger::{EventRows, PandaTaskRows},
+    ledger::{EventRows, Ledger, PandaTaskRows},
     submit_jobs, update_event_ranges,
 };
 

@@ -55,12 +55,13 @@ const SOME_DROPPED: i64 = 1;
 const ALL_DROPPED: i64 = 2;
 
 /// Tables with rows of archived jobs, the jobs themselves last: the others are found by them.
-const OF_ARCHIVED_JOBS: [&str; 6] = [
+const OF_ARCHIVED_JOBS: [&str; 7] = [
     "archived_job_text",
     "archived_need",
     "archived_attempt",
     "event_range",
     "event_archive",
+    "event_member",
     "archived_job",
 ];
 

@@ -24,6 +24,7 @@ static EVENT_RANGE: Table = Table {
         Int("attempt_nr"),
         Int("attempts_left"),
         Text("status"),
+        Int("holder"),
         Int("held_by"),
         Text("object_store"),
         Int("path_convention"),
@@ -43,6 +44,7 @@ fn row_of(range: &EventRangeRecord) -> OwnedRow {
         range.attempt_nr,
         range.attempts_left,
         range.status,
+        range.holder,
         range.held_by,
         range.object_store,
         range.path_convention,
@@ -62,6 +64,7 @@ fn read(columns: &mut Columns<'_>) -> Result<EventRangeRecord, SqlError> {
         attempt_nr: columns.take()?,
         attempts_left: columns.take()?,
         status: columns.take()?,
+        holder: columns.take()?,
         held_by: columns.take()?,
         object_store: columns.take()?,
         path_convention: columns.take()?,
@@ -157,6 +160,37 @@ impl EventRows for DatabaseLedger {
             )
             .map_err(failed(|| format!("list files with events of job {job}")))
     }
+
+    fn add_event_member(&mut self, set: PandaId, member: PandaId) -> Result<(), LedgerError> {
+        self.sql()
+            .execute(
+                "INSERT INTO event_member (panda_id, set_id) VALUES (?1, ?2)
+                 ON CONFLICT (panda_id) DO NOTHING",
+                params![member, set],
+            )
+            .map(drop)
+            .map_err(failed(|| format!("note that job {member} is of set {set}")))
+    }
+
+    fn event_set_of(&self, member: PandaId) -> Result<Option<PandaId>, LedgerError> {
+        let sets = self.sql().rows(
+            "SELECT set_id FROM event_member WHERE panda_id = ?1",
+            params![member],
+            |columns| columns.take(),
+        );
+        sets.map(|sets: Vec<PandaId>| sets.first().copied())
+            .map_err(failed(|| format!("read the set of job {member}")))
+    }
+
+    fn event_members(&self, set: PandaId) -> Result<Vec<PandaId>, LedgerError> {
+        self.sql()
+            .rows(
+                "SELECT panda_id FROM event_member WHERE set_id = ?1 ORDER BY panda_id",
+                params![set],
+                |columns| columns.take(),
+            )
+            .map_err(failed(|| format!("list the jobs of set {set}")))
+    }
 }
 
 impl DatabaseLedger {
@@ -199,7 +233,7 @@ impl DatabaseLedger {
         };
         let statement = format!(
             "SELECT panda_id, file_id, first_event, last_event, attempt_nr, attempts_left, status,
-                    held_by, object_store, path_convention, archive, error_code, error_diag
+                    holder, held_by, object_store, path_convention, archive, error_code, error_diag
              FROM event_range
              WHERE panda_id = ?1 AND {is_one}
                  AND (file_id > ?2 OR (file_id = ?2 AND first_event > ?3))

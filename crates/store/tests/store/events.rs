@@ -17,6 +17,7 @@ pub(crate) fn range(file: u64, first_event: u64, status: EventStatus) -> EventRa
         attempt_nr: 1,
         attempts_left: 3,
         status,
+        holder: PandaId::new(0),
         held_by: AttemptNr::new(0),
         object_store: String::new(),
         path_convention: None,
@@ -39,6 +40,7 @@ fn ranges_are_read_as_they_were_written() {
         ledger.put_event_ranges(&all).unwrap();
         ledger.put_event_ranges(&[other]).unwrap();
         all[1].status = EventStatus::Failed;
+        all[1].holder = PandaId::new(9);
         all[1].held_by = AttemptNr::new(2);
         all[1].attempt_nr = 4;
         all[1].object_store = "7/1000".to_owned();
@@ -117,6 +119,23 @@ fn a_file_with_events_is_noted_once() {
 }
 
 #[test]
+fn a_job_is_of_one_set_for_ever() {
+    on_each_ledger(|ledger| {
+        let number = PandaId::new;
+        for (set, member) in [(7, 9), (7, 7), (8, 9), (8, 12)] {
+            ledger
+                .add_event_member(number(set), number(member))
+                .unwrap();
+        }
+        let set_of = |member| ledger.event_set_of(number(member)).unwrap();
+        assert_eq!([set_of(9), set_of(7)], [Some(JOB); 2]);
+        assert_eq!((set_of(12), set_of(8)), (Some(number(8)), None));
+        assert_eq!(ledger.event_members(JOB).unwrap(), [7, 9].map(PandaId::new));
+        assert!(ledger.event_members(number(9)).unwrap().is_empty());
+    });
+}
+
+#[test]
 fn very_many_ranges_are_written_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = match postgresql::new_database() {
@@ -142,10 +161,11 @@ fn very_many_ranges_are_written_at_once() {
 
 #[test]
 fn postgresql_keeps_ranges_as_well() {
-    const CHECKS: [fn(); 4] = [
+    const CHECKS: [fn(); 5] = [
         ranges_are_read_as_they_were_written,
         ranges_are_listed_by_status_page_by_page_and_counted,
         a_file_with_events_is_noted_once,
+        a_job_is_of_one_set_for_ever,
         very_many_ranges_are_written_at_once,
     ];
     postgresql::with_server(|| CHECKS.iter().for_each(|check| check()));

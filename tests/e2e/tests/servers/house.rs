@@ -26,6 +26,8 @@ use crate::clients::Ended;
 pub(crate) const QUEUE: &str = "LOAD";
 /// How long a server may take to start, its database being there.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// After which silence a job is lost, where no test is about that.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What keeps the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,16 @@ impl House {
         Self::build_with(kind, n_servers, OnSmallDisk::Nothing, "")
     }
 
+    /// Starts it with another time after which a silent job is lost.
+    pub(crate) fn build_impatient(
+        kind: DatabaseKind,
+        n_servers: usize,
+        heartbeat_timeout: Duration,
+    ) -> Option<Self> {
+        let (disk, lines) = (OnSmallDisk::Nothing, "");
+        Self::build_all(kind, n_servers, disk, lines, heartbeat_timeout)
+    }
+
     /// Starts it with something on a small disk, and further lines in the servers' configuration;
     /// none if the machine has no such database, or no disk can be mounted.
     pub(crate) fn build_with(
@@ -75,6 +87,16 @@ impl House {
         n_servers: usize,
         on_disk: OnSmallDisk,
         lines: &str,
+    ) -> Option<Self> {
+        Self::build_all(kind, n_servers, on_disk, lines, HEARTBEAT_TIMEOUT)
+    }
+
+    fn build_all(
+        kind: DatabaseKind,
+        n_servers: usize,
+        on_disk: OnSmallDisk,
+        lines: &str,
+        heartbeat_timeout: Duration,
     ) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         if kind == DatabaseKind::Postgres && !postgres::is_there().unwrap() {
@@ -114,7 +136,8 @@ impl House {
         let text = format!(
             "listen = \"127.0.0.1:0\"\ndatabase = \"{database}\"\nqueues = \"queues.json\"\n\
              storages = \"storages.json\"\nwatch_interval = \"500ms\"\nsilence_grace = \"1s\"\n\
-             {lines}\n[limits]\nsent_timeout = \"3s\"\nheartbeat_timeout = \"30s\"\nattempts_max = 10\n"
+             {lines}\n[limits]\nsent_timeout = \"3s\"\nheartbeat_timeout = \"{}s\"\nattempts_max = 10\n",
+            heartbeat_timeout.as_secs()
         );
         fs::write(folder.path().join("server.toml"), text).unwrap();
         let mut house = Self {
@@ -271,9 +294,15 @@ impl House {
     }
 
     fn get(&self, path: &str) -> Value {
+        self.get_any(&format!("/ailurus/v1/{path}"))
+    }
+
+    /// Reads JSON from any path.
+    pub(crate) fn get_any(&self, path: &str) -> Value {
         let mut connection = Connection::open(&self.addresses()[0]).unwrap();
-        let path = format!("/ailurus/v1/{path}");
-        let answer = connection.send("GET", &path, "", b"").unwrap();
+        let answer = connection
+            .send("GET", path, "Accept: application/json\r\n", b"")
+            .unwrap();
         assert_eq!(
             answer.status,
             200,

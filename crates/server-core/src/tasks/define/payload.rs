@@ -23,7 +23,7 @@ impl JobView<'_> {
         match (self.job.kind, &self.refined.build, &self.refined.merge) {
             (JobKind::Build, Some(build), _) => build.transformation.clone(),
             (JobKind::Merge, _, Some(merge)) => merge.transformation.clone(),
-            (JobKind::Run | JobKind::Scout | JobKind::Direct, _, _)
+            (JobKind::Run | JobKind::Scout | JobKind::Direct | JobKind::Consumer, _, _)
             | (JobKind::Build, None, _)
             | (JobKind::Merge, _, None) => self.refined.payload.transformation.clone(),
         }
@@ -37,9 +37,11 @@ impl JobView<'_> {
             .and_then(|build| build.container.clone());
         let own = match self.job.kind {
             JobKind::Build => of_build,
-            JobKind::Run | JobKind::Scout | JobKind::Merge | JobKind::Direct => {
-                self.refined.payload.container.clone()
-            }
+            JobKind::Run
+            | JobKind::Scout
+            | JobKind::Merge
+            | JobKind::Direct
+            | JobKind::Consumer => self.refined.payload.container.clone(),
         };
         own.unwrap_or_default()
     }
@@ -101,7 +103,7 @@ impl<L: Ledger> Operation<'_, L> {
             }
         };
         let transformation = view.transformation();
-        let has_steps = matches!(job.kind, JobKind::Run | JobKind::Scout);
+        let has_steps = matches!(job.kind, JobKind::Run | JobKind::Scout | JobKind::Consumer);
         let parameters = match &refined.payload.steps {
             Some(steps) if has_steps => with_steps(&parameters, steps, &transformation),
             Some(_) | None => parameters,

@@ -9,6 +9,9 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::*;
 use crate::reassign_jobs;
 
+/// Jobs that may be named.
+const NUMBERS: u64 = 20;
+
 #[derive(Debug, Clone)]
 enum Step {
     Acquire,
@@ -29,6 +32,11 @@ enum Step {
     },
     Fail {
         which: usize,
+    },
+    /// A job fails because it cannot read some of its inputs.
+    CannotRead {
+        which: usize,
+        n: usize,
     },
     Kill {
         id: u64,
@@ -57,11 +65,12 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (which.clone(), 1_usize..4, outcome, version)
             .prop_map(|(which, n, outcome, version)| Step::Report { which, n, outcome, version }),
         4 => which.clone().prop_map(|which| Step::Finish { which }),
-        3 => which.prop_map(|which| Step::Fail { which }),
-        1 => (1_u64..5, select(&[2_i64, 9, 50, 51, 55, 60, 99][..]))
+        3 => which.clone().prop_map(|which| Step::Fail { which }),
+        2 => (which, 0_usize..3).prop_map(|(which, n)| Step::CannotRead { which, n }),
+        1 => (1_u64..NUMBERS, select(&[2_i64, 9, 50, 51, 55, 60, 99][..]))
             .prop_map(|(id, code)| Step::Kill { id, code }),
-        1 => (1_u64..5).prop_map(|id| Step::Reassign { id }),
-        1 => (1_u64..5).prop_map(|id| Step::Retry { id }),
+        1 => (1_u64..NUMBERS).prop_map(|id| Step::Reassign { id }),
+        1 => (1_u64..9).prop_map(|id| Step::Retry { id }),
         1 => (0_u64..8).prop_map(|hours| Step::Timer { hours }),
     ]
 }
@@ -111,6 +120,14 @@ fn apply(server: &mut Server, given: &mut GivenOut, step: Step) {
                 server.fail(&job, ErrorCode::PayloadExecutionFailure);
             }
         }
+        Step::CannotRead { which, n } => {
+            if let Some(job) = one_of(&given.jobs, which) {
+                let mut update = failed(&job, ErrorCode::GetAdMismatch);
+                let files = job.inputs.iter().take(n);
+                update.corrupted_files = files.map(|file| file.lfn.clone()).collect();
+                server.send(&update);
+            }
+        }
         Step::Kill { id, code } => {
             let request = KillRequest {
                 code: KillCode::of_number(Some(code)),
@@ -149,16 +166,22 @@ fn servers() -> Server {
         assert_eq!(taken.unwrap().len(), 1);
     }
     server.submit_panda(task("es", 12));
+    let changes = json!({"nEsConsumers": 3, "nSitesPerJob": 2, "allowPartialFinish": true});
+    server.submit_panda(with(task("shared", 12), &changes));
+    for mode in ["runonce", "storeonce"] {
+        let changes = json!({"useJobCloning": mode});
+        server.submit_panda(with(generation(mode, 2), &changes));
+    }
     server.steps();
     server
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn no_sequence_of_messages_gives_a_range_to_two_or_undoes_what_is_done(
-        steps in vec(step(), 1..80),
+        steps in vec(step(), 1..120),
     ) {
         let mut server = servers();
         let mut given = GivenOut::default();
@@ -168,7 +191,7 @@ proptest! {
         // Once everybody behaves, every job and every range ends.
         server.pass(Duration::from_secs(49 * 3600));
         server.watch();
-        for _ in 0..100 {
+        for _ in 0..400 {
             server.steps();
             let Some(job) = server.next_job() else { break };
             server.update(&job, JobStatus::Running);
