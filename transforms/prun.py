@@ -48,6 +48,9 @@ FETCH_PAUSE = 10
 FETCH_TIMEOUT = 120
 # Largest metadata of a user that goes into the job report [bytes].
 METADATA_MAX = 1024 * 1024
+# The output in which a junction of a workflow says what follows, and its largest size [bytes].
+RESULTS = "results.json"
+RESULTS_MAX = 64 * 1024
 
 WORK_FOLDER = "workDir"
 MAIN_SCRIPT = "__run_main_exec.sh"
@@ -288,18 +291,17 @@ def hand_over(outputs, job_folder):
             shutil.move(name, os.path.join(job_folder, name))
 
 
-def add_metadata():
-    """Puts what the user's program wrote about its run into the job report."""
-    name = "userJobMetadata.json"
+def add_to_report(key, name, largest):
+    """Puts a file that the user's program wrote into the job report."""
     if not os.path.exists(name):
         return
-    if os.path.getsize(name) > METADATA_MAX:
-        say("WARNING: `%s` is larger than %d bytes and left out" % (name, METADATA_MAX))
+    if os.path.getsize(name) > largest:
+        say("WARNING: `%s` is larger than %d bytes and left out" % (name, largest))
         return
     report = {}
     try:
         with open(name) as file:
-            metadata = json.load(file)
+            content = json.load(file)
         if os.path.exists("jobReport.json"):
             with open("jobReport.json") as file:
                 report = json.load(file)
@@ -307,9 +309,17 @@ def add_metadata():
         say("WARNING: `%s` is no JSON and left out: %s" % (name, error))
         return
     report.setdefault("reportVersion", "1.0.0")
-    report["user_job_metadata"] = metadata
+    report[key] = content
     with open("jobReport.json", "w") as file:
         json.dump(report, file)
+
+
+def add_metadata(outputs):
+    """Puts what the user's program wrote about its run into the job report, and what follows in a
+    workflow if it was to decide that."""
+    add_to_report("user_job_metadata", "userJobMetadata.json", METADATA_MAX)
+    if RESULTS in outputs:
+        add_to_report("junction_results", RESULTS, RESULTS_MAX)
 
 
 def user_environment(work_folder, secrets):
@@ -348,7 +358,7 @@ def run(options, job_folder):
     outputs = literal(options, "o", {})
     if "postprocess" in options:
         os.chdir(os.path.join(work_folder, options["r"]))
-        add_metadata()
+        add_metadata(outputs)
         hand_over(outputs, job_folder)
         return 0
     shutil.rmtree(work_folder, ignore_errors=True)
@@ -381,7 +391,7 @@ def run(options, job_folder):
         write_main_script(command, secrets, job_folder)
         return 0
     code = shell(command, user_environment(work_folder, secrets))
-    add_metadata()
+    add_metadata(outputs)
     hand_over(outputs, job_folder)
     os.chdir(job_folder)
     if "debug" not in options:

@@ -1,15 +1,17 @@
 //! Workflows: what their files mean, and the tasks that their steps become.
 //!
 //! Two languages are read, PanDA's own ([`read_native`]) and CWL ([`read_cwl`]), both into a
-//! [`Graph`]. [`plan`] puts its steps in order, gives them names and numbers, copies those that are
-//! scattered, and makes the parameters of each step's task as `prun` would. When a step runs is
-//! decided by who carries the plan out. Files are read elsewhere, into a [`Document`].
+//! [`Graph`] for each workflow that a file has. [`plan`] puts its steps in order, with those of the
+//! workflows that steps stand for in their place, gives them names and numbers, copies those that
+//! are scattered, and makes the parameters of each step's task as `prun` would. When a step runs is
+//! decided by who carries the plan out; what it is called in the round of a loop, [`Blocks`] say.
+//! Files are read elsewhere, into a [`Document`].
 //!
-//! Steps are those of `prun`; loops, workflows within workflows and other kinds of steps are
-//! refused by name.
+//! Steps are those of `prun` and junctions; other kinds of steps are refused by name.
 //!
 //! Source: PanDA server, `pandaserver/workflow/`.
 
+mod blocks;
 mod condition;
 mod cwl;
 mod definition;
@@ -26,11 +28,15 @@ mod words;
 mod tests;
 
 pub use self::{
+    blocks::{BlockState, Blocks, PlannedBlock, Variable},
     condition::{Condition, Outcome},
     cwl::read_cwl,
     definition::read_definition,
     document::Document,
-    graph::{Graph, GraphStep, Handover, Order, Source, StepInput},
+    graph::{
+        Graph, GraphOutput, GraphStep, Handover, Numbering, Order, Repeats, Source, StepInput,
+        Work, WorkflowFile,
+    },
     native::read_native,
     plan::{Plan, PlanLimits, PlanRequest, PlannedStep, Start, plan},
 };

@@ -5,6 +5,7 @@
 
 mod events;
 mod panda_tasks;
+mod workflows;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,10 @@ pub use self::events::{
 };
 use self::panda_tasks::has_outputs;
 pub use self::panda_tasks::{ended_tasks_are_over, jobs_are_different_parts};
+pub use self::workflows::{
+    ended_workflows_are_over, steps_begin_with_their_inputs, steps_get_one_task,
+    steps_have_tasks_of_their_own,
+};
 use crate::{
     ledger::{AttemptRecord, Changed, HistoryRows, Ledger},
     memory::{MemoryLedger, as_count},
@@ -108,6 +113,16 @@ pub const STATE: &[StateInvariant] = &[
         name: "when a job has ended, so have its ranges of events",
         check: ranges_end_with_their_job,
     },
+    StateInvariant {
+        number: "G1",
+        name: "a task is of one step of a workflow",
+        check: steps_have_tasks_of_their_own,
+    },
+    StateInvariant {
+        number: "G3",
+        name: "a workflow that has ended has no step that has not",
+        check: ended_workflows_are_over,
+    },
 ];
 
 /// All that holds between the rows before and after an operation. J2 does not hold for
@@ -135,6 +150,20 @@ pub const STEP: &[StepInvariant] = &[
     },
 ];
 
+/// All that holds between the rows before and after any operation, whatever it brings back.
+pub const ALWAYS: &[StepInvariant] = &[
+    StepInvariant {
+        number: "G1",
+        name: "a step of a workflow gets one task in each round",
+        check: steps_get_one_task,
+    },
+    StepInvariant {
+        number: "G2",
+        name: "a step of a workflow begins when what it reads is there",
+        check: steps_begin_with_their_inputs,
+    },
+];
+
 /// Checks all invariants of [`STATE`].
 ///
 /// # Errors
@@ -151,13 +180,31 @@ pub fn check_state(ledger: &MemoryLedger) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Checks all invariants of [`STEP`].
+/// Checks all invariants of [`STEP`] and [`ALWAYS`].
 ///
 /// # Errors
 ///
 /// The first [`Violation`].
 pub fn check_step(before: &MemoryLedger, after: &MemoryLedger) -> Result<(), Violation> {
-    for invariant in STEP {
+    check_all(STEP, before, after)?;
+    check_always(before, after)
+}
+
+/// Checks all invariants of [`ALWAYS`].
+///
+/// # Errors
+///
+/// The first [`Violation`].
+pub fn check_always(before: &MemoryLedger, after: &MemoryLedger) -> Result<(), Violation> {
+    check_all(ALWAYS, before, after)
+}
+
+fn check_all(
+    invariants: &[StepInvariant],
+    before: &MemoryLedger,
+    after: &MemoryLedger,
+) -> Result<(), Violation> {
+    for invariant in invariants {
         (invariant.check)(before, after).map_err(|detail| Violation {
             number: invariant.number,
             name: invariant.name,

@@ -1,5 +1,5 @@
-//! Passes over what ended long ago: jobs go to the archive and, later still, from there; old
-//! changes of statuses go.
+//! Passes over what ended long ago: jobs go to the archive and, later still, from there, as do
+//! workflows; old changes of statuses go.
 //!
 //! Each step is a transaction of its own, between which others get their turn. Every server over
 //! one database does this; what one has done, the others do not find any more.
@@ -10,6 +10,7 @@ use ailurus_server_core::{
     archive_jobs, drop_jobs,
     ledger::{EndedPlace, EndedTask},
     shorten_history,
+    workflows::forget_workflows,
 };
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -24,6 +25,7 @@ pub(crate) async fn run(app: Arc<App>, config: ArchiveConfig) {
         ticks.tick().await;
         archive_all(&app, &config).await;
         drop_all(&app, &config).await;
+        forget_all(&app, &config).await;
         shorten_all(&app, &config).await;
     }
 }
@@ -69,6 +71,21 @@ async fn drop_all(app: &App, config: &ArchiveConfig) {
     }
     if jobs > 0 {
         tracing::info!(jobs, "jobs were dropped from the archive");
+    }
+}
+
+async fn forget_all(app: &App, config: &ArchiveConfig) {
+    loop {
+        let rules = config.rules.clone();
+        let step = app.write(move |ctx, ledger| forget_workflows(ctx, ledger, &rules));
+        match step.await {
+            Ok(0) => return,
+            Ok(workflows) => tracing::info!(workflows, "old workflows were removed"),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "old workflows could not be removed");
+                return;
+            }
+        }
     }
 }
 

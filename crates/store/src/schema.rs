@@ -144,6 +144,11 @@ pub(crate) const SERVER: Schema = Schema {
             name: "consumers of events",
             sql: include_str!("../migrations/0020-consumers.sql"),
         },
+        Migration {
+            number: 21,
+            name: "end of workflows",
+            sql: include_str!("../migrations/0021-workflows-end.sql"),
+        },
     ],
 };
 

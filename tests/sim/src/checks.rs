@@ -224,7 +224,9 @@ impl World {
     pub(crate) fn is_over(&self) -> bool {
         let mut tasks = self.server.ledger.tasks();
         let core = self.harvester.core.as_ref();
+        let mut workflows = self.server.ledger.workflows();
         tasks.all(|task| task.status.is_terminal())
+            && workflows.all(|workflow| workflow.status.is_final())
             && self.pilots.is_empty()
             && !self.batch.jobs.values().any(|job| job.exists())
             && core.is_some_and(HarvesterCore::all_have_ended)
@@ -244,6 +246,17 @@ impl World {
             return self.violate(
                 invariant,
                 format_args!("job {id} is still {status}: `{reason}`"),
+            );
+        }
+        let live = self
+            .server
+            .ledger
+            .workflows()
+            .find(|workflow| !workflow.status.is_final());
+        if let Some((id, status)) = live.map(|workflow| (workflow.id, workflow.status)) {
+            return self.violate(
+                Invariant::L1,
+                format_args!("workflow {id} is still {status}"),
             );
         }
         let pilots: Vec<PilotNr> = self.pilots.keys().copied().collect();

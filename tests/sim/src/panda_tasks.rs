@@ -2,13 +2,17 @@
 //!
 //! A third of all seeds have some: a task that makes events, with scouts or without, and often one
 //! that reads what it writes, now and then before it has ended, with its outputs merged or not.
+//! Half of such pairs are handed in as the steps of a workflow.
 
 use std::time::Duration;
 
+use ailurus_jedi::workflow::{Plan, PlannedStep, Start};
 use ailurus_model::{Caller, TaskId};
 use ailurus_server_core::{
-    ledger::PandaTaskRows as _,
+    invariants::check_always,
+    ledger::{PandaTaskRows as _, WorkflowRows as _},
     tasks::{Backlog, TaskRequest, step_tasks, submit_task},
+    workflows::{WorkflowRequest, step_workflows, submit_workflow},
 };
 use serde_json::{Value, json};
 
@@ -37,6 +41,46 @@ pub(crate) fn draw(seed: u64) -> Vec<Value> {
         tasks.push(draw_second(chance));
     }
     tasks
+}
+
+/// Draws whether two tasks are the steps of a workflow.
+pub(crate) fn is_workflow(seed: u64, tasks: &[Value]) -> bool {
+    tasks.len() > 1 && Chance::new(seed.rotate_left(32)).says_yes(500)
+}
+
+/// Makes the plan of a workflow of two tasks.
+fn plan_of(tasks: Vec<Value>) -> Plan {
+    let steps = (0..).zip(tasks).filter_map(|(place, params)| {
+        let Value::Object(params) = params else {
+            return None;
+        };
+        let is_by_file = params.get("noWaitParent") == Some(&Value::Bool(true));
+        let name = params.get("taskName")?.as_str()?.to_owned();
+        Some(PlannedStep {
+            name: name.clone(),
+            number: place,
+            block: None,
+            is_junction: false,
+            parents: place.checked_sub(1).into_iter().collect(),
+            start: if is_by_file {
+                Start::WithParent
+            } else {
+                Start::WhenDone
+            },
+            condition: None,
+            inputs: Vec::new(),
+            is_output: false,
+            task_name: name,
+            output_types: Vec::new(),
+            params,
+        })
+    });
+    Plan {
+        name: None,
+        inputs: Vec::new(),
+        steps: steps.collect(),
+        blocks: Vec::new(),
+    }
 }
 
 fn draw_task(chance: &mut Chance, name: &str) -> Value {
@@ -91,8 +135,22 @@ fn draw_second(chance: &mut Chance) -> Value {
 impl World {
     /// Hands the tasks in; each is the parent of the next.
     pub(crate) fn submit_panda_tasks(&mut self) {
+        let tasks = draw(self.seed);
+        if is_workflow(self.seed, &tasks) {
+            let request = WorkflowRequest {
+                plan: plan_of(tasks),
+                name: None,
+                label: "managed".to_owned(),
+                origin: String::new(),
+            };
+            let now = self.wall_clock();
+            let (ctx, ledger) = self.server.parts(now, self.catalogue);
+            let taken = submit_workflow(&ctx, ledger, request, &Caller::loopback());
+            self.expect_rows(taken);
+            return;
+        }
         let mut parent: Option<TaskId> = None;
-        for params in draw(self.seed) {
+        for params in tasks {
             let request = TaskRequest {
                 params,
                 parent,
@@ -112,24 +170,44 @@ impl World {
         }
     }
 
-    /// Does the steps that are due.
+    /// Does the steps of tasks and the turns of workflows that are due.
     pub(crate) fn step_tasks(&mut self) {
         let now = self.wall_clock();
-        let due = self.server.ledger.tasks_due(now, 1);
-        if self.expect_rows(due).is_none_or(|due| due.is_empty()) {
+        let ledger = &self.server.ledger;
+        let tasks = ledger.tasks_due(now, 1).map(|due| !due.is_empty());
+        let workflows = ledger.workflows_due(now, 1).map(|due| !due.is_empty());
+        let (tasks, workflows) = (self.expect_rows(tasks), self.expect_rows(workflows));
+        if tasks != Some(true) && workflows != Some(true) {
             return;
         }
         // A step may carry on with the retry of a task, which changes jobs that have ended.
         self.check_rows();
-        for _ in 0..ROUNDS_MAX {
-            let (ctx, ledger) = self.server.parts(now, self.catalogue);
+        self.until_done(|world| {
+            let (ctx, ledger) = world.server.parts(now, world.catalogue);
+            let report = step_workflows(&ctx, ledger);
+            world.expect_rows(report).map(|report| report.backlog)
+        });
+        let checked = check_always(&self.snapshot, &self.server.ledger);
+        if let Err(broken) = checked {
+            let invariant = Invariant::of_number(broken.number).unwrap_or(Invariant::J4);
+            self.violate(invariant, format_args!("{}", broken.detail));
+        }
+        self.until_done(|world| {
+            let (ctx, ledger) = world.server.parts(now, world.catalogue);
             let report = step_tasks(&ctx, ledger);
-            match self.expect_rows(report).map(|report| report.backlog) {
+            world.expect_rows(report).map(|report| report.backlog)
+        });
+        self.take_snapshot();
+    }
+
+    /// Goes on while there is a backlog.
+    fn until_done(&mut self, mut round: impl FnMut(&mut Self) -> Option<Backlog>) {
+        for _ in 0..ROUNDS_MAX {
+            match round(self) {
                 Some(Backlog::More) => {}
                 Some(Backlog::None) | None => break,
             }
         }
-        self.take_snapshot();
     }
 
     /// Says whether a task is one of PanDA's.

@@ -44,6 +44,9 @@ invariants! {
     E1 = "a range of events that somebody has is of the attempt that its job is in";
     E2 = "when a job has ended, so have its ranges of events";
     E3 = "a range of events that is done stays done";
+    G1 = "a step of a workflow gets one task in each round";
+    G2 = "a step of a workflow begins when what it reads is there";
+    G3 = "a workflow that has ended has no step that has not";
     S1 = "a task hands out each seed once, also after a retry";
     P1 = "no payload outlives its pilot";
     P2 = "resources in use never exceed the node's";

@@ -1,22 +1,27 @@
-//! Workflows in the Common Workflow Language, as far as `pchain` uses it: steps of `prun` that read
-//! inputs and each other's outputs, with `scatter` and `when`.
+//! Workflows in the Common Workflow Language, as far as `pchain` uses it: steps that run `prun`,
+//! `junction` or other files and read inputs and each other's outputs, with `scatter`, `when` and
+//! the hint `loop`.
 //!
 //! Source: PanDA server, `pandaserver/workflow/pcwl_utils.py` (`parse_workflow_file`); CWL v1.2.
 
+use std::collections::BTreeMap;
+
 use crate::workflow::{
-    Document, Graph, GraphStep, Handover, Order, Source, StepInput, WorkflowError,
-    condition::parse, prun::is_step_input,
+    Document, Graph, GraphOutput, GraphStep, Handover, Numbering, Order, Repeats, Source,
+    StepInput, Work, WorkflowError, WorkflowFile, condition::parse, prun::check_input,
 };
 
-/// What PanDA runs as steps besides `prun`, and this server does not.
-const OTHER_RUNS: [&str; 4] = ["phpo", "junction", "reana", "gitlab"];
+/// What PanDA runs as steps besides `prun` and `junction`, and this server does not.
+const OTHER_RUNS: [&str; 3] = ["phpo", "reana", "gitlab"];
+/// The hint that a step is repeated.
+const LOOP: &str = "loop";
 
-/// Reads a workflow of CWL with the values of its inputs.
+/// Reads a workflow of CWL. `path` is where its file is, as seen from the folder that was sent.
 ///
 /// # Errors
 ///
 /// [`WorkflowError`] that names what is wrong.
-pub fn read_cwl(file: &Document, values: &Document) -> Result<Graph, WorkflowError> {
+pub fn read_cwl(path: &str, file: &Document) -> Result<WorkflowFile, WorkflowError> {
     let Document::Map(_) = file else {
         return Err(WorkflowError::file(format!(
             "it is {}, not a map",
@@ -32,41 +37,48 @@ pub fn read_cwl(file: &Document, values: &Document) -> Result<Graph, WorkflowErr
             "`class` is `{class}`: it must be `Workflow`"
         )));
     }
-    if !matches!(values, Document::Map(_) | Document::Null) {
-        let problem = format!("the file of inputs is {}, not a map", values.kind());
-        return Err(WorkflowError::file(problem));
-    }
     let mut inputs = Vec::new();
     for (name, input) in named(file.get("inputs"), "inputs")? {
-        let given = values.get(&name).or_else(|| input.get("default"));
-        inputs.push((name, given.cloned().unwrap_or_default()));
+        let given = input.get("default").cloned().unwrap_or_default();
+        inputs.push((name, given));
     }
     let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
     let steps = named(file.get("steps"), "steps")?
         .iter()
-        .map(|(name, step)| read_step(name, step, &names))
+        .map(|(name, step)| read_step(path, name, step, &names))
         .collect::<Result<Vec<_>, _>>()?;
     if steps.is_empty() {
         return Err(WorkflowError::file("`steps` is missing: give at least one"));
     }
     let mut outputs = Vec::new();
-    for (_, output) in named(file.get("outputs"), "outputs")? {
+    for (name, output) in named(file.get("outputs"), "outputs")? {
         let sources = match output.get("outputSource") {
             Some(source) => texts(source),
             None => texts(&output),
         };
-        let steps = sources
+        for (step, made) in sources
             .iter()
-            .filter_map(|source| local(source).split_once('/'));
-        outputs.extend(steps.map(|(step, _)| step.to_owned()));
+            .filter_map(|source| local(source).split_once('/'))
+        {
+            outputs.push(GraphOutput {
+                name: name.clone(),
+                made_by: (step.to_owned(), made.to_owned()),
+                types: Vec::new(),
+            });
+        }
     }
-    Ok(Graph {
+    let main = Graph {
         name: None,
         inputs,
         outputs,
         steps,
         handover: Handover::FileByFile,
         order: Order::ByLevel,
+        numbering: Numbering::Throughout,
+    };
+    Ok(WorkflowFile {
+        main,
+        blocks: BTreeMap::new(),
     })
 }
 
@@ -109,21 +121,14 @@ fn texts(value: &Document) -> Vec<String> {
     items.filter_map(Document::to_text).collect()
 }
 
-fn read_step(name: &str, step: &Document, inputs: &[&str]) -> Result<GraphStep, WorkflowError> {
+fn read_step(
+    path: &str,
+    name: &str,
+    step: &Document,
+    inputs: &[&str],
+) -> Result<GraphStep, WorkflowError> {
     let wrong = |problem: String| WorkflowError::step(name, problem);
-    let run = step
-        .get("run")
-        .and_then(Document::to_text)
-        .unwrap_or_default();
-    check_run(&run).map_err(wrong)?;
-    let has_loop = step.get("hints").is_some_and(|hints| {
-        hints.get("loop").is_some() || texts(hints).iter().any(|h| h == "loop")
-    });
-    if has_loop {
-        return Err(wrong(
-            "loops are not available here: write the steps out".to_owned(),
-        ));
-    }
+    let work = read_work(path, step).map_err(wrong)?;
     let method = step.get("scatterMethod").and_then(Document::to_text);
     if let Some(method) = method.filter(|method| method != "dotproduct") {
         return Err(wrong(format!(
@@ -133,6 +138,7 @@ fn read_step(name: &str, step: &Document, inputs: &[&str]) -> Result<GraphStep, 
     let mut read = GraphStep {
         name: name.to_owned(),
         scatter: step.get("scatter").map(texts).unwrap_or_default(),
+        work,
         ..GraphStep::default()
     };
     if let Some(when) = step.get("when").and_then(Document::to_text) {
@@ -140,13 +146,7 @@ fn read_step(name: &str, step: &Document, inputs: &[&str]) -> Result<GraphStep, 
     }
     for (input, value) in named(step.get("in"), "in")? {
         let input = input.rsplit('/').next().unwrap_or(&input).to_owned();
-        if !is_step_input(&input) {
-            return Err(wrong(format!(
-                "unknown input parameter `{input}` for prun: there are `opt_inDS`, \
-                 `opt_inDsType`, `opt_secondaryDSs`, `opt_secondaryDsTypes`, `opt_args`, \
-                 `opt_exec`, `opt_containerImage` and `opt_useAthenaPackages`"
-            )));
-        }
+        check_input(&read.work, &input).map_err(wrong)?;
         let made =
             read_input(&value, inputs).map_err(|problem| wrong(format!("`{input}` {problem}")))?;
         read.inputs.insert(input, made);
@@ -166,25 +166,69 @@ fn read_step(name: &str, step: &Document, inputs: &[&str]) -> Result<GraphStep, 
     Ok(read)
 }
 
-fn check_run(run: &str) -> Result<(), String> {
-    let base = run.rsplit(['/', '#']).next().unwrap_or(run);
+/// Reads what a step runs, and whether it is repeated.
+fn read_work(path: &str, step: &Document) -> Result<Work, String> {
+    let run = match step.get("run") {
+        None => return Err("`run` is missing: it must be `prun`".to_owned()),
+        Some(run) => run
+            .to_text()
+            .ok_or_else(|| format!("`run` is {}: it must be a text", run.kind()))?,
+    };
+    let base = run.rsplit(['/', '#']).next().unwrap_or(&run);
     let base = base.strip_suffix(".cwl").unwrap_or(base);
-    if base == "prun" {
-        Ok(())
-    } else if base.is_empty() {
-        Err("`run` is missing: it must be `prun`".to_owned())
-    } else if OTHER_RUNS.contains(&base) {
-        Err(format!(
-            "it runs `{base}`, which is not available here: only `prun` is"
-        ))
-    } else if run.ends_with(".cwl") {
-        Err(format!(
-            "it runs another workflow, `{run}`, which is not available here: put its steps into \
-             this one"
-        ))
-    } else {
-        Err(format!("it runs `{run}`: only `prun` is available"))
+    let work = match base {
+        "prun" => Work::Run,
+        "junction" => Work::Junction,
+        _ if OTHER_RUNS.contains(&base) => {
+            return Err(format!(
+                "it runs `{base}`, which is not available here: only `prun`, `junction` and other \
+                 workflows are"
+            ));
+        }
+        _ if run.ends_with(".cwl") => {
+            let repeats = if has_loop(step) {
+                Repeats::Loop
+            } else {
+                Repeats::Never
+            };
+            return Ok(Work::Workflow(beside(path, &run), repeats));
+        }
+        _ => {
+            return Err(format!(
+                "it runs `{run}`: only `prun`, `junction` and files that end with `.cwl` are \
+                 available"
+            ));
+        }
+    };
+    if has_loop(step) {
+        return Err(format!(
+            "it runs `{base}` in a loop: only workflows in files of their own can be repeated"
+        ));
     }
+    Ok(work)
+}
+
+fn has_loop(step: &Document) -> bool {
+    step.get("hints").is_some_and(|hints| {
+        hints.get(LOOP).is_some() || texts(hints).iter().any(|hint| hint == LOOP)
+    })
+}
+
+/// The path of a file that another one names, seen from where that one's path begins.
+fn beside(path: &str, named: &str) -> String {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut parts: Vec<&str> = Vec::new();
+    for part in folder.split('/').chain(named.split('/')) {
+        let is_up = part == ".." && parts.last().is_some_and(|last| *last != "..");
+        match part {
+            "" | "." => {}
+            _ if is_up => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    // A leading slash is kept, so that it is refused as a place outside.
+    let root = if named.starts_with('/') { "/" } else { "" };
+    format!("{root}{}", parts.join("/"))
 }
 
 fn read_input(value: &Document, inputs: &[&str]) -> Result<StepInput, String> {
@@ -203,7 +247,7 @@ fn read_input(value: &Document, inputs: &[&str]) -> Result<StepInput, String> {
     let sources = sources.iter().map(|source| {
         let source = local(source);
         match source.split_once('/') {
-            Some((step, _)) => Ok(Source::Step(step.to_owned())),
+            Some((step, made)) => Ok(Source::Step(step.to_owned(), made.to_owned())),
             None if inputs.contains(&source) => Ok(Source::Input(source.to_owned())),
             None => Err(format!(
                 "comes from `{source}`, which is no input of the workflow"

@@ -45,6 +45,7 @@ pub fn read_definition(definition: &Value, limits: PlanLimits) -> Result<Plan, W
             .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
             .collect(),
         steps,
+        blocks: Vec::new(),
     })
 }
 
@@ -137,6 +138,8 @@ fn read_node(
     Ok(PlannedStep {
         name: name.to_owned(),
         number: number.unwrap_or(place),
+        block: None,
+        is_junction: false,
         parents,
         start: Start::WhenDone,
         condition: None,

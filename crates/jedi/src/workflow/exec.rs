@@ -81,7 +81,7 @@ fn template(value: &str, kind: &str, dataset: Option<&str>, offset: Option<u64>)
 }
 
 /// Encodes a text as Python's `quote` does.
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"_.-~/".contains(&byte) {

@@ -11,14 +11,52 @@ pub struct Graph {
     pub name: Option<String>,
     /// Its inputs with their values; nothing where none is given.
     pub inputs: Vec<(String, Document)>,
-    /// The steps whose outputs are those of the whole.
-    pub outputs: Vec<String>,
+    /// Its outputs.
+    pub outputs: Vec<GraphOutput>,
     /// Its steps.
     pub steps: Vec<GraphStep>,
     /// When a step gets what another one makes.
     pub handover: Handover,
     /// How its steps are put in order.
     pub order: Order,
+    /// How steps of workflows within it are numbered.
+    pub numbering: Numbering,
+}
+
+/// An output of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphOutput {
+    /// Its name.
+    pub name: String,
+    /// The step that makes it, and what that step calls it.
+    pub made_by: (String, String),
+    /// Which outputs of that step are meant; its first if none is named.
+    pub types: Vec<String>,
+}
+
+/// Workflows that are written in one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowFile {
+    /// The one that the file is about.
+    pub main: Graph,
+    /// Others, by the names under which steps know them.
+    pub blocks: BTreeMap<String, Graph>,
+}
+
+impl WorkflowFile {
+    /// Lists the files that its steps need.
+    #[must_use]
+    pub fn needs(&self) -> BTreeSet<&str> {
+        let graphs = std::iter::once(&self.main).chain(self.blocks.values());
+        let works = graphs.flat_map(|graph| &graph.steps).map(|step| &step.work);
+        let names = works.filter_map(|work| match work {
+            Work::Workflow(name, _) => Some(name.as_str()),
+            Work::Run | Work::Junction => None,
+        });
+        names
+            .filter(|name| !self.blocks.contains_key(*name))
+            .collect()
+    }
 }
 
 /// When a step gets what another one makes.
@@ -39,12 +77,44 @@ pub enum Order {
     DepthFirst,
 }
 
+/// How steps of workflows within others are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbering {
+    /// One after the other, and a workflow after its steps.
+    Throughout,
+    /// Anew in each workflow, behind the number of the workflow.
+    Nested,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Work {
+    /// A task of `prun`.
+    #[default]
+    Run,
+    /// A task of `prun` whose file `results.json` sets variables and says whether a loop goes on.
+    Junction,
+    /// The workflow of this name.
+    Workflow(String, Repeats),
+}
+
+/// How often a workflow within another is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeats {
+    /// Once.
+    Never,
+    /// As long as its junction says so.
+    Loop,
+}
+
 /// A step as its file states it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GraphStep {
     /// Its name.
     pub name: String,
-    /// Its inputs by name (`opt_inDS` and so on).
+    /// What it does.
+    pub work: Work,
+    /// Its inputs by name: `opt_inDS` and so on, or those of the workflow that it runs.
     pub inputs: BTreeMap<String, StepInput>,
     /// Inputs that are lists, of each item of which there is a copy of the step.
     pub scatter: Vec<String>,
@@ -68,8 +138,8 @@ pub struct StepInput {
 pub enum Source {
     /// An input of the whole, by name.
     Input(String),
-    /// What a step makes, by the step's name.
-    Step(String),
+    /// What a step makes, by the names of the step and of what it makes.
+    Step(String, String),
     /// A dataset that is just named.
     Dataset(String),
 }
@@ -80,7 +150,7 @@ impl GraphStep {
         let sources = self.inputs.values().flat_map(|input| &input.sources);
         sources
             .filter_map(|source| match source {
-                Source::Step(name) => Some(name.as_str()),
+                Source::Step(name, _) => Some(name.as_str()),
                 Source::Input(_) | Source::Dataset(_) => None,
             })
             .collect()
@@ -88,6 +158,24 @@ impl GraphStep {
 }
 
 impl Graph {
+    /// Gives its inputs values in the place of those that its file has for them.
+    ///
+    /// # Errors
+    ///
+    /// The values are no map.
+    pub fn give(&mut self, values: &Document) -> Result<(), WorkflowError> {
+        if !matches!(values, Document::Map(_) | Document::Null) {
+            let problem = format!("the file of inputs is {}, not a map", values.kind());
+            return Err(WorkflowError::file(problem));
+        }
+        for (name, value) in &mut self.inputs {
+            if let Some(given) = values.get(name) {
+                *value = given.clone();
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the steps in order: each comes after those that it needs.
     ///
     /// # Errors

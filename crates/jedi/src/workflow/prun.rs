@@ -6,37 +6,26 @@
 //! Source: PanDA server, `pandaserver/workflow/workflow_utils.py` (`make_task_params`);
 //! panda-client 2.2, `pandaclient/PrunScript.py`.
 
+mod inputs;
 mod items;
 
 use serde_json::{Map, Value, json};
 
+pub(super) use self::inputs::check_input;
+use self::inputs::write_results;
 use crate::workflow::{
     options::StepOptions,
     words::{quote, split},
 };
 
-/// Inputs that a step may have.
-const INPUTS: [&str; 8] = [
-    "opt_inDS",
-    "opt_inDsType",
-    "opt_secondaryDSs",
-    "opt_secondaryDsTypes",
-    "opt_args",
-    "opt_exec",
-    "opt_useAthenaPackages",
-    "opt_containerImage",
-];
+/// What a junction's jobs need of their inputs.
+const STAGED: &str = "--forceStaged";
 /// Files that a job reads at most, unless the step says otherwise.
 const FILES_PER_JOB_MAX: i64 = 200;
 /// Attempts that `prun` lets a user ask for.
 const ATTEMPTS_MAX: i64 = 50;
 /// Ways in which files may be read.
 const TRANSFER_TYPES: [&str; 4] = ["root", "direct", "davs", "file"];
-
-/// Says whether a step may have this input.
-pub(super) fn is_step_input(name: &str) -> bool {
-    INPUTS.contains(&name)
-}
 
 /// What a step says of its task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +40,17 @@ pub(super) struct StepTask<'a> {
     pub(super) datasets: &'a [String],
     /// The container in which jobs run, if any.
     pub(super) image: Option<&'a str>,
-    /// Whether no other step reads what it makes.
-    pub(super) is_last: bool,
+    /// Whether it is a junction.
+    pub(super) kind: TaskKind,
+}
+
+/// What kind of task a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TaskKind {
+    /// One as any.
+    Run,
+    /// One that makes a decision.
+    Junction,
 }
 
 /// A task as it will be submitted.
@@ -74,8 +72,15 @@ pub(super) fn make_task(
     base_platform: Option<&str>,
     step: &StepTask<'_>,
 ) -> Result<TaskMade, String> {
-    let words = split(step.args)?;
-    let options = StepOptions::read(&words)?;
+    let mut words = split(step.args)?;
+    let mut more = Vec::new();
+    if step.kind == TaskKind::Junction {
+        write_results(&mut words);
+        if !step.datasets.is_empty() {
+            more.push(STAGED.to_owned());
+        }
+    }
+    let options = StepOptions::read(&[&words[..], &more].concat())?;
     check(&options)?;
     let image = step.image.or_else(|| options.text("--containerImage"));
     let mut params = template.clone();
@@ -88,7 +93,7 @@ pub(super) fn make_task(
         params.remove(key);
     }
     set(&mut params, "taskName", step.name);
-    set(&mut params, "cliParams", command_line(&words, step));
+    set(&mut params, "cliParams", command_line(&words, &more, step));
     set_places(&mut params, &options, base_platform, image);
     if let Some(image) = image {
         set_container(&mut params, &options, image);
@@ -118,8 +123,8 @@ pub(super) fn make_task(
     if made.has_secondaries {
         set(&mut params, "reuseSecOnDemand", true);
     }
-    if !step.is_last {
-        set(&mut params, "noEmail", true);
+    if step.kind == TaskKind::Junction {
+        set(&mut params, "runOnInstant", true);
     }
     Ok(TaskMade {
         params,
@@ -159,14 +164,15 @@ fn check(options: &StepOptions) -> Result<(), String> {
 }
 
 /// The command with which a person would have submitted the step.
-fn command_line(words: &[String], step: &StepTask<'_>) -> String {
+fn command_line(words: &[String], more: &[String], step: &StepTask<'_>) -> String {
     let mut command = vec!["prun".to_owned()];
     command.extend_from_slice(words);
     if !step.datasets.is_empty() {
         let datasets = step.datasets.join(",");
-        let more = ["--inDS", &datasets, "--notExpandInDS", "--notExpandSecDSs"];
-        command.extend(more.map(str::to_owned));
+        let inputs = ["--inDS", &datasets, "--notExpandInDS", "--notExpandSecDSs"];
+        command.extend(inputs.map(str::to_owned));
     }
+    command.extend_from_slice(more);
     command.extend(["--exec", step.exec, "--outDS", step.name].map(str::to_owned));
     command.extend(
         step.image

@@ -16,6 +16,8 @@ statuses! {
         Registered = "registered",
         /// Some steps have not ended.
         Running = "running",
+        /// A person holds it: no step begins, and its tasks are paused.
+        Suspended = "suspended",
         /// All steps have ended, and those that had to have succeeded.
         Done = "done",
         /// All steps have ended, some of them without success.

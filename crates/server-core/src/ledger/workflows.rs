@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use ailurus_jedi::workflow::PlannedStep;
+use ailurus_jedi::workflow::{Blocks, PlannedStep};
 use ailurus_model::{
     Caller, Proof, Rights, StepStatus, TaskId, Timestamp, WorkflowId, WorkflowStatus,
 };
@@ -53,7 +53,7 @@ impl Submitter {
     }
 }
 
-/// What does not change of a workflow, and what people are told.
+/// What seldom changes of a workflow, and what people are told.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct WorkflowDetails {
     /// Who submitted it.
@@ -64,6 +64,12 @@ pub struct WorkflowDetails {
     pub origin: String,
     /// Datasets that it reads, by the names of its inputs.
     pub inputs: Vec<(String, String)>,
+    /// Workflows within it whose steps share variables or are repeated, and how far they have come.
+    #[serde(default, skip_serializing_if = "Blocks::is_empty")]
+    pub blocks: Blocks,
+    /// Whether a person wants it to end with what it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_finishing: bool,
     /// Why it is what it is, for people; empty where the status says it all.
     pub reason: String,
     /// When its first task was submitted.
@@ -102,7 +108,7 @@ pub struct WorkflowStepRecord {
     pub place: u32,
     /// What it is.
     pub status: StepStatus,
-    /// Its task, once that was submitted.
+    /// Its task, once that was submitted; in a loop, that of this round.
     pub task: Option<TaskId>,
     /// Why it is what it is, for people; empty where the status says it all.
     pub reason: String,
@@ -130,4 +136,13 @@ pub trait WorkflowRows {
     fn put_workflow_step(&mut self, step: &WorkflowStepRecord) -> Result<(), LedgerError>;
     /// Lists the workflows that have a task as a step, by rising number.
     fn workflows_of_task(&self, task: TaskId) -> Result<Vec<WorkflowId>, LedgerError>;
+    /// Lists workflows that nobody is to look at and that have not changed since `before`, longest
+    /// first, `limit` at most.
+    fn workflows_unchanged_since(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<WorkflowId>, LedgerError>;
+    /// Removes a workflow with its steps. Their tasks stay.
+    fn remove_workflow(&mut self, id: WorkflowId) -> Result<(), LedgerError>;
 }

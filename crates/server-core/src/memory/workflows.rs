@@ -22,6 +22,11 @@ impl MemoryLedger {
     pub fn workflows(&self) -> impl Iterator<Item = &WorkflowRecord> {
         self.workflows.workflows.values()
     }
+
+    /// Lists all steps of workflows, by workflow and place.
+    pub fn all_workflow_steps(&self) -> impl Iterator<Item = &WorkflowStepRecord> {
+        self.workflows.steps.values()
+    }
 }
 
 impl WorkflowRows for MemoryLedger {
@@ -67,5 +72,27 @@ impl WorkflowRows for MemoryLedger {
             .collect();
         ids.dedup();
         Ok(ids)
+    }
+
+    fn workflows_unchanged_since(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<WorkflowId>, LedgerError> {
+        let all = self.workflows.workflows.values();
+        let idle = all.filter(|workflow| workflow.due.is_none() && workflow.modified < before);
+        let mut idle: Vec<_> = idle
+            .map(|workflow| (workflow.modified, workflow.id))
+            .collect();
+        idle.sort_unstable();
+        Ok(idle.into_iter().map(|(_, id)| id).take(limit).collect())
+    }
+
+    fn remove_workflow(&mut self, id: WorkflowId) -> Result<(), LedgerError> {
+        self.workflows.workflows.remove(&id);
+        self.workflows
+            .steps
+            .retain(|(workflow, _), _| *workflow != id);
+        Ok(())
     }
 }

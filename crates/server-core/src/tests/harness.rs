@@ -16,7 +16,7 @@ use ailurus_model::{
 use crate::{
     AcquireError, ActionError, Context, Ledger, Limits, MemoryLedger, Scheduling, SubmitError,
     Submitted, WatchReport, acquire_jobs, broker,
-    invariants::{check_state, check_step},
+    invariants::{check_always, check_state, check_step},
     kill_job, kill_task,
     ledger::{AttemptRecord, FileRecord, JobRecord, TaskRecord},
     retry_task, submit, update_job, update_workers, watch,
@@ -70,7 +70,8 @@ impl Server {
         operation: impl FnOnce(&Context<'_>, &mut MemoryLedger) -> T,
     ) -> T {
         let before = self.ledger.clone();
-        let answer = self.run_again(operation);
+        let answer = self.look(operation);
+        check_state(&self.ledger).unwrap();
         check_step(&before, &self.ledger).unwrap();
         answer
     }
@@ -80,7 +81,12 @@ impl Server {
         &mut self,
         operation: impl FnOnce(&Context<'_>, &mut MemoryLedger) -> T,
     ) -> T {
+        let has_workflows = self.ledger.workflows().next().is_some();
+        let before = has_workflows.then(|| self.ledger.clone());
         let answer = self.look(operation);
+        if let Some(before) = before {
+            check_always(&before, &self.ledger).unwrap();
+        }
         check_state(&self.ledger).unwrap();
         answer
     }

@@ -1,6 +1,10 @@
 //! Workflows from their plan to their end.
 
-use ailurus_jedi::workflow::{Condition, Plan, PlannedStep, Start};
+mod loops;
+mod random;
+mod steering;
+
+use ailurus_jedi::workflow::{Condition, Plan, PlannedBlock, PlannedStep, Start};
 use ailurus_model::{
     Caller, ErrorCode, JobStatus, StepStatus, TaskId, TaskStatus, WorkflowId, WorkflowStatus,
 };
@@ -27,6 +31,8 @@ fn step(name: &str, parents: &[u32], params: Value) -> PlannedStep {
     PlannedStep {
         name: name.to_owned(),
         number: 1,
+        block: None,
+        is_junction: false,
         parents: parents.to_vec(),
         start: Start::WhenDone,
         condition: None,
@@ -49,11 +55,16 @@ fn after(name: &str, parents: &[u32], dataset: &str) -> PlannedStep {
 
 impl Server {
     fn submit_workflow(&mut self, steps: Vec<PlannedStep>) {
+        self.submit_plan(steps, Vec::new());
+    }
+
+    fn submit_plan(&mut self, steps: Vec<PlannedStep>, blocks: Vec<PlannedBlock>) {
         let request = WorkflowRequest {
             plan: Plan {
                 name: Some("chain".to_owned()),
                 inputs: vec![("data".to_owned(), "spd:d".to_owned())],
                 steps,
+                blocks,
             },
             name: None,
             label: "user".to_owned(),
@@ -313,6 +324,7 @@ fn a_turn_that_was_lost_submits_the_same_and_no_task_twice() {
         name: None,
         inputs: Vec::new(),
         steps: request,
+        blocks: Vec::new(),
     };
     let request = WorkflowRequest {
         plan,

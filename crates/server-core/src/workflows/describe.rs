@@ -86,6 +86,7 @@ fn describe_step(
         "workflow_id": workflow.id,
         "member_id": step.plan.number,
         "name": step.plan.name,
+        "loop_count": round_of(workflow, step),
         "type": "ordinary",
         "status": step.status,
         "flavor": FLAVOR,
@@ -95,6 +96,12 @@ fn describe_step(
         "progress": progress,
         "reason": given(&step.reason),
     }))
+}
+
+/// The round of the loops in which a step stands; none outside of loops.
+fn round_of(workflow: &WorkflowRecord, step: &WorkflowStepRecord) -> Option<String> {
+    let rounds = workflow.details.blocks.rounds(step.plan.block);
+    (!rounds.is_empty()).then_some(rounds)
 }
 
 fn percent(n: u64, of: u64) -> u64 {
@@ -121,7 +128,8 @@ fn made_by(workflow: &WorkflowRecord, step: &WorkflowStepRecord) -> Value {
     };
     let kind = if step.plan.is_output { "output" } else { "mid" };
     let name = format!("{}/outDS", step.plan.name);
-    datum(workflow, &name, status, kind, &step.plan.task_name)
+    let target = workflow.details.blocks.filled(&step.plan.task_name);
+    datum(workflow, &name, status, kind, &target)
 }
 
 /// Says in one line what a workflow is; none if there is no such workflow.

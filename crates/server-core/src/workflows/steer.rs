@@ -1,6 +1,8 @@
-//! What people want of workflows: end them, or try again what failed.
+//! What people want of workflows: end them, hold them, or try again what failed.
 //!
-//! Source: PanDA server, `pandaserver/api/v1/idds_api.py` (`execute_idds_workflow_command`).
+//! Source: PanDA server, `pandaserver/api/v1/idds_api.py` (`execute_idds_workflow_command`); iDDS,
+//! `client/lib/idds/client/clientmanager.py` (until 2022) and
+//! `atlas/lib/idds/atlas/workflowv2/atlaspandawork.py`.
 
 use ailurus_jedi::command::RetryQualifiers;
 use ailurus_model::{Caller, StepStatus, TaskStatus, WorkflowId, WorkflowStatus};
@@ -10,7 +12,7 @@ use crate::{
     Context,
     ledger::{Ledger, LedgerError, WorkflowRecord, WorkflowStepRecord},
     operation::Operation,
-    tasks::CommandRequest,
+    tasks::{CommandRequest, FinishMode},
 };
 
 /// What people may do to a workflow.
@@ -18,8 +20,45 @@ use crate::{
 pub enum WorkflowCommand {
     /// End it and its tasks.
     Kill,
+    /// End it with what its tasks have; no step begins any more.
+    Finish,
+    /// Hold it: its tasks are paused, and no step begins.
+    Suspend,
+    /// Go on after it was held.
+    Resume,
     /// Try again what failed, and go on.
     Retry,
+}
+
+impl WorkflowCommand {
+    /// Says when the command is followed, if it is not for a workflow of this status.
+    const fn refused_for(self, status: WorkflowStatus) -> Option<&'static str> {
+        let is_suspended = matches!(status, WorkflowStatus::Suspended);
+        match self {
+            Self::Kill if status.is_final() => Some("only what has not ended can be killed"),
+            Self::Finish if status.is_final() => Some("only what has not ended can be finished"),
+            Self::Suspend if status.is_final() || is_suspended => {
+                Some("only what has not ended and is not suspended can be suspended")
+            }
+            Self::Resume if !is_suspended => Some("only what is suspended can be resumed"),
+            Self::Retry if matches!(status, WorkflowStatus::Done) => {
+                Some("only what has failed or was killed can be tried again")
+            }
+            Self::Retry if is_suspended => Some("resume it first"),
+            Self::Kill | Self::Finish | Self::Suspend | Self::Resume | Self::Retry => None,
+        }
+    }
+
+    /// What was done, for people.
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Kill => "killed",
+            Self::Finish => "finished",
+            Self::Suspend => "suspended",
+            Self::Resume => "resumed",
+            Self::Retry => "tried again",
+        }
+    }
 }
 
 /// Why a command is refused.
@@ -68,13 +107,7 @@ pub fn steer_workflow(
         return Ok(Err(WorkflowRefusal::NotAllowed { id, caller }));
     }
     let status = workflow.status;
-    let allowed = match command {
-        WorkflowCommand::Kill if status.is_final() => Some("only what has not ended can be killed"),
-        WorkflowCommand::Retry if status == WorkflowStatus::Done => {
-            Some("only what has failed or was killed can be tried again")
-        }
-        WorkflowCommand::Kill | WorkflowCommand::Retry => None,
-    };
+    let allowed = command.refused_for(status);
     if let Some(allowed) = allowed {
         return Ok(Err(WorkflowRefusal::WrongStatus {
             id,
@@ -88,6 +121,11 @@ pub fn steer_workflow(
         let is_done = match command {
             WorkflowCommand::Kill => op.kill_step(&mut step, caller)?,
             WorkflowCommand::Retry => op.retry_step(&mut step, caller)?,
+            WorkflowCommand::Finish => {
+                op.command_step(&step, CommandRequest::Finish(FinishMode::Now), caller)?
+            }
+            WorkflowCommand::Suspend => op.command_step(&step, CommandRequest::Pause, caller)?,
+            WorkflowCommand::Resume => op.resume_step(&step, caller)?,
         };
         n_tasks += u32::from(is_done);
         op.ledger.put_workflow_step(&step)?;
@@ -95,12 +133,9 @@ pub fn steer_workflow(
     set_status(ctx, &mut workflow, command, caller);
     op.ledger.put_workflow(&workflow)?;
     op.finish()?;
-    let verb = match command {
-        WorkflowCommand::Kill => "killed with",
-        WorkflowCommand::Retry => "tried again with",
-    };
+    let verb = command.verb();
     Ok(Ok(format!(
-        "workflow {id} is {verb} {n_tasks} of its tasks"
+        "workflow {id} is {verb} with {n_tasks} of its tasks"
     )))
 }
 
@@ -118,8 +153,20 @@ fn set_status(
             workflow.details.ended = Some(ctx.now);
             workflow.due = None;
         }
+        WorkflowCommand::Suspend => {
+            workflow.status = WorkflowStatus::Suspended;
+            workflow.details.reason = format!("suspended by {}", caller.name);
+            workflow.due = Some(ctx.now);
+        }
+        WorkflowCommand::Finish | WorkflowCommand::Resume => {
+            workflow.status = WorkflowStatus::Running;
+            workflow.details.is_finishing |= command == WorkflowCommand::Finish;
+            workflow.details.reason.clear();
+            workflow.due = Some(ctx.now);
+        }
         WorkflowCommand::Retry => {
             workflow.status = WorkflowStatus::Running;
+            workflow.details.is_finishing = false;
             workflow.details.reason.clear();
             workflow.details.ended = None;
             workflow.due = Some(ctx.now);
@@ -144,6 +191,34 @@ impl<L: Ledger> Operation<'_, L> {
         };
         let reply = self.command_task(task, CommandRequest::Kill, caller)?;
         Ok(reply.code == 0)
+    }
+
+    /// Gives the task of a step a command, and says whether it follows it.
+    fn command_step(
+        &mut self,
+        step: &WorkflowStepRecord,
+        request: CommandRequest,
+        caller: &Caller,
+    ) -> Result<bool, LedgerError> {
+        let Some(task) = step.task.filter(|_| !step.status.is_final()) else {
+            return Ok(false);
+        };
+        let reply = self.command_task(task, request, caller)?;
+        Ok(reply.code == 0)
+    }
+
+    /// Has the task of a step go on if it is paused.
+    fn resume_step(
+        &mut self,
+        step: &WorkflowStepRecord,
+        caller: &Caller,
+    ) -> Result<bool, LedgerError> {
+        match step.task {
+            Some(task) if self.task(task)?.status == TaskStatus::Paused => {
+                self.command_step(step, CommandRequest::Resume, caller)
+            }
+            Some(_) | None => Ok(false),
+        }
     }
 
     /// Has a step tried again that has not succeeded, and says whether its task lives again.

@@ -49,6 +49,7 @@ pub fn submit_workflow(
             label: request.label,
             origin: request.origin,
             inputs: plan.inputs,
+            blocks: plan.blocks.into(),
             ..WorkflowDetails::default()
         },
     })?;

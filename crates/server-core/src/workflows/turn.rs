@@ -1,7 +1,5 @@
 //! A workflow's turn: what its steps are follows from their tasks, and those that may begin get one.
 
-use std::collections::BTreeSet;
-
 use ailurus_jedi::workflow::{Outcome, PlannedStep, Start};
 use ailurus_model::{StepStatus, TaskId, TaskStatus, WorkflowId, WorkflowStatus};
 use serde_json::Value;
@@ -12,6 +10,7 @@ use crate::{
     ledger::{Ledger, LedgerError, TaskRecord, WorkflowRecord, WorkflowStepRecord},
     operation::Operation,
     tasks::{Backlog, TaskRequest},
+    workflows::loops::outcome_for,
 };
 
 /// What one round of turns did.
@@ -94,6 +93,7 @@ impl<L: Ledger> Operation<'_, L> {
             return Ok(0);
         }
         let mut steps = self.ledger.workflow_steps(id)?;
+        let is_suspended = workflow.status == WorkflowStatus::Suspended;
         let mut submitted = 0;
         for place in 0..steps.len() {
             let (before, after) = steps.split_at_mut(place);
@@ -105,11 +105,20 @@ impl<L: Ledger> Operation<'_, L> {
             if *step != old {
                 self.ledger.put_workflow_step(step)?;
             }
+            let is_new = old.status != StepStatus::Done;
+            if step.plan.is_junction && is_new && step.status == StepStatus::Done {
+                let step = step.clone();
+                self.take_results(&mut workflow, &step)?;
+            }
         }
+        let begins_again = !is_suspended && self.turn_loops(&mut workflow, &mut steps)?;
         if submitted > 0 && workflow.details.started.is_none() {
             workflow.details.started = Some(self.ctx.now);
         }
         self.conclude(&mut workflow, &steps);
+        if begins_again {
+            workflow.due = Some(self.ctx.now);
+        }
         self.ledger.put_workflow(&workflow)?;
         Ok(submitted)
     }
@@ -130,7 +139,11 @@ impl<L: Ledger> Operation<'_, L> {
         if step.status == StepStatus::Failed {
             return Ok(0);
         }
-        match decide(&step.plan, before) {
+        if workflow.details.is_finishing {
+            (step.status, step.reason) = (StepStatus::Closed, "the workflow is finished".into());
+            return Ok(0);
+        }
+        match self.decide(workflow, &step.plan, before) {
             Decision::Wait(why) => {
                 (step.status, step.reason) = (StepStatus::Pending, why);
                 self.keep_archives(&step.plan)?;
@@ -138,6 +151,12 @@ impl<L: Ledger> Operation<'_, L> {
             }
             Decision::Close(why) => {
                 (step.status, step.reason) = (StepStatus::Closed, why);
+                Ok(0)
+            }
+            Decision::Begin(_) if workflow.status == WorkflowStatus::Suspended => {
+                let why = "waits until the workflow is resumed".to_owned();
+                (step.status, step.reason) = (StepStatus::Pending, why);
+                self.keep_archives(&step.plan)?;
                 Ok(0)
             }
             Decision::Begin(_) if most == 0 => {
@@ -157,8 +176,9 @@ impl<L: Ledger> Operation<'_, L> {
         step: &mut WorkflowStepRecord,
         parent: Option<TaskId>,
     ) -> Result<(), LedgerError> {
+        let params = workflow.details.blocks.filled_params(&step.plan.params);
         let request = TaskRequest {
-            params: Value::Object(step.plan.params.clone()),
+            params: Value::Object(params),
             parent,
             origin: workflow.details.origin.clone(),
         };
@@ -199,52 +219,18 @@ impl<L: Ledger> Operation<'_, L> {
         note_archives_used(self.ledger, &text, self.ctx.now)
     }
 
-    /// Says what a workflow is, by its steps.
-    fn conclude(&self, workflow: &mut WorkflowRecord, steps: &[WorkflowStepRecord]) {
-        let now = self.ctx.now;
-        let old = workflow.status;
-        let is_ready = steps.iter().any(|step| step.status == StepStatus::Ready);
-        let details = &mut workflow.details;
-        if steps.iter().all(|step| step.status.is_final()) {
-            let mended = mended_places(steps);
-            let lost = steps.iter().find(|step| {
-                matches!(step.status, StepStatus::Failed | StepStatus::Cancelled)
-                    && !mended.contains(&step.place)
-            });
-            workflow.status = match lost {
-                Some(_) => WorkflowStatus::Failed,
-                None => WorkflowStatus::Done,
-            };
-            details.reason = lost.map_or_else(String::new, |step| {
-                let why = if step.reason.is_empty() {
-                    step.status.as_str()
-                } else {
-                    &step.reason
-                };
-                format!("step `{}`: {why}", step.plan.name)
-            });
-            workflow.due = None;
-        } else {
-            workflow.status = WorkflowStatus::Running;
-            details.reason.clear();
-            workflow.due = Some(if is_ready {
-                now
-            } else {
-                now.after(self.ctx.limits.workflows.recheck_interval)
-            });
-        }
-        if old != workflow.status {
-            details.ended = workflow.status.is_final().then_some(now);
-            workflow.modified = now;
-        }
+    /// Decides about a step without a task by the steps before it.
+    fn decide(
+        &self,
+        workflow: &WorkflowRecord,
+        step: &PlannedStep,
+        before: &[WorkflowStepRecord],
+    ) -> Decision {
+        let rounds_max = self.ctx.limits.workflows.rounds_max;
+        decide(step, before, &|place| {
+            outcome_for(step, place, workflow, before, rounds_max)
+        })
     }
-}
-
-/// The places of steps whose failure is what other steps wait for.
-fn mended_places(steps: &[WorkflowStepRecord]) -> BTreeSet<u32> {
-    let conditions = steps.iter().filter_map(|step| step.plan.condition.as_ref());
-    let leaves = conditions.flat_map(|condition| condition.failing());
-    leaves.flatten().copied().collect()
 }
 
 /// Says what a step is whose task has this status.
@@ -286,7 +272,7 @@ fn status_by(task: &TaskRecord) -> StepStatus {
     }
 }
 
-fn outcome_of(status: StepStatus) -> Outcome {
+pub(super) fn outcome_of(status: StepStatus) -> Outcome {
     match status {
         StepStatus::Done => Outcome::Done,
         StepStatus::Failed | StepStatus::Closed | StepStatus::Cancelled => Outcome::Failed,
@@ -298,47 +284,48 @@ fn outcome_of(status: StepStatus) -> Outcome {
     }
 }
 
-/// Decides about a step without a task by the steps before it.
-fn decide(step: &PlannedStep, before: &[WorkflowStepRecord]) -> Decision {
-    let at = |place: u32| {
-        usize::try_from(place)
-            .ok()
-            .and_then(|place| before.get(place))
-    };
-    let outcome = |place: u32| at(place).map_or(Outcome::Failed, |one| outcome_of(one.status));
+/// Decides about a step without a task by the steps before it, and what it sees of them.
+fn decide(
+    step: &PlannedStep,
+    before: &[WorkflowStepRecord],
+    outcome: &impl Fn(u32) -> Outcome,
+) -> Decision {
     let mut asked: Vec<u32> = Vec::new();
     if let Some(condition) = &step.condition {
         asked = condition.leaves().into_iter().flatten().copied().collect();
-        match condition.holds(&outcome) {
+        match condition.holds(outcome) {
             Some(true) => {}
             Some(false) => return Decision::Close("its condition does not hold".to_owned()),
             None => return Decision::Wait("waits for what its condition names".to_owned()),
         }
     }
     let read = step.parents.iter().filter(|place| !asked.contains(place));
-    let parents: Vec<&WorkflowStepRecord> = read.filter_map(|place| at(*place)).collect();
+    let parents: Vec<(&WorkflowStepRecord, Outcome)> = read
+        .filter_map(|place| {
+            let at = usize::try_from(*place).ok()?;
+            Some((before.get(at)?, outcome(*place)))
+        })
+        .collect();
     let name = |step: &WorkflowStepRecord| format!("`{}`", step.plan.name);
-    if let Some(lost) = parents
-        .iter()
-        .find(|step| outcome_of(step.status) == Outcome::Failed)
-    {
-        let why = format!(
-            "it reads from step {}, which is {}",
-            name(lost),
-            lost.status
-        );
-        return Decision::Close(why);
+    let mut lost = parents.iter().filter(|(_, seen)| *seen == Outcome::Failed);
+    if let Some((lost, _)) = lost.next() {
+        let what = if lost.status == StepStatus::Done {
+            "whose loop does not end".to_owned()
+        } else {
+            format!("which is {}", lost.status)
+        };
+        return Decision::Close(format!("it reads from step {}, {what}", name(lost)));
     }
     if step.start == Start::WithParent
-        && let [parent] = parents.as_slice()
+        && let [(parent, _)] = parents.as_slice()
         && let Some(task) = parent.task
     {
         return Decision::Begin(Some(task));
     }
     let waits_for: Vec<String> = parents
         .iter()
-        .filter(|step| step.status != StepStatus::Done)
-        .map(|step| name(step))
+        .filter(|(_, seen)| *seen != Outcome::Done)
+        .map(|(step, _)| name(step))
         .collect();
     if waits_for.is_empty() {
         Decision::Begin(None)

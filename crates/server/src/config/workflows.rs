@@ -14,6 +14,8 @@ use super::{ConfigError, Picker};
 pub(crate) struct WorkflowsSection {
     /// Steps of one workflow, with all copies of scattered ones. Default 200.
     steps_max: Option<u32>,
+    /// Rounds of one loop. Default 100.
+    rounds_max: Option<u32>,
     /// Tasks that one turn submits at most. Default 20.
     submissions_per_turn: Option<u32>,
     /// Workflows that one round of turns serves at most. Default 20.
@@ -33,6 +35,7 @@ impl WorkflowsSection {
         };
         let limits = WorkflowLimits {
             steps_max: number("workflows.steps_max", self.steps_max, defaults.steps_max)?,
+            rounds_max: number("workflows.rounds_max", self.rounds_max, defaults.rounds_max)?,
             submissions_per_turn: number(
                 "workflows.submissions_per_turn",
                 self.submissions_per_turn,

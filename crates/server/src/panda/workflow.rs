@@ -29,8 +29,9 @@ use crate::panda::{
 };
 
 /// What iDDS does and this server does not.
-const NO_IDDS: &str = "this server has no iDDS: only `get_status`, `abort` and `retry` of workflows \
-                       are available, by `execute_idds_workflow_command`";
+const NO_IDDS: &str = "this server has no iDDS: only `get_status`, `abort`, `finish`, `suspend`, \
+                       `resume` and `retry` of workflows are available, by \
+                       `execute_idds_workflow_command`";
 /// The label of what people submit.
 const USER: &str = "user";
 /// The label of what production submits.
@@ -98,11 +99,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .takes(&[
             text("command_name")
                 .required()
-                .doc("`get_status`, `abort` or `retry`"),
+                .doc("`get_status`, `abort`, `finish`, `suspend`, `resume` or `retry`"),
             anything("kwargs").doc("`request_id`, in an object or its JSON text"),
             flag("json_outputs").or(Preset::Bool(false)),
         ])
-        .doc("Tells the status of a workflow, ends it, or tries it again."),
+        .doc("Tells the status of a workflow, ends it, holds it, or tries it again."),
     Endpoint::legacy(
         "relay_idds_command",
         LegacyBody::Json,
@@ -119,11 +120,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     .secure()
     .by_client()
     .takes(&[
-        text("command_name").doc("`get_status`, `abort` or `retry`"),
+        text("command_name").doc("`get_status`, `abort`, `finish`, `suspend`, `resume` or `retry`"),
         anything("kwargs").doc("`request_id`, in an object or its JSON text"),
         flag("json_outputs").or(Preset::Bool(false)),
     ])
-    .doc("Tells the status of a workflow, ends it, or tries it again."),
+    .doc("Tells the status of a workflow, ends it, holds it, or tries it again."),
 ];
 
 /// What came of a request.
@@ -217,8 +218,9 @@ fn in_words(plan: &Plan) -> String {
     for (place, step) in plan.steps.iter().enumerate() {
         let parents: Vec<String> = step.parents.iter().map(u32::to_string).collect();
         words.push_str(&format!(
-            "ID:{place} Name:{} Type:prun\n  Parent:{}\n  Output:\n     {}\n{}\n\n",
+            "ID:{place} Name:{} Type:{}\n  Parent:{}\n  Output:\n     {}\n{}\n\n",
             step.name,
+            if step.is_junction { "junction" } else { "prun" },
             parents.join(","),
             step.task_name,
             serde_json::to_string_pretty(&step.params).unwrap_or_default(),
@@ -333,11 +335,9 @@ async fn follow(call: &Call) -> Result<Result<Value, String>, Reply> {
         }
         "abort" => WorkflowCommand::Kill,
         "retry" => WorkflowCommand::Retry,
-        "finish" | "suspend" | "resume" => {
-            return Ok(Err(format!(
-                "`{command}` of workflows is not available here: use it on their tasks"
-            )));
-        }
+        "finish" => WorkflowCommand::Finish,
+        "suspend" => WorkflowCommand::Suspend,
+        "resume" => WorkflowCommand::Resume,
         other => return Ok(Err(format!("{other} is unsupported"))),
     };
     let caller = call.caller.clone();

@@ -146,7 +146,12 @@ fn a_workflow_of_pchain_is_checked_taken_in_and_survives_its_server() {
         "{told}"
     );
     assert_eq!(server.tasks_of(1, 2), tasks);
-    assert_eq!(server.pbook("suspend", 1)[0], false);
+    let held = server.pbook("suspend", 1);
+    assert_eq!(held[1][0][0], true, "{held}");
+    assert_eq!(server.details(1)["status"], "suspended");
+    let again = server.pbook("suspend", 1);
+    assert_eq!(again[0], false, "{again}");
+    assert_eq!(server.pbook("resume", 1)[0], true);
     let killed = server.pbook("abort", 1);
     assert_eq!(killed[1][0][1], "workflow 1 is killed with 2 of its tasks");
     assert_eq!(server.details(1)["status"], "cancelled");
@@ -194,6 +199,89 @@ fn a_workflow_of_pandas_own_language_waits_step_by_step() {
         (told["status"] == "failed").then_some(told)
     });
     assert_eq!(failed["steps"][1]["status"], "closed", "{failed}");
+}
+
+/// A loop over another file, which is in a folder.
+const LOOP: &str = "cwlVersion: v1.2
+class: Workflow
+inputs: []
+outputs: {outDS: {type: string, outputSource: scan/outDS}}
+steps:
+  scan:
+    run: parts/body.cwl
+    in: {param_cut: {default: 5}}
+    out: [outDS]
+    hints: [loop]
+";
+const BODY: &str = "cwlVersion: v1.2
+class: Workflow
+inputs:
+  param_cut: {type: int, default: 1}
+outputs: {outDS: {type: string, outputSource: try/outDS}}
+steps:
+  try:
+    run: prun
+    in:
+      opt_exec: {default: 'try.sh %{cut} > out.txt'}
+      opt_args: {default: --outputs out.txt}
+    out: [outDS]
+  judge:
+    run: junction
+    in:
+      opt_inDS: try/outDS
+      opt_exec: {default: 'judge.sh %IN'}
+    out: []
+";
+
+#[test]
+fn a_loop_over_a_further_file_is_read_and_its_first_round_begins() {
+    let server = Server::with_sandbox(&[
+        ("wf.cwl", LOOP),
+        ("parts/body.cwl", BODY),
+        ("missing.cwl", &LOOP.replace("body", "nobody")),
+        ("broken.cwl", &LOOP.replace("parts/body", "parts/bad")),
+        (
+            "parts/bad.cwl",
+            &BODY.replace("class: Workflow", "class: Tool"),
+        ),
+        ("outside.cwl", &LOOP.replace("parts/body", "../body")),
+        ("in.yaml", "{}\n"),
+    ]);
+    let checked = server.pchain(&request("cwl", "wf.cwl"), "check");
+    let log = checked[1]["log"].as_str().unwrap();
+    assert!(
+        log.contains("ID:1 Name:scan/judge Type:junction\n  Parent:0\n"),
+        "{log}"
+    );
+    let taken = server.pchain(&request("cwl", "wf.cwl"), "sync");
+    assert_eq!(taken[1]["request_id"], 1, "{taken}");
+    let tasks = server.tasks_of(1, 1);
+    let params = server.get(&format!(
+        "/api/v1/task/get_task_parameters?task_id={}",
+        tasks[0]
+    ));
+    let params = params.data();
+    assert_eq!(params["taskName"], "user.jdoe.wf_000_try.1");
+    let command = params["cliParams"].as_str().unwrap();
+    assert!(command.contains("try.sh 5 > out.txt"), "{command}");
+    assert_eq!(server.details(1)["steps"][0]["loop_count"], "1");
+    for (file, told) in [
+        ("missing.cwl", "the sandbox has no file `parts/nobody.cwl`"),
+        (
+            "broken.cwl",
+            "`parts/bad.cwl`: the workflow cannot be read: `class` is `Tool`",
+        ),
+        (
+            "outside.cwl",
+            "`../body.cwl` cannot be a file of the sandbox",
+        ),
+    ] {
+        let answer = server.pchain(&request("cwl", file), "check");
+        let log = answer[1]["log"].as_str().unwrap();
+        assert!(log.contains(told) && log.lines().count() == 1, "{log}");
+    }
+    let finished = server.pbook("finish", 1);
+    assert_eq!(finished[0], true, "{finished}");
 }
 
 #[test]

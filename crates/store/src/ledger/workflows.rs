@@ -71,6 +71,30 @@ impl WorkflowRows for DatabaseLedger {
             )
             .map_err(failed(|| format!("list the workflows of task {task}")))
     }
+
+    fn workflows_unchanged_since(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<WorkflowId>, LedgerError> {
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        self.sql()
+            .rows(
+                "SELECT id FROM workflow WHERE due IS NULL AND modified < ?1
+                 ORDER BY modified, id LIMIT ?2",
+                params![before, limit],
+                only,
+            )
+            .map_err(failed(|| "list workflows that ended long ago".to_owned()))
+    }
+
+    fn remove_workflow(&mut self, id: WorkflowId) -> Result<(), LedgerError> {
+        let remove = |table| self.sql().execute(table, params![id]);
+        remove("DELETE FROM workflow_step WHERE workflow_id = ?1")
+            .and_then(|_| remove("DELETE FROM workflow WHERE id = ?1"))
+            .map(drop)
+            .map_err(failed(|| format!("remove workflow {id}")))
+    }
 }
 
 fn write_workflow(sql: &dyn Sql, workflow: &WorkflowRecord) -> Result<(), SqlError> {

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ailurus_jedi::workflow::{Condition, PlannedStep, Start};
+use ailurus_jedi::workflow::{Condition, PlannedBlock, PlannedStep, Start, Variable};
 use ailurus_model::{StepStatus, TaskId, WorkflowId, WorkflowStatus};
-use ailurus_server_core::ledger::{Submitter, WorkflowDetails, WorkflowRecord, WorkflowStepRecord};
+use ailurus_server_core::ledger::{
+    Submitter, WorkflowDetails, WorkflowRecord, WorkflowRows, WorkflowStepRecord,
+};
 
 use crate::{contract::on_each_ledger, postgresql, rows::NOW};
 
@@ -25,9 +27,32 @@ fn workflow(id: WorkflowId) -> WorkflowRecord {
                 working_groups: ["spd".to_owned()].into(),
             },
             inputs: vec![("data".to_owned(), "spd:d".to_owned())],
+            blocks: vec![block()].into(),
+            is_finishing: true,
             started: Some(NOW),
             ..WorkflowDetails::default()
         },
+    }
+}
+
+fn block() -> PlannedBlock {
+    let slice = Variable::Outer {
+        name: "cuts".to_owned(),
+        item: Some(1),
+    };
+    PlannedBlock {
+        name: "scan".to_owned(),
+        outer: None,
+        steps: vec![0, 1],
+        junction: Some(1),
+        variables: [
+            (
+                "cuts".to_owned(),
+                Variable::Value(serde_json::json!([1, 0.5])),
+            ),
+            ("cut".to_owned(), slice),
+        ]
+        .into(),
     }
 }
 
@@ -42,6 +67,8 @@ fn step(workflow: WorkflowId, place: u32) -> WorkflowStepRecord {
         plan: Arc::new(PlannedStep {
             name: "a".to_owned(),
             number: 1,
+            block: Some(0),
+            is_junction: true,
             parents: vec![0, 3],
             start: Start::WithParent,
             condition: Some(Condition::Or(
@@ -68,6 +95,7 @@ fn a_workflow_is_read_as_it_was_written() {
         written.status = WorkflowStatus::Failed;
         written.due = None;
         written.details.reason = "step `a`: it's over".to_owned();
+        written.details.blocks.next_round(0);
         ledger.put_workflow(&written).unwrap();
         assert_eq!(ledger.workflow(id).unwrap(), Some(written));
         assert_eq!(ledger.workflow(WorkflowId::new(99)).unwrap(), None);
@@ -116,10 +144,40 @@ fn workflows_are_due_longest_first() {
 }
 
 #[test]
+fn workflows_that_nobody_is_to_look_at_are_found_by_age_and_removed() {
+    on_each_ledger(|ledger| {
+        let at = |secs| NOW.after(Duration::from_secs(secs));
+        for (id, due, modified) in [(1, None, 5), (2, Some(1), 0), (3, None, 2), (4, None, 9)] {
+            let mut written = workflow(WorkflowId::new(id));
+            written.due = due.map(at);
+            written.modified = at(modified);
+            ledger.put_workflow(&written).unwrap();
+            ledger.put_workflow_step(&step(written.id, 0)).unwrap();
+        }
+        let old = |ledger: &dyn WorkflowRows, secs, limit| {
+            ledger.workflows_unchanged_since(at(secs), limit).unwrap()
+        };
+        assert_eq!(old(ledger, 9, 9), [WorkflowId::new(3), WorkflowId::new(1)]);
+        assert_eq!(old(ledger, 9, 1), [WorkflowId::new(3)]);
+        ledger.remove_workflow(WorkflowId::new(3)).unwrap();
+        assert_eq!(old(ledger, 9, 9), [WorkflowId::new(1)]);
+        assert_eq!(ledger.workflow(WorkflowId::new(3)).unwrap(), None);
+        assert!(
+            ledger
+                .workflow_steps(WorkflowId::new(3))
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(ledger.workflow_steps(WorkflowId::new(1)).unwrap().len(), 1);
+    });
+}
+
+#[test]
 fn postgresql_keeps_workflows_alike() {
     postgresql::with_server(|| {
         a_workflow_is_read_as_it_was_written();
         steps_come_by_place_and_are_found_by_their_tasks();
         workflows_are_due_longest_first();
+        workflows_that_nobody_is_to_look_at_are_found_by_age_and_removed();
     });
 }

@@ -1,9 +1,10 @@
 //! What `pchain` sends: where its files are and what they are written in, made into a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ailurus_jedi::workflow::{
-    Document, Graph, Plan, PlanLimits, PlanRequest, WorkflowError, plan, read_cwl, read_native,
+    Document, Graph, Plan, PlanLimits, PlanRequest, WorkflowError, WorkflowFile, plan, read_cwl,
+    read_native,
 };
 use ailurus_server_core::cache_file_name;
 use serde_json::{Map, Value};
@@ -12,6 +13,9 @@ use crate::{
     cache_folder::{CacheFolder, Shelf},
     sandbox::{SandboxError, read_texts},
 };
+
+/// Files of workflows that one request may need.
+const FILES_MAX: usize = 50;
 
 /// Why a request cannot be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +42,20 @@ pub(super) enum RequestProblem {
         /// What is wrong, and where.
         problem: String,
     },
+    /// It needs too many files.
+    #[error("the workflow needs more than {FILES_MAX} files of further workflows")]
+    TooManyFiles,
     /// The workflow cannot be carried out.
     #[error(transparent)]
     Workflow(#[from] WorkflowError),
+    /// A workflow that it needs cannot be read.
+    #[error("`{file}`: {problem}")]
+    Within {
+        /// Its file.
+        file: String,
+        /// What is wrong.
+        problem: WorkflowError,
+    },
 }
 
 /// Which of PanDA's engines would carry the request out: they number steps differently.
@@ -77,7 +92,7 @@ pub(super) fn plan_request(
     engine: Engine,
     limits: PlanLimits,
 ) -> Result<Planned, RequestProblem> {
-    let graph = read_graph(cache, request)?;
+    let (graph, workflows) = read_graphs(cache, request)?;
     let templates = match request.get("taskParams") {
         Some(Value::Object(templates)) => templates.clone(),
         Some(_) | None => Map::new(),
@@ -89,6 +104,7 @@ pub(super) fn plan_request(
             first_number: engine.first_number(),
             templates: &templates,
             base_platform: field(request, "base_platform"),
+            workflows: &workflows,
             limits,
         },
     )?;
@@ -109,27 +125,87 @@ fn needed<'a>(request: &'a Value, name: &'static str) -> Result<&'a str, Request
     })
 }
 
-fn read_graph(cache: &CacheFolder, request: &Value) -> Result<Graph, RequestProblem> {
-    let language = needed(request, "language")?;
-    let spec = needed(request, "workflowSpecFile")?;
-    match language {
-        "yaml" => {
-            let files = read_files(cache, request, &[spec])?;
-            Ok(read_native(&document(&files, spec)?)?)
+/// In which of its languages a workflow is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Cwl,
+    Native,
+}
+
+impl Language {
+    fn read(self, path: &str, file: &Document) -> Result<WorkflowFile, WorkflowError> {
+        match self {
+            Self::Cwl => read_cwl(path, file),
+            Self::Native => read_native(path, file),
         }
-        "cwl" => {
-            let inputs = needed(request, "workflowInputFile")?;
-            let files = read_files(cache, request, &[spec, inputs])?;
-            Ok(read_cwl(
-                &document(&files, spec)?,
-                &document(&files, inputs)?,
-            )?)
-        }
-        other => Err(RequestProblem::Field {
-            name: "language",
-            problem: format!("`{other}`: only `cwl` and `yaml` are available here"),
-        }),
     }
+}
+
+/// Reads the workflow of a request, and those that its steps stand for.
+fn read_graphs(
+    cache: &CacheFolder,
+    request: &Value,
+) -> Result<(Graph, BTreeMap<String, Graph>), RequestProblem> {
+    let named = needed(request, "language")?;
+    let spec = needed(request, "workflowSpecFile")?;
+    let language = match named {
+        "yaml" => Language::Native,
+        "cwl" => Language::Cwl,
+        other => {
+            return Err(RequestProblem::Field {
+                name: "language",
+                problem: format!("`{other}`: only `cwl` and `yaml` are available here"),
+            });
+        }
+    };
+    let values = match language {
+        Language::Native => None,
+        Language::Cwl => Some(needed(request, "workflowInputFile")?),
+    };
+    let names: Vec<&str> = std::iter::once(spec).chain(values).collect();
+    let files = read_files(cache, request, &names)?;
+    let mut read = language.read(spec, &document(&files, spec)?)?;
+    if let Some(values) = values {
+        read.main.give(&document(&files, values)?)?;
+    }
+    let workflows = read_others(cache, request, language, &read)?;
+    Ok((read.main, workflows))
+}
+
+/// Reads the workflows that a file's steps stand for, and those that theirs do.
+fn read_others(
+    cache: &CacheFolder,
+    request: &Value,
+    language: Language,
+    first: &WorkflowFile,
+) -> Result<BTreeMap<String, Graph>, RequestProblem> {
+    let mut workflows = first.blocks.clone();
+    let mut wanted: BTreeSet<String> = first.needs().into_iter().map(str::to_owned).collect();
+    let mut n_files = 0;
+    while !wanted.is_empty() {
+        n_files += wanted.len();
+        if n_files > FILES_MAX {
+            return Err(RequestProblem::TooManyFiles);
+        }
+        let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let files = read_files(cache, request, &names)?;
+        let mut next = BTreeSet::new();
+        for name in names {
+            let read = language.read(name, &document(&files, name)?);
+            let read = read.map_err(|problem| RequestProblem::Within {
+                file: name.to_owned(),
+                problem,
+            })?;
+            next.extend(read.needs().into_iter().map(str::to_owned));
+            workflows.extend(read.blocks);
+            workflows.insert(name.to_owned(), read.main);
+        }
+        wanted = next
+            .into_iter()
+            .filter(|name| !workflows.contains_key(name))
+            .collect();
+    }
+    Ok(workflows)
 }
 
 fn read_files(
