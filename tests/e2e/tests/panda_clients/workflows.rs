@@ -43,6 +43,57 @@ steps:
     args: --outputs two.txt --nFilesPerJob 2 --forceStaged --site QUEUE
 ";
 
+/// Files of a loop, which adds a line in each round until there are enough, and of what reads it.
+const LOOP: &str = "cwlVersion: v1.2
+class: Workflow
+requirements: {SubworkflowFeatureRequirement: {}}
+inputs: []
+outputs:
+  outDS: {type: string, outputSource: sum/outDS}
+steps:
+  scan:
+    run: body.cwl
+    in: {param_lines: {default: 1}}
+    out: [outDS]
+    hints: [loop]
+  sum:
+    run: prun
+    in:
+      opt_inDS: scan/outDS
+      opt_exec: {default: sh sum.sh %IN}
+      opt_args: {default: --outputs two.txt --forceStaged --site QUEUE}
+    out: [outDS]
+";
+const BODY: &str = "cwlVersion: v1.2
+class: Workflow
+inputs:
+  param_lines: {type: int, default: 0}
+outputs:
+  outDS: {type: string, outputSource: write/outDS}
+steps:
+  write:
+    run: prun
+    in:
+      opt_exec: {default: 'sh write.sh %{lines} %{i} > one.txt'}
+      opt_args: {default: --outputs one.txt --nJobs 1 --site QUEUE}
+    out: [outDS]
+  judge:
+    run: junction
+    in:
+      opt_inDS: write/outDS
+      opt_exec: {default: 'sh judge.sh %IN'}
+      opt_args: {default: --site QUEUE}
+    out: []
+";
+/// Asks for another round with one line more until there are two.
+const JUDGE: &str = "lines=$(wc -l < $1)
+if [ $lines -lt 2 ]; then
+    echo \"{\\\"lines\\\": $((lines + 1)), \\\"to_continue\\\": true}\" > results.json
+else
+    echo '{\"to_continue\": false}' > results.json
+fi
+";
+
 fn site() -> Site {
     let site = Site::start(&[]).unwrap();
     let write = |name: &str, text: &str| fs::write(site.user.work().join(name), text).unwrap();
@@ -50,6 +101,10 @@ fn site() -> Site {
     write("sum.sh", "cat $(echo $1 | tr , ' ') > two.txt\n");
     write("wf.cwl", &CWL.replace("QUEUE", QUEUE));
     write("inputs.yaml", "site: here\n");
+    write("loop.cwl", &LOOP.replace("QUEUE", QUEUE));
+    write("body.cwl", &BODY.replace("QUEUE", QUEUE));
+    write("judge.sh", JUDGE);
+    write("write.sh", "seq $1 | sed \"s/^/round $2 line /\"\n");
     write("wf.yaml", &NATIVE.replace("QUEUE", QUEUE));
     write(
         "bad.cwl",
@@ -155,9 +210,40 @@ fn a_killed_workflow_is_tried_again() {
     let tried = site.pbook("retry_workflow(1)");
     assert!(tried.contains("workflow 1 is tried again with"), "{tried}");
     site.run_until("done");
-    let finished = site
-        .user
-        .run("pbook", &["-c", "finish_workflow(1)"])
-        .unwrap();
-    assert!(finished.text.contains("not available here"), "{finished:?}");
+}
+
+#[test]
+fn a_loop_goes_on_until_its_junction_says_stop() {
+    let site = site();
+    let checked = site.pchain(
+        "scan",
+        &["--cwl", "loop.cwl", "--yaml", "inputs.yaml", "--check"],
+    );
+    assert!(
+        checked.contains("successfully verified workflow description"),
+        "{checked}"
+    );
+    site.pchain("scan", &["--cwl", "loop.cwl", "--yaml", "inputs.yaml"]);
+    site.run_until("done");
+    // Two rounds, and the last one only is read by what follows.
+    let sums = site.stored("two.txt").unwrap();
+    assert_eq!(sums.len(), 1, "{sums:?}");
+    assert_eq!(sums[0].1, "round 2 line 1\nround 2 line 2\n");
+    assert_eq!(site.stored("one.txt").unwrap().len(), 2);
+}
+
+#[test]
+fn a_workflow_is_held_and_finished() {
+    let site = site();
+    site.pchain("held", &["--cwl", "wf.cwl", "--yaml", "inputs.yaml"]);
+    let held = site.pbook("pause_workflow(1)");
+    assert!(held.contains("workflow 1 is suspended with"), "{held}");
+    let shown = site.pbook("show_workflow(1)");
+    assert!(shown.contains("workflow 1 is suspended: 0 of 2"), "{shown}");
+    let resumed = site.pbook("resume_workflow(1)");
+    assert!(resumed.contains("workflow 1 is resumed with"), "{resumed}");
+    let finished = site.pbook("finish_workflow(1)");
+    assert!(finished.contains("workflow 1 is finished"), "{finished}");
+    let look = site.pbook("show_workflow(1)");
+    assert!(!look.contains("suspended"), "{look}");
 }
