@@ -151,6 +151,14 @@ fn read_graphs(
     let language = match named {
         "yaml" => Language::Native,
         "cwl" => Language::Cwl,
+        "snakemake" => {
+            return Err(RequestProblem::Field {
+                name: "language",
+                problem: "`snakemake`, whose files are programs that only Snakemake itself can \
+                          run: only `cwl` and `yaml` are available here"
+                    .to_owned(),
+            });
+        }
         other => {
             return Err(RequestProblem::Field {
                 name: "language",
