@@ -19,6 +19,7 @@ pub(crate) mod openapi;
 mod own_jobs;
 mod pilot;
 mod reply;
+mod rights;
 pub(crate) mod statistics;
 mod system;
 mod task;
@@ -55,10 +56,10 @@ pub(crate) use call::Call;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use reply::{Reply, failed};
 
-use endpoint::Role;
 use reply::{Wanted, error, text_of};
+use rights::check_owner;
 use upload::Upload;
-use validate::{NOT_OWNER, Written, check_caller, check_fields, check_verb, missing};
+use validate::{Written, check_caller, check_fields, check_verb, missing};
 
 /// The rows of all modules.
 const MODULES: &[&[Endpoint]] = &[
@@ -186,9 +187,7 @@ async fn answer(app: Arc<App>, endpoint: &'static Endpoint, mut request: Request
         origin,
         upload: said.upload,
     };
-    if endpoint.role == Role::TaskOwner
-        && let Err(refusal) = check_owner(&call).await
-    {
+    if let Err(refusal) = check_owner(&call, endpoint.role).await {
         return wanted.write(refusal);
     }
     wanted.write((endpoint.handler)(call).await)
@@ -205,25 +204,6 @@ pub(crate) fn origin_of(headers: &HeaderMap, way: Option<&Way>) -> String {
             .unwrap_or("http"),
     };
     format!("{scheme}://{host}")
-}
-
-/// Refuses a caller to whom the task that the call names does not belong. A task that is not there
-/// is the business of the call.
-async fn check_owner(call: &Call) -> Result<(), Reply> {
-    use ailurus_model::TaskId;
-    use ailurus_server_core::ledger::Ledger;
-
-    if call.caller.rights.production {
-        return Ok(());
-    }
-    let Some(id) = call.whole("task_id").map(TaskId::new) else {
-        return Ok(());
-    };
-    let task = call.app.read(move |reader| reader.ledger().task(id)).await;
-    match task.map_err(|error| failed(&error))? {
-        Some(task) if !call.caller.may_steer(&task.spec.user, "") => Err(Reply::refusal(NOT_OWNER)),
-        Some(_) | None => Ok(()),
-    }
 }
 
 /// What a request says.
@@ -304,7 +284,7 @@ mod tests {
     use ailurus_wire::{get_job, harvester_call, job_status, system_call, update_bulk, update_job};
 
     use super::*;
-    use crate::panda::endpoint::{Kind, Preset};
+    use crate::panda::endpoint::{Kind, Preset, Role};
 
     #[test]
     fn the_table_has_the_paths_that_clients_use() {
@@ -348,10 +328,13 @@ mod tests {
                     assert_eq!(parameter.default, Preset::Required, "{name}");
                 }
             }
-            if endpoint.role == Role::TaskOwner {
-                let mut names = endpoint.parameters.iter().map(|parameter| parameter.name);
-                assert!(names.any(|name| name == "task_id"), "{name}");
-            }
+            let named = match endpoint.role {
+                Role::TaskOwner => "task_id",
+                Role::JobOwner => rights::job_field(endpoint.dialect),
+                Role::Anyone | Role::Production | Role::Pilot | Role::PilotByText => continue,
+            };
+            let mut names = endpoint.parameters.iter().map(|parameter| parameter.name);
+            assert!(names.any(|parameter| parameter == named), "{name}");
         }
     }
 }

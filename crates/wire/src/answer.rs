@@ -14,7 +14,7 @@ use crate::{
     body::{self, BodyError},
     fields::{FieldError, Fields, is_missing, whole_of},
     table::Dialect,
-    v1::{Envelope, RequestError},
+    v1::{self, Envelope, RequestError},
 };
 
 /// The name of the status field in legacy answers and in the data of v1 pilot calls.
@@ -338,9 +338,21 @@ impl Envelope {
             .and_then(whole_of)
             .and_then(|number| i64::try_from(number).ok());
         Err(AnswerError::Refused {
-            status: StatusCode::from_number(status.unwrap_or(StatusCode::Failed.number())),
+            status: status.map_or_else(|| status_in_words(&self.message), StatusCode::from_number),
             message: self.message,
         })
+    }
+}
+
+/// Tells what a refusal without a status code is by its words: PanDA's v1 has no codes for these.
+fn status_in_words(message: &str) -> StatusCode {
+    let has = |words: &str| message.starts_with(words);
+    if has(v1::NO_ROLE) || has(v1::NO_PILOT_ROLE) {
+        StatusCode::Role
+    } else if has(v1::NOT_SECURE) {
+        StatusCode::NotSecure
+    } else {
+        StatusCode::Failed
     }
 }
 
@@ -391,6 +403,25 @@ mod tests {
             r#"{"success": false, "message": "no role", "data": null}"#,
         );
         assert!(matches!(error, Err(AnswerError::Refused { message, .. }) if message == "no role"));
+    }
+
+    #[test]
+    fn a_refusal_of_v1_for_lack_of_a_role_is_known_by_its_words() {
+        for (message, status) in [
+            ("production or pilot role required", StatusCode::Role),
+            (
+                "no production/pilot role in VOMS FQANs or non pilot owner: more",
+                StatusCode::Role,
+            ),
+            ("SSL secure connection is required", StatusCode::NotSecure),
+            ("database error", StatusCode::Failed),
+        ] {
+            let error = Envelope::failure(message).into_data().expect_err("refused");
+            assert!(
+                matches!(error, AnswerError::Refused { status: found, .. } if found == status),
+                "{error}"
+            );
+        }
     }
 
     #[test]

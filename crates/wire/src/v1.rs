@@ -14,8 +14,10 @@ use crate::{
 
 /// The message for a caller without a verified identity.
 pub const NOT_SECURE: &str = "SSL secure connection is required";
-/// The message for a caller without the production role.
+/// How the message for a caller without the role of a call begins.
 pub const NO_ROLE: &str = "production or pilot role required";
+/// How the message for a pilot begins that has no role and asks for more than its owner's jobs.
+pub const NO_PILOT_ROLE: &str = "no production/pilot role in VOMS FQANs or non pilot owner";
 
 /// Every v1 answer. Logical failures are HTTP 200 with `success` false.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -83,8 +83,9 @@ pub(crate) enum Role {
     Pilot,
     /// The task that the field `task_id` names must be theirs, unless they have *production*.
     TaskOwner,
-    /// A pilot, legacy; others are answered the status code 60.
-    PilotByCode,
+    /// A pilot, *production*, or whoever owns the job that the field `job_id` names (legacy
+    /// `jobId`); others are answered the status code 60 in the legacy dialect.
+    JobOwner,
     /// A pilot, legacy; others are answered a text.
     PilotByText,
 }
@@ -240,9 +241,10 @@ impl Endpoint {
     /// Says who may call; every role but [`Role::Anyone`] of v1 is *secure* as well.
     pub(crate) const fn role(mut self, role: Role) -> Self {
         self.role = role;
-        match role {
-            Role::Production | Role::Pilot | Role::TaskOwner => self.secure(),
-            Role::Anyone | Role::PilotByCode | Role::PilotByText => self,
+        match (role, self.dialect) {
+            (Role::Production | Role::Pilot | Role::TaskOwner, _)
+            | (Role::JobOwner, Dialect::V1) => self.secure(),
+            (Role::Anyone | Role::PilotByText, _) | (Role::JobOwner, Dialect::Legacy) => self,
         }
     }
 

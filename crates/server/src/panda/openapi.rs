@@ -275,7 +275,8 @@ const fn role(endpoint: &Endpoint) -> &'static str {
     match (endpoint.role, endpoint.security) {
         (Role::Production, _) => "production",
         (Role::TaskOwner, _) => "owner of the task",
-        (Role::Pilot | Role::PilotByCode | Role::PilotByText, _) => "pilot",
+        (Role::JobOwner, _) => "pilot, or owner of the job",
+        (Role::Pilot | Role::PilotByText, _) => "pilot",
         (Role::Anyone, Security::Secure) => "anyone known",
         (Role::Anyone, Security::Open) => "anyone",
     }
@@ -304,8 +305,9 @@ done now. Nothing was done then, and the client asks again. A request is checked
 who calls, by which method, the names of the fields, their types, and whose task it is.
 
 A field whose default stands in its row may be left out; one in bold must be there. Who may call is
-told as `anyone`, `anyone known` (a certificate, a token, or this machine), `pilot`, `production`, or
-`owner of the task`, which includes production.
+told as `anyone`, `anyone known` (a certificate, a token, or this machine), `pilot`, `production`,
+`owner of the task`, which includes production, or `pilot, or owner of the job`. A refusal for lack of
+a role says with which one the caller comes.
 
 People's tools use [another API](operators.md) below `/ailurus/v1`.
 ";

@@ -4,12 +4,9 @@
 //! `pandaserver/jobdispatcher/JobDispatcher.py`, `getJob`.
 
 use ailurus_model::{Caller, JobRequest};
-use ailurus_wire::{Answer, Dialect, StatusCode};
+use ailurus_wire::{Answer, Dialect, StatusCode, v1::NO_PILOT_ROLE};
 
-use crate::panda::Reply;
-
-/// PanDA's words for a pilot without a role.
-const NO_ROLE: &str = "no production/pilot role in VOMS FQANs or non pilot owner";
+use crate::panda::{Reply, endpoint::Role, rights::with_role};
 
 /// The label of people's own jobs.
 const USER_LABEL: &str = "user";
@@ -32,7 +29,8 @@ pub(super) fn narrow(
         return Ok(());
     }
     tracing::info!(dn = caller.dn, queue = %request.queue, "no jobs for who has no role");
-    Err(Answer::failure(dialect, StatusCode::Role, NO_ROLE).into())
+    let message = with_role(NO_PILOT_ROLE, Role::Pilot, caller);
+    Err(Answer::failure(dialect, StatusCode::Role, &message).into())
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .by_pilot()
         .doc("Gives a pilot a job, or several as `jobs` where it says `nJobs`."),
     Endpoint::legacy("updateJob", LegacyBody::FormOrJson, handler!(update_job))
-        .role(Role::PilotByCode)
+        .role(Role::JobOwner)
         .takes(&[
             anything("jobId").required().doc("the job"),
             text("state").required().doc("what it is"),
@@ -107,7 +107,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .by_pilot()
         .doc("Tells status and attempt of jobs."),
     Endpoint::post("pilot/update_job", handler!(update_job))
-        .role(Role::Pilot)
+        .role(Role::JobOwner)
         .takes(UPDATE_JOB)
         .ignores_unknown()
         .gives(Shape::Object(&[

@@ -10,19 +10,15 @@ use ailurus_model::Caller;
 use ailurus_wire::{
     Answer, Dialect, Envelope, Fields, StatusCode,
     fields::{is_missing_text, whole_of},
-    v1::{NO_ROLE, NOT_SECURE, python_type},
+    v1::{NOT_SECURE, python_type},
 };
 use serde_json::{Map, Value};
 
 use crate::panda::{
     endpoint::{Endpoint, Kind, Parameter, Preset, Role, Security, UnknownFields, Verb},
     reply::Reply,
+    rights::{NO_LEGACY_ROLE, no_role, with_role},
 };
-
-/// The legacy dialect's words for a caller without the role.
-const NO_LEGACY_ROLE: &str = "production or pilot role is required";
-/// The words for a caller to whom a task does not belong.
-pub(crate) const NOT_OWNER: &str = "not the task owner or no production role";
 
 /// How the values of a request are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +29,8 @@ pub(crate) enum Written {
     AsText,
 }
 
-/// Refuses a caller who may not make this call. Owners of tasks are asked for elsewhere, since
-/// that needs the task.
+/// Refuses a caller who may not make this call. Owners of tasks and jobs are asked for elsewhere,
+/// since that needs the task.
 pub(crate) fn check_caller(endpoint: &Endpoint, caller: &Caller) -> Result<(), Reply> {
     if endpoint.security == Security::Secure && !caller.is_secure() {
         return Err(refusal(endpoint.dialect, StatusCode::NotSecure, NOT_SECURE));
@@ -43,14 +39,14 @@ pub(crate) fn check_caller(endpoint: &Endpoint, caller: &Caller) -> Result<(), R
     match endpoint.role {
         Role::Anyone | Role::TaskOwner => Ok(()),
         Role::Production if rights.production => Ok(()),
-        Role::Pilot | Role::PilotByCode | Role::PilotByText
-            if rights.pilot || rights.production =>
-        {
+        Role::JobOwner if !caller.name.is_empty() => Ok(()),
+        Role::Pilot | Role::JobOwner | Role::PilotByText if rights.pilot || rights.production => {
             Ok(())
         }
-        Role::Production | Role::Pilot => Err(refusal(endpoint.dialect, StatusCode::Role, NO_ROLE)),
-        Role::PilotByCode => Err(refusal(endpoint.dialect, StatusCode::Role, NO_LEGACY_ROLE)),
-        Role::PilotByText => Err(Reply::Text(NO_LEGACY_ROLE.to_owned())),
+        role @ (Role::Production | Role::Pilot | Role::JobOwner) => {
+            Err(no_role(endpoint.dialect, role, caller))
+        }
+        role @ Role::PilotByText => Err(Reply::Text(with_role(NO_LEGACY_ROLE, role, caller))),
     }
 }
 
@@ -278,6 +274,7 @@ fn refusal(dialect: Dialect, status: StatusCode, message: &str) -> Reply {
 #[cfg(test)]
 mod tests {
     use ailurus_model::Proof;
+    use ailurus_wire::v1::NO_ROLE;
     use serde_json::json;
 
     use super::*;
@@ -367,7 +364,7 @@ mod tests {
             ..Caller::nobody()
         };
         let refused = check_caller(&production, &jane).expect_err("no role");
-        assert_eq!(message(refused), NO_ROLE);
+        assert!(message(refused).starts_with(NO_ROLE));
         assert!(check_caller(&production, &Caller::loopback()).is_ok());
         assert!(check_caller(&ENDPOINT, &nobody).is_ok());
         let refused = check_verb(&ENDPOINT, "POST").expect_err("wrong method");
