@@ -73,8 +73,8 @@ pub enum Input {
     NodeMeasured(NodeFacts),
     /// The server answered a request with these jobs.
     JobsOffered(Offer),
-    /// The server could not be asked, or its answer was no answer.
-    AcquireFailed(String),
+    /// A request brought no answer that says anything of jobs.
+    AcquireFailed(AcquireFailure),
     /// The worker's status was reported, or could not be.
     WorkerReported,
     /// The grid proxy was looked at: how long it lives still, if the pilot has one.
@@ -174,6 +174,15 @@ pub struct PayloadEnd {
     pub n_events: Option<u64>,
     /// Names of the files in the job's directory, if the plan asked for them.
     pub files: Vec<String>,
+}
+
+/// Why a request for jobs brought no offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcquireFailure {
+    /// The server could not be asked, or its answer was no answer: the same may work later.
+    NoAnswer(String),
+    /// The server gives this pilot no jobs, because of who it is.
+    NotAllowed(String),
 }
 
 /// Why an update got no answer.

@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use ailurus_http::Response;
 use tracing::{Event, Level, Subscriber, field};
 use tracing_subscriber::{
     fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format},
@@ -28,6 +29,8 @@ pub(crate) const LOG_FILE: &str = "pilotlog.txt";
 const CUT_MAX: u64 = 16 << 20;
 /// Most of the log's end that goes into a failed job's report, in bytes.
 const EXTRACT_MAX: u64 = 900;
+/// Longest part of an error page that is repeated, in bytes.
+const PAGE_SHOWN_MAX: usize = 200;
 
 /// Starts the log.
 ///
@@ -104,6 +107,13 @@ pub(crate) fn extract(home: &Path) -> String {
 pub(crate) fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Tells of an answer that is of no use: its status, and how its page begins.
+pub(crate) fn answer_in_words(answer: &Response) -> String {
+    let page = answer.text();
+    let shown = &page[..page.floor_char_boundary(PAGE_SHOWN_MAX)];
+    format!("HTTP status {}: {}", answer.status, shown.trim())
 }
 
 /// Pilot 3's line format.

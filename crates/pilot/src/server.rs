@@ -18,14 +18,14 @@ use std::{
 
 use ailurus_http::Client;
 use ailurus_model::{
-    HarvesterId, Job, JobRequest, JobUpdate, Lfn, NodeName, PandaId, QueueName, UpdateAnswer,
-    WorkerId,
+    Blame, HarvesterId, Job, JobRequest, JobUpdate, Lfn, NodeName, PandaId, QueueName,
+    UpdateAnswer, WorkerId,
 };
 use ailurus_node::NodeFacts;
 use ailurus_pilot_core::{
     Input, Problem,
     effect::WorkerPhase,
-    input::{Offer, RefusedJob, Site, UpdateFailure},
+    input::{AcquireFailure, Offer, RefusedJob, Site, UpdateFailure},
 };
 use ailurus_wire::{
     AnswerError, Dialect, StatusCode,
@@ -37,7 +37,7 @@ use ailurus_wire::{
 };
 
 use crate::{link::job_file, log, settings::ServerUse};
-use call::{CallError, Calls, LegacyBody};
+use call::{Calls, LegacyBody};
 pub(crate) use token::TokenRenewal;
 
 /// Tries to say that the worker starts or ends, as in Pilot 3.
@@ -136,10 +136,11 @@ impl ServerLink {
     /// Asks for a job.
     pub(crate) fn acquire(&self, request: &JobRequest) -> Input {
         let offered = match self.job_from_file() {
-            Some(offered) => offered,
+            Some(offered) => offered.map_err(AcquireFailure::NoAnswer),
             None => self.ask_for_jobs(request),
         };
-        match offered.and_then(|offered| self.offer(offered)) {
+        let offer = |offered| self.offer(offered).map_err(AcquireFailure::NoAnswer);
+        match offered.and_then(offer) {
             Err(why) => Input::AcquireFailed(why),
             Ok(offer) => Input::JobsOffered(offer),
         }
@@ -159,15 +160,20 @@ impl ServerLink {
         Ok(offer)
     }
 
-    fn ask_for_jobs(&self, request: &JobRequest) -> Result<OfferedJobs, String> {
+    fn ask_for_jobs(&self, request: &JobRequest) -> Result<OfferedJobs, AcquireFailure> {
         let switches = *lock(&self.switches);
         let encode = |dialect| get_job::encode_request(dialect, request);
         let (dialect, bytes) = self
             .calls
-            .post(get_job::path, encode, switches.get_job_body)
-            .map_err(CallError::into_text)?;
-        let offered =
-            get_job::decode_answer(dialect, &bytes).map_err(|error| log::chain(&error))?;
+            .post(get_job::path, encode, switches.get_job_body)?;
+        let offered = get_job::decode_answer(dialect, &bytes).map_err(|error| {
+            let text = log::chain(&error);
+            if error.blame() == Blame::Credentials {
+                AcquireFailure::NotAllowed(text)
+            } else {
+                AcquireFailure::NoAnswer(text)
+            }
+        })?;
         if switches.wants_debug_mode {
             for job in &offered.jobs {
                 self.ask_for_debug_mode(job.panda_id);

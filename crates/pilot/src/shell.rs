@@ -19,8 +19,10 @@ use std::{
 use ailurus_http::{Client, ClientConfig, ConfigError};
 use ailurus_model::{ByteCount, ErrorCode, Moment, PandaId};
 use ailurus_pilot_core::{
-    Effect, Input, JobInput, JobTicket, PilotCore, PilotExit, Problem, config::Cleanup,
-    input::JournalId, resource::NodeFacts,
+    Effect, Input, JobInput, JobTicket, PilotCore, PilotExit, Problem,
+    config::Cleanup,
+    input::{AcquireFailure, JournalId},
+    resource::NodeFacts,
 };
 use ailurus_process::{PayloadControl, StartError};
 use signal_hook::{
@@ -440,7 +442,8 @@ impl Shell {
             Effect::AcquireJob(request) => {
                 self.timing.set(Mark::RequestSent);
                 let link = self.link.clone();
-                let fallback = Input::AcquireFailed("the request ended badly".into());
+                let why = AcquireFailure::NoAnswer("the request ended badly".into());
+                let fallback = Input::AcquireFailed(why);
                 self.activities
                     .start("ask", fallback, move |_| link.acquire(&request));
             }

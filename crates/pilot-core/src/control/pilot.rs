@@ -129,7 +129,7 @@ impl PilotCore {
             Input::SiteLoaded(result) => self.on_site(now, result, &mut out),
             Input::NodeMeasured(facts) => self.on_node(now, facts, &mut out),
             Input::JobsOffered(offer) => self.on_offer(now, offer, &mut out),
-            Input::AcquireFailed(why) => self.on_acquire_failed(now, &why, &mut out),
+            Input::AcquireFailed(failure) => self.on_acquire_failed(now, &failure, &mut out),
             Input::WorkerReported => {
                 let before = std::mem::replace(&mut self.worker_report, WorkerReport::None);
                 if let WorkerReport::Then(phase) = before {

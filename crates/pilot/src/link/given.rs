@@ -11,7 +11,7 @@ use ailurus_model::{
 use ailurus_pilot_core::{
     Input,
     effect::WorkerPhase,
-    input::{Offer, UpdateFailure},
+    input::{AcquireFailure, Offer, UpdateFailure},
 };
 use ailurus_wire::{get_job::OfferedJobs, job_text::JobError};
 
@@ -59,7 +59,10 @@ impl Link for std::sync::Arc<GivenJob> {
             Some(Ok(job)) => offered.jobs.push(job),
             Some(Err(broken)) => offered.broken.push(broken),
         }
-        offer_of(offered).map_or_else(Input::AcquireFailed, Input::JobsOffered)
+        match offer_of(offered) {
+            Ok(offer) => Input::JobsOffered(offer),
+            Err(why) => Input::AcquireFailed(AcquireFailure::NoAnswer(why)),
+        }
     }
 
     fn update(&self, update: &JobUpdate) -> Result<UpdateAnswer, UpdateFailure> {

@@ -24,7 +24,7 @@ use ailurus_model::{
 use ailurus_pilot_core::{
     Input, PilotExit,
     effect::WorkerPhase,
-    input::{Site, UpdateFailure},
+    input::{AcquireFailure, Site, UpdateFailure},
     resource::allocation::{ClaimState, is_idle},
 };
 use ailurus_wire::harvester_files;
@@ -240,7 +240,7 @@ impl Link for HarvesterLink {
         self.beat();
         let n_jobs = usize::try_from(request.n_jobs).unwrap_or(1).max(1);
         match self.take(n_jobs) {
-            Err(why) => Input::AcquireFailed(why),
+            Err(why) => Input::AcquireFailed(AcquireFailure::NoAnswer(why)),
             Ok(offer) if !(offer.jobs.is_empty() && offer.refused.is_empty()) => {
                 self.withdraw_request();
                 Input::JobsOffered(offer)

@@ -42,7 +42,7 @@ impl ServerLink {
         let fields = update_bulk::encode_request(&harvester_id.unwrap_or_default(), &full);
         let bytes = match self.calls.post_v1(update_bulk::PATH, &fields) {
             Ok(bytes) => bytes,
-            Err(CallError::Refused(why)) => return Err(why),
+            Err(CallError::Refused(why) | CallError::Forbidden(why)) => return Err(why),
             Err(CallError::Unreachable(why)) => {
                 let failure = UpdateFailure::Unreachable(why);
                 return Ok(updates.iter().map(|_| Err(failure.clone())).collect());

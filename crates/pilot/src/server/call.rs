@@ -8,16 +8,13 @@
 use std::sync::{Mutex, PoisonError};
 
 use ailurus_http::{Client, Response, gzipped};
-use ailurus_pilot_core::input::UpdateFailure;
+use ailurus_pilot_core::input::{AcquireFailure, UpdateFailure};
 use ailurus_wire::{
     Dialect, Fields,
     body::{FORM_TYPE, JSON_TYPE, encode_form, encode_json},
 };
 
 use crate::log;
-
-/// Longest part of an error page that is repeated, in bytes.
-const PAGE_SHOWN_MAX: usize = 200;
 
 /// Calls one server. Shared by all activities; connections are kept open.
 #[derive(Debug)]
@@ -63,12 +60,23 @@ pub(super) enum CallError {
     Unreachable(String),
     /// The same will hardly work later.
     Refused(String),
+    /// Nor for this caller in any other call: the server takes nothing from it.
+    Forbidden(String),
 }
 
 impl CallError {
     pub(super) fn into_text(self) -> String {
         match self {
-            Self::Unreachable(text) | Self::Refused(text) => text,
+            Self::Unreachable(text) | Self::Refused(text) | Self::Forbidden(text) => text,
+        }
+    }
+}
+
+impl From<CallError> for AcquireFailure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Unreachable(text) | CallError::Refused(text) => Self::NoAnswer(text),
+            CallError::Forbidden(text) => Self::NotAllowed(text),
         }
     }
 }
@@ -77,7 +85,7 @@ impl From<CallError> for UpdateFailure {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Unreachable(text) => Self::Unreachable(text),
-            CallError::Refused(text) => Self::Refused(text),
+            CallError::Refused(text) | CallError::Forbidden(text) => Self::Refused(text),
         }
     }
 }
@@ -85,8 +93,10 @@ impl From<CallError> for UpdateFailure {
 /// Why a request brought no answer.
 #[derive(Debug)]
 enum RequestError {
-    /// The server has no such call, or not for this caller.
+    /// The server has no such call.
     NoSuchCall(String),
+    /// The server has no such call, which PanDA says in this way, or not for this caller.
+    Forbidden(String),
     /// The server stumbled over the form of the body, perhaps.
     BadForm(String),
     Unreachable(String),
@@ -151,9 +161,9 @@ impl Calls {
             Ok(bytes) => return Ok(self.remember(known, first, bytes)),
             Err(error) => error,
         };
-        let RequestError::NoSuchCall(_) = error else {
+        if !error.is_about_the_call() {
             return Err(error.into_call_error(known));
-        };
+        }
         let second = match first {
             Spoken::V1 => Spoken::Legacy,
             Spoken::Legacy | Spoken::LegacyForm => Spoken::V1,
@@ -161,7 +171,7 @@ impl Calls {
         match ask(second) {
             Ok(bytes) => Ok(self.remember(known, second, bytes)),
             // Neither dialect: what the first one said is nearer to the truth.
-            Err(RequestError::NoSuchCall(_)) => Err(error.into_call_error(known)),
+            Err(second) if second.is_about_the_call() => Err(error.into_call_error(known)),
             Err(RequestError::BadForm(_)) if second == Spoken::Legacy && known.is_none() => {
                 match ask(Spoken::LegacyForm) {
                     Ok(bytes) => Ok(self.remember(known, Spoken::LegacyForm, bytes)),
@@ -217,13 +227,23 @@ impl Calls {
 }
 
 impl RequestError {
+    /// Says whether the other dialect may have the call.
+    const fn is_about_the_call(&self) -> bool {
+        match self {
+            Self::NoSuchCall(_) | Self::Forbidden(_) => true,
+            Self::BadForm(_) | Self::Unreachable(_) | Self::Refused(_) => false,
+        }
+    }
+
     /// `known` is what the server took before.
     fn into_call_error(self, known: Option<Spoken>) -> CallError {
         match self {
             Self::NoSuchCall(text) if known.is_none() => CallError::Refused(text),
-            Self::NoSuchCall(text) | Self::BadForm(text) | Self::Unreachable(text) => {
-                CallError::Unreachable(text)
-            }
+            Self::Forbidden(text) if known.is_none() => CallError::Forbidden(text),
+            Self::NoSuchCall(text)
+            | Self::Forbidden(text)
+            | Self::BadForm(text)
+            | Self::Unreachable(text) => CallError::Unreachable(text),
             Self::Refused(text) => CallError::Refused(text),
         }
     }
@@ -233,17 +253,13 @@ impl RequestError {
 /// a bad status comes from a server, a proxy or a credential that may be well again later.
 fn judge(answer: Result<Response, ailurus_http::HttpError>) -> Result<Vec<u8>, RequestError> {
     let answer = answer.map_err(|error| RequestError::Unreachable(log::chain(&error)))?;
-    let why = || describe(answer.status, &answer.text());
+    let why = || log::answer_in_words(&answer);
     match answer.status {
         200..=299 => Ok(answer.body),
-        403 | 404 | 405 | 410 => Err(RequestError::NoSuchCall(why())),
+        403 => Err(RequestError::Forbidden(why())),
+        404 | 405 | 410 => Err(RequestError::NoSuchCall(why())),
         400 | 415 | 500 => Err(RequestError::BadForm(why())),
         413 | 414 | 422 | 431 => Err(RequestError::Refused(why())),
         _ => Err(RequestError::Unreachable(why())),
     }
-}
-
-fn describe(status: u16, page: &str) -> String {
-    let shown = &page[..page.floor_char_boundary(PAGE_SHOWN_MAX)];
-    format!("HTTP status {status}: {}", shown.trim())
 }

@@ -111,6 +111,41 @@ fn a_call_that_a_server_never_had_is_refused_and_one_that_it_had_is_missing_for_
 }
 
 #[test]
+fn a_server_that_takes_nothing_from_this_caller_is_told_from_one_without_an_answer() {
+    let role = "no production/pilot role in VOMS FQANs or non pilot owner";
+    let in_words = format!(r#"{{"success": false, "message": "{role}", "data": null}}"#);
+    let in_codes = format!("StatusCode=60&errorDialog={role}");
+    let token = "ERROR : Token authentication failed. Signature has expired";
+    for (status, v1, legacy, is_allowed, told) in [
+        (200, in_words.as_str(), "", false, role),
+        (404, "", in_codes.as_str(), false, role),
+        (403, token, token, false, "Signature has expired"),
+        (404, "<html>", "<html>", true, "<html>"),
+        (503, "busy", "busy", true, "busy"),
+    ] {
+        let home = tempfile::tempdir().expect("space");
+        let (v1, legacy) = (v1.to_owned(), legacy.to_owned());
+        let server = HttpStandIn::start(move |request| match is_v1(request) {
+            true => Some(Answer::new(status, v1.clone())),
+            false if legacy.starts_with("StatusCode") => Some(Answer::new(200, legacy.clone())),
+            false => Some(Answer::new(status, legacy.clone())),
+        })
+        .expect("a server");
+        let mut fields = ailurus_wire::Fields::new();
+        fields.put("siteName", "Q");
+        let request = get_job::decode_request(Dialect::Legacy, &fields).expect("a request");
+        let found = link(&server, config(home.path())).acquire(&request);
+        let Input::AcquireFailed(found) = found else {
+            panic!("{told}: {found:?}");
+        };
+        let (AcquireFailure::NoAnswer(why) | AcquireFailure::NotAllowed(why)) = &found;
+        assert!(why.contains(told), "{found:?}");
+        let is_no_answer = matches!(found, AcquireFailure::NoAnswer(_));
+        assert_eq!(is_no_answer, is_allowed, "{found:?}");
+    }
+}
+
+#[test]
 fn a_legacy_server_that_stumbles_over_compressed_json_gets_forms_from_then_on() {
     let home = tempfile::tempdir().expect("space");
     let server = HttpStandIn::start(|request| {

@@ -101,10 +101,8 @@ fn ask(client: &Client, url: &str) -> Result<Vec<u8>, Missing> {
         .get(url, &[])
         .map_err(|error| Missing::now(problem(log::chain(&error))))?;
     if answer.status != 200 || answer.body.is_empty() {
-        let length = answer.body.len();
-        let why = format!("HTTP status {} with {length} bytes", answer.status);
         return Err(Missing {
-            problem: problem(why),
+            problem: problem(log::answer_in_words(&answer)),
             is_for_good: answer.status == 404,
         });
     }

@@ -2,7 +2,7 @@
 
 use ailurus_pilot_core::{
     Input, JobInput,
-    input::{Offer, UpdateFailure},
+    input::{AcquireFailure, Offer, UpdateFailure},
 };
 use ailurus_wire::{AnswerError, Dialect, Fields, body, get_job, update_job};
 
@@ -56,7 +56,7 @@ impl World {
             PilotPurpose::Report => Input::WorkerReported,
             PilotPurpose::GetJob => match outcome {
                 Ok(bytes) => self.offered(dialect, &bytes),
-                Err(why) => Input::AcquireFailed(why.to_owned()),
+                Err(why) => Input::AcquireFailed(AcquireFailure::NoAnswer(why.to_owned())),
             },
             PilotPurpose::Update(ticket, update_nr) => {
                 let result = match outcome {

@@ -7,7 +7,7 @@ use crate::{
     Effect, JobTicket, PilotConfig, PilotExit,
     config::NextJob,
     control::job::{JobLife, Turn},
-    input::{Offer, RefusedJob},
+    input::{AcquireFailure, Offer, RefusedJob},
     payload::ending::stop_problem,
     resource::{
         NodeFacts, check_node, life_limit, plan_request, remaining_time,
@@ -241,21 +241,43 @@ impl PilotCore {
         Some((serving, asked))
     }
 
-    pub(super) fn on_acquire_failed(&mut self, now: Moment, why: &str, out: &mut Vec<Effect>) {
-        let (failures_max, pause) = (self.config.job_failures_max, self.config.job_request_pause);
+    pub(super) fn on_acquire_failed(
+        &mut self,
+        now: Moment,
+        failure: &AcquireFailure,
+        out: &mut Vec<Effect>,
+    ) {
+        let config = self.config.clone();
         let Some((serving, asked)) = self.answered() else {
             return;
         };
-        out.push(Effect::Note(format!("no answer to the job request: {why}")));
+        let (note, error) = match failure {
+            AcquireFailure::NoAnswer(why) => (
+                format!("no answer to the job request: {why}"),
+                ErrorCode::CommunicationFailure,
+            ),
+            AcquireFailure::NotAllowed(why) => (
+                format!("the server gives no jobs to a pilot with these credentials: {why}"),
+                ErrorCode::NoVomsProxy,
+            ),
+        };
+        out.push(Effect::Note(note));
         if asked.signal.is_some() {
             return;
         }
-        serving.counts.failed += 1;
-        if serving.counts.failed >= failures_max {
-            let error = (!serving.counts.has_answer).then_some(ErrorCode::CommunicationFailure);
+        let counts = &mut serving.counts;
+        counts.failed += 1;
+        // A server that does not want this pilot has no job for it either, and soon will not.
+        if matches!(failure, AcquireFailure::NotAllowed(_)) && serving.held.is_empty() {
+            counts.fruitless += 1;
+        }
+        let is_over =
+            counts.failed >= config.job_failures_max || counts.fruitless >= config.job_requests_max;
+        if is_over {
+            let error = (!counts.has_answer).then_some(error);
             serving.last_word = Some(PilotExit { error });
         } else {
-            let until = now.after(pause);
+            let until = now.after(config.job_request_pause);
             serving.request = Request::Pausing { until };
         }
     }

@@ -10,7 +10,7 @@ use super::bench::{Bench, code, problem, roomy, stored};
 use crate::{
     Effect, Input, JobInput, Problem,
     control::testing::{config, job, site},
-    input::{Offer, RefusedJob},
+    input::{AcquireFailure, Offer, RefusedJob},
     recovery::PayloadExit,
     resource::NodeFacts,
 };
@@ -85,16 +85,41 @@ fn the_pilot_leaves_after_the_last_request_without_a_job() {
     assert_eq!(bench.words(), ["ask", "exit 0"]);
 }
 
+fn no_answer() -> Input {
+    Input::AcquireFailed(AcquireFailure::NoAnswer("reset".into()))
+}
+
+fn not_allowed() -> Input {
+    Input::AcquireFailed(AcquireFailure::NotAllowed("no role".into()))
+}
+
 #[test]
 fn a_server_that_never_answers_is_the_exit_code() {
     let mut config = config();
     config.job_failures_max = 2;
     let mut bench = Bench::asking(config, site());
-    bench.give(Input::AcquireFailed("refused".into()));
+    bench.give(no_answer());
     bench.pass_secs(60);
     bench.give(Input::NodeMeasured(roomy()));
-    bench.give(Input::AcquireFailed("refused".into()));
+    bench.give(no_answer());
     assert_eq!(bench.words(), ["measure", "ask", "exit 79"]);
+}
+
+#[test]
+fn credentials_that_the_server_does_not_take_are_the_exit_code_after_as_many_requests_as_no_jobs() {
+    let mut bench = Bench::asking(config(), site());
+    bench.give(not_allowed());
+    bench.pass_secs(60);
+    bench.give(Input::NodeMeasured(roomy()));
+    bench.give(not_allowed());
+    assert_eq!(bench.words(), ["measure", "ask", "exit 68"]);
+    // After an answer the pilot has done what it could.
+    let mut bench = Bench::asking(config(), site());
+    bench.no_job();
+    bench.pass_secs(60);
+    bench.give(Input::NodeMeasured(roomy()));
+    bench.give(not_allowed());
+    assert_eq!(bench.words(), ["measure", "ask", "exit 0"]);
 }
 
 #[test]

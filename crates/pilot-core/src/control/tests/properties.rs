@@ -13,7 +13,7 @@ use crate::{
     Effect, Input, JobEffect, JobInput, JobTicket, PilotConfig, PilotCore,
     config::{Catalogue, DataSettings, Slots},
     control::testing::{config, input_file, job, output_file, site},
-    input::{FoundJournals, PayloadEnd, UpdateFailure},
+    input::{AcquireFailure, FoundJournals, PayloadEnd, UpdateFailure},
     monitoring::{FilesSample, Sample},
     payload::ending::PayloadSignal,
     recovery::PayloadExit,
@@ -189,7 +189,12 @@ impl Shell {
                 let jobs = jobs.collect();
                 self.offer_jobs(jobs);
             }
-            6 => self.give(Input::AcquireFailed("reset".into())),
+            6 => self.give(Input::AcquireFailed(AcquireFailure::NoAnswer(
+                "reset".into(),
+            ))),
+            7 => self.give(Input::AcquireFailed(AcquireFailure::NotAllowed(
+                "no role".into(),
+            ))),
             _ => self.offer_jobs(Vec::new()),
         }
     }
