@@ -71,6 +71,27 @@ impl World {
         scripts: &[(&str, &str)],
         queues: impl FnOnce(&Path) -> Vec<QueueSettings>,
     ) -> anyhow::Result<Self> {
+        Self::with_timeout("20s", scripts, queues)
+    }
+
+    /// As [`World::with_storage`], with a server that waits long for words of a pilot: those of
+    /// others report seldom.
+    ///
+    /// # Errors
+    ///
+    /// As [`World::start`].
+    pub fn patient(
+        scripts: &[(&str, &str)],
+        queues: impl FnOnce(&Path) -> Vec<QueueSettings>,
+    ) -> anyhow::Result<Self> {
+        Self::with_timeout("10m", scripts, queues)
+    }
+
+    fn with_timeout(
+        heartbeat_timeout: &str,
+        scripts: &[(&str, &str)],
+        queues: impl FnOnce(&Path) -> Vec<QueueSettings>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let transforms = folder.path().join("transforms");
         fs::create_dir(&transforms)?;
@@ -84,7 +105,7 @@ impl World {
             profile: Profile::Dev,
             transforms,
             programs_first: None,
-            heartbeat_timeout: "20s".to_owned(),
+            heartbeat_timeout: heartbeat_timeout.to_owned(),
             heartbeat_interval: "2s".to_owned(),
         })?;
         Ok(Self { deployment, folder })

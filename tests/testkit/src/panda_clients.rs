@@ -44,12 +44,21 @@ pub struct Transport {
 pub enum Identity {
     /// They do not.
     Nobody,
-    /// By a bearer token of a virtual organisation, which the tools know; the pilot takes others.
+    /// By a bearer token of a virtual organisation, as the tools take it.
     Token {
         /// The token.
         token: String,
         /// The virtual organisation.
         vo: String,
+        /// A folder of authorities, with OpenSSL's hashed names.
+        authorities: PathBuf,
+    },
+    /// By a token in a file, as pilots take it.
+    PilotToken {
+        /// The file.
+        file: PathBuf,
+        /// What stands in the header `Origin`: the virtual organisation, or it and a role.
+        origin: String,
         /// A folder of authorities, with OpenSSL's hashed names.
         authorities: PathBuf,
     },
@@ -86,6 +95,15 @@ impl Transport {
             } => {
                 command.env("PANDA_AUTH_ID_TOKEN", token);
                 command.env("PANDA_AUTH_VO", vo).env("PANDA_AUTH", "oidc");
+                command.env("X509_CERT_DIR", authorities);
+            }
+            Identity::PilotToken {
+                file,
+                origin,
+                authorities,
+            } => {
+                command.env("PANDA_AUTH_TOKEN", file);
+                command.env("PANDA_AUTH_ORIGIN", origin);
                 command.env("X509_CERT_DIR", authorities);
             }
             Identity::Certificate { file, authorities } => {
@@ -256,7 +274,7 @@ impl User {
             .env("COLUMNS", "250")
             .env("PANDA_SYS", &self.programs)
             .env("PANDA_PYTHON_EXEC", self.programs.join("bin/python"))
-            .env("PANDA_PYTHONPATH", self.packages()?)
+            .env("PANDA_PYTHONPATH", python::packages(&self.programs)?)
             .env("PANDA_CONFIG_ROOT", self.home.join(".pathena"))
             .env("PANDA_BEHIND_REAL_LB", "1")
             .env("PANDA_NICKNAME", NICKNAME)
@@ -265,16 +283,6 @@ impl User {
             .env("PANDACACHE_URL", &base);
         self.transport.apply(&mut command);
         Ok(command)
-    }
-
-    /// Where the packages are, whichever version Python has.
-    fn packages(&self) -> anyhow::Result<PathBuf> {
-        let versions = fs::read_dir(self.programs.join("lib"))?;
-        let mut versions = versions.collect::<Result<Vec<_>, _>>()?.into_iter();
-        let version =
-            versions.find(|entry| entry.file_name().to_string_lossy().starts_with("python"));
-        let version = version.context("the environment has no packages")?;
-        Ok(version.path().join("site-packages"))
     }
 }
 
@@ -320,10 +328,15 @@ impl PythonPilot {
                 format!("{origin}/cache/schedconfig/{{pandaqueue}}.json"),
             ),
             ("storages_url:", format!("{origin}/ddmendpoints.json")),
+            // Traces, where nobody takes them.
+            ("url: https:", format!("{origin}/traces/")),
         ];
         let lines = defaults.lines().map(|line| {
             let place = places.iter().find(|(key, _)| line.starts_with(key));
-            place.map_or_else(|| line.to_owned(), |(key, url)| format!("{key} {url}"))
+            place.map_or_else(
+                || line.to_owned(),
+                |(key, url)| format!("{}: {url}", key.split(':').next().unwrap_or_default()),
+            )
         });
         let lines: Vec<String> = lines.collect();
         fs::write(self.folder.join("pilot.cfg"), lines.join("\n"))?;

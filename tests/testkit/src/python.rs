@@ -73,6 +73,19 @@ pub fn prepare_in(
     Ok(())
 }
 
+/// Returns where the packages of an environment are, whichever version its Python has.
+///
+/// # Errors
+///
+/// It has none.
+pub fn packages(folder: &Path) -> anyhow::Result<PathBuf> {
+    let versions = fs::read_dir(folder.join("lib"))?;
+    let mut versions = versions.collect::<Result<Vec<_>, _>>()?.into_iter();
+    let version = versions.find(|entry| entry.file_name().to_string_lossy().starts_with("python"));
+    let version = version.context("the environment has no packages")?;
+    Ok(version.path().join("site-packages"))
+}
+
 /// Imports everything once, so that compiled modules and the font cache exist before jobs run.
 fn warm_up(folder: &Path) -> anyhow::Result<()> {
     run(Command::new(folder.join("bin/python"))

@@ -228,6 +228,28 @@ impl RucioServer {
         fs::read_to_string(self.folder.join(TRACES)).unwrap_or_default()
     }
 
+    /// Returns what a Python program needs in its environment to be a client of this server; its
+    /// settings and its token lie in a folder that is made for them.
+    ///
+    /// # Errors
+    ///
+    /// The settings cannot be written.
+    pub fn client_environment(&self, home: &Path) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
+        fs::create_dir_all(home.join("etc"))?;
+        let (url, token) = (self.url(), home.join("token"));
+        let settings = format!(
+            "[client]\nrucio_host = {url}\nauth_host = {url}\nauth_type = userpass\n\
+             username = {USER}\npassword = {PASSWORD}\naccount = {ACCOUNT}\n\
+             auth_token_file_path = {}\n",
+            token.display(),
+        );
+        fs::write(home.join("etc/rucio.cfg"), settings)?;
+        Ok(vec![
+            ("RUCIO_HOME", home.to_owned()),
+            ("PYTHONPATH", python::packages(&self.python)?),
+        ])
+    }
+
     /// Runs Python code with the server's own library on its catalogue, for what its API refuses.
     ///
     /// # Errors

@@ -5,30 +5,10 @@ use std::fs;
 
 use anyhow::bail;
 
-use crate::site::{QUEUE, Site};
+use crate::site::{LABEL, QUEUE, Site};
 
-const LABEL: &str = "user";
 /// Most runs of the pilot for one task: builds and merges come in runs of their own.
 const RUNS_MAX: usize = 12;
-
-/// Submits a task of a command without a build.
-fn prun(site: &Site, name: &str, command: &str, options: &[&str]) -> u64 {
-    let out = format!("user.jdoe.{name}");
-    let mut arguments = vec![
-        "--noBuild",
-        "--exec",
-        command,
-        "--outDS",
-        &out,
-        "--vo",
-        "spd",
-    ];
-    if !options.contains(&"--site") {
-        arguments.extend(["--site", QUEUE]);
-    }
-    arguments.extend(options);
-    site.prun(&arguments).unwrap()
-}
 
 /// Runs our pilot until a task is done.
 fn finish(site: &Site, task: u64) -> anyhow::Result<()> {
@@ -48,7 +28,7 @@ fn finish(site: &Site, task: u64) -> anyhow::Result<()> {
 
 /// Submits a task and runs it to its end.
 fn done(site: &Site, name: &str, command: &str, options: &[&str]) -> u64 {
-    let task = prun(site, name, command, options);
+    let task = site.submit(name, command, options).unwrap();
     finish(site, task).unwrap_or_else(|error| panic!("task {task}, `{name}`: {error:#}"));
     task
 }
@@ -59,18 +39,6 @@ fn source(site: &Site, name: &str, n_files: usize) -> String {
     let options = ["--outputs", "out.txt", "--nJobs", &n];
     done(site, name, "echo %RNDM:0 > out.txt", &options);
     format!("user.jdoe.{name}_out.txt/")
-}
-
-/// What the outputs of a task have in them, sorted; their names end so.
-fn outputs(site: &Site, task: u64, ending: &str) -> Vec<String> {
-    let own = format!(".{task}.");
-    let stored = site.stored(ending).unwrap().into_iter();
-    let mut found: Vec<String> = stored
-        .filter(|(path, _)| path.to_string_lossy().contains(&own))
-        .map(|(_, text)| text)
-        .collect();
-    found.sort();
-    found
 }
 
 /// The names of a task's outputs without the folders, sorted.
@@ -85,6 +53,11 @@ fn names(site: &Site, task: u64, ending: &str) -> Vec<String> {
     found
 }
 
+/// The options of a task that reads a dataset.
+fn reading<'a>(dataset: &'a str, options: &[&'a str]) -> Vec<&'a str> {
+    [&["--inDS", dataset, "--notExpandInDS"][..], options].concat()
+}
+
 /// Adds up the numbers of comma-joined files.
 const SUM: &str = "cat $(echo %IN | tr , ' ') | sort | tr '\\n' ' ' > sum.txt";
 
@@ -93,15 +66,9 @@ fn the_files_that_are_named_are_read_and_no_others() {
     let site = Site::start(&[]).unwrap();
     let dataset = source(&site, "few", 4);
     let read = |name: &str, options: &[&str]| {
-        let more = [
-            "--inDS",
-            &dataset,
-            "--notExpandInDS",
-            "--outputs",
-            "sum.txt",
-        ];
+        let more = reading(&dataset, &["--outputs", "sum.txt"]);
         let task = done(&site, name, SUM, &[&more[..], options].concat());
-        outputs(&site, task, "sum.txt")
+        site.outputs(task, "sum.txt").unwrap()
     };
     let one = read("two", &["--nFiles", "2", "--nFilesPerJob", "1"]);
     assert_eq!(one, ["1 ", "2 "]);
@@ -129,7 +96,7 @@ fn secondary_datasets_go_along_with_the_first() {
     let second = source(&site, "side", 4);
     let command = "cat $(echo %IN %SEC | tr , ' ') | tr '\\n' ' ' > sum.txt";
     let side = format!("SEC:2:{second}");
-    let main = ["--inDS", &first, "--notExpandInDS", "--nFilesPerJob", "1"];
+    let main = reading(&first, &["--nFilesPerJob", "1"]);
     let options = [
         "--secondaryDSs",
         &side,
@@ -138,7 +105,7 @@ fn secondary_datasets_go_along_with_the_first() {
         "sum.txt",
     ];
     let task = done(&site, "both", command, &[&main[..], &options].concat());
-    assert_eq!(outputs(&site, task, "sum.txt"), ["1 1 2 ", "2 3 4 "]);
+    assert_eq!(site.outputs(task, "sum.txt").unwrap(), ["1 1 2 ", "2 3 4 "]);
     // One file that all jobs read.
     let side = format!("SEC:1:{second}");
     let again = ["--reusableSecondary", "SEC"];
@@ -151,7 +118,7 @@ fn secondary_datasets_go_along_with_the_first() {
     ];
     let options = [&main[..], &options, &again].concat();
     let task = done(&site, "reused", command, &options);
-    assert_eq!(outputs(&site, task, "sum.txt").len(), 2);
+    assert_eq!(site.outputs(task, "sum.txt").unwrap().len(), 2);
 }
 
 #[test]
@@ -167,21 +134,24 @@ fn events_cut_tasks_with_and_without_input() {
         "out.txt",
     ];
     let task = done(&site, "generated", "echo %MAXEVENTS > out.txt", &options);
-    assert_eq!(outputs(&site, task, "out.txt"), ["1\n", "2\n", "2\n"]);
+    assert_eq!(
+        site.outputs(task, "out.txt").unwrap(),
+        ["1\n", "2\n", "2\n"]
+    );
     let dataset = source(&site, "events", 2);
-    let options = [
-        "--inDS",
+    let options = reading(
         &dataset,
-        "--notExpandInDS",
-        "--nEventsPerFile",
-        "10",
-        "--nEventsPerJob",
-        "5",
-        "--outputs",
-        "out.txt",
-    ];
+        &[
+            "--nEventsPerFile",
+            "10",
+            "--nEventsPerJob",
+            "5",
+            "--outputs",
+            "out.txt",
+        ],
+    );
     let task = done(&site, "ranges", command, &options);
-    let ranges = outputs(&site, task, "out.txt");
+    let ranges = site.outputs(task, "out.txt").unwrap();
     assert_eq!(ranges, ["0 5\n", "0 5\n", "5 5\n", "5 5\n"]);
 }
 
@@ -191,18 +161,18 @@ fn outputs_are_merged_as_the_user_says_or_packed() {
     site.configure("[tasks]\nmerge_interval = \"1s\"\n")
         .unwrap();
     let dataset = source(&site, "parts", 3);
-    let options = [
-        "--inDS",
+    let options = reading(
         &dataset,
-        "--notExpandInDS",
-        "--nFilesPerJob",
-        "1",
-        "--outputs",
-        "sum.txt",
-        "--mergeOutput",
-        "--mergeScript",
-        "sh join.sh %OUT %IN",
-    ];
+        &[
+            "--nFilesPerJob",
+            "1",
+            "--outputs",
+            "sum.txt",
+            "--mergeOutput",
+            "--mergeScript",
+            "sh join.sh %OUT %IN",
+        ],
+    );
     let join = "cat $(echo $2 | tr , ' ') | sort > $1\n";
     fs::write(site.user.work().join("join.sh"), join).unwrap();
     let task = done(&site, "merged", SUM, &options);
@@ -214,17 +184,17 @@ fn outputs_are_merged_as_the_user_says_or_packed() {
         .collect();
     assert_eq!(whole.len(), 1, "{merged}: {stored:?}");
     // Without a script what is not of ROOT is packed.
-    let options = [
-        "--inDS",
+    let options = reading(
         &dataset,
-        "--notExpandInDS",
-        "--nFilesPerJob",
-        "1",
-        "--outputs",
-        "part.txt",
-        "--mergeOutput",
-        "--mergeLog",
-    ];
+        &[
+            "--nFilesPerJob",
+            "1",
+            "--outputs",
+            "part.txt",
+            "--mergeOutput",
+            "--mergeLog",
+        ],
+    );
     let task = done(&site, "packed", "cat %IN > part.txt", &options);
     assert!(!names(&site, task, "part.txt").is_empty());
 }
@@ -258,25 +228,25 @@ fn several_tasks_are_submitted_at_once() {
     for task in [first, first + 1] {
         finish(&site, task).unwrap();
     }
-    assert_eq!(outputs(&site, first, "sum.txt"), ["1 "]);
-    assert_eq!(outputs(&site, first + 1, "sum.txt"), ["1 2 "]);
+    assert_eq!(site.outputs(first, "sum.txt").unwrap(), ["1 "]);
+    assert_eq!(site.outputs(first + 1, "sum.txt").unwrap(), ["1 2 "]);
 }
 
 #[test]
 fn outputs_may_be_missing_and_are_named_as_the_user_says() {
     let site = Site::start(&[]).unwrap();
     let dataset = source(&site, "named", 1);
-    let options = [
-        "--inDS",
+    let options = reading(
         &dataset,
-        "--notExpandInDS",
-        "--outputs",
-        "SUM:sum.txt,extra.txt",
-        "--allowNoOutput",
-        "extra.txt",
-        "--addNthFieldOfInDSToLFN",
-        "3",
-    ];
+        &[
+            "--outputs",
+            "SUM:sum.txt,extra.txt",
+            "--allowNoOutput",
+            "extra.txt",
+            "--addNthFieldOfInDSToLFN",
+            "3",
+        ],
+    );
     let task = done(&site, "missing", SUM, &options);
     let stored = site.stored("sum.txt").unwrap();
     let own: Vec<String> = stored
@@ -308,18 +278,15 @@ fn a_task_reads_files_by_their_places_and_options_from_a_file() {
     fs::write(site.user.work().join("options.json"), options).unwrap();
     let task = site.prun(&["--loadJson", "options.json"]).unwrap();
     finish(&site, task).unwrap();
-    assert_eq!(outputs(&site, task, "out.txt"), ["far\n"]);
+    assert_eq!(site.outputs(task, "out.txt").unwrap(), ["far\n"]);
 }
 
 #[test]
 fn a_child_starts_with_the_first_files_of_its_parent() {
     let site = Site::start(&[]).unwrap();
-    let parent = prun(
-        &site,
-        "parent",
-        "echo %RNDM:0 > out.txt",
-        &["--outputs", "out.txt", "--nJobs", "2"],
-    );
+    let options = ["--outputs", "out.txt", "--nJobs", "2"];
+    let parent = site.submit("parent", "echo %RNDM:0 > out.txt", &options);
+    let parent = parent.unwrap();
     let id = parent.to_string();
     let options = [
         "--inDS",
@@ -331,8 +298,8 @@ fn a_child_starts_with_the_first_files_of_its_parent() {
         "--outputs",
         "sum.txt",
     ];
-    let child = prun(&site, "child", SUM, &options);
+    let child = site.submit("child", SUM, &options).unwrap();
     finish(&site, parent).unwrap();
     finish(&site, child).unwrap();
-    assert_eq!(outputs(&site, child, "sum.txt"), ["1 ", "2 "]);
+    assert_eq!(site.outputs(child, "sum.txt").unwrap(), ["1 ", "2 "]);
 }

@@ -1,5 +1,5 @@
 //! The same over HTTPS, where everybody has a name: people with tokens of a real OIDC provider or
-//! with certificates, pilots with a grid proxy.
+//! with certificates, pilots with a grid proxy or a token.
 
 use std::{fs, path::PathBuf};
 
@@ -12,9 +12,8 @@ use ailurus_testkit::{
 use anyhow::Context as _;
 use serde_json::json;
 
-use crate::site::{PYTHON_PILOT_SCRIPTS, PYTHON_QUEUE, QUEUE, Site, task_id};
+use crate::site::{LABEL, PYTHON_PILOT_SCRIPTS, PYTHON_QUEUE, Site};
 
-const LABEL: &str = "user";
 const SECRET: &str = "open sesame";
 /// Most runs of the pilot for one task.
 const RUNS_MAX: usize = 5;
@@ -113,8 +112,8 @@ impl Secure {
         }
     }
 
-    /// By a token that somebody gets by device flow.
-    fn by_token(&self, account: &str) -> anyhow::Result<Transport> {
+    /// Has somebody log in by device flow, and returns their token.
+    fn log_in(&self, account: &str) -> anyhow::Result<String> {
         let form = format!("client_id={CLIENT}&client_secret=secret-of-{CLIENT}");
         let ask = format!("{form}&scope=openid%20profile%20email%20offline_access");
         let code = self.provider.post_form("/device/auth", &ask)?;
@@ -126,28 +125,48 @@ impl Secure {
             text("device_code")?
         );
         let token = self.provider.post_form("/token", &get)?;
-        let token = token["id_token"].as_str().context("no token")?.to_owned();
+        Ok(token["id_token"].as_str().context("no token")?.to_owned())
+    }
+
+    /// By a person's token.
+    fn by_token(&self, account: &str) -> anyhow::Result<Transport> {
         Ok(Transport {
             origin: self.origin.clone(),
             identity: Identity::Token {
-                token,
+                token: self.log_in(account)?,
                 vo: VO.to_owned(),
                 authorities: self.certificates.directory(),
             },
         })
     }
 
+    /// As a pilot with a person's token and this origin.
+    fn pilot_by_token(&self, account: &str, origin: &str) -> anyhow::Result<Transport> {
+        let file = self.site.world.folder().join("pilot.token");
+        fs::write(&file, self.log_in(account)?)?;
+        Ok(Transport {
+            origin: self.origin.clone(),
+            identity: Identity::PilotToken {
+                file,
+                origin: origin.to_owned(),
+                authorities: self.certificates.directory(),
+            },
+        })
+    }
+
+    /// The same site, whose user is `john` and whose pilots have his token.
+    fn with_john(mut self, origin: &str) -> anyhow::Result<Self> {
+        let (user, pilots) = (self.by_token("john")?, self.pilot_by_token("john", origin)?);
+        self.site = self.site.over(user, pilots)?;
+        self.site.nickname = "jroe";
+        Ok(self)
+    }
+
     /// Submits what the user's script makes.
-    fn prun(&self, name: &str, script: &str, options: &[&str]) -> u64 {
+    fn begin(&self, name: &str, script: &str, options: &[&str]) -> u64 {
         fs::write(self.site.user.work().join("go.sh"), script).unwrap();
-        let out = format!("user.jdoe.{name}");
-        let mut arguments = vec!["--noBuild", "--exec", "sh go.sh", "--outDS", &out];
-        arguments.extend(["--outputs", "out.txt", "--vo", VO]);
-        arguments.extend(options);
-        let said = self.site.user.run_well("prun", &arguments).unwrap();
-        let task = task_id(&said).unwrap();
-        self.site.wait_for(task, &["running", "scouting"]).unwrap();
-        task
+        let options = [&["--outputs", "out.txt"][..], options].concat();
+        self.site.begin(name, "sh go.sh", &options).unwrap()
     }
 
     /// Runs `pbook` to its end.
@@ -163,9 +182,8 @@ fn payloads_of_prun_get_the_secrets_of_their_user_alone() {
     };
     secure.pbook(&["set_secret", "PASSWORD", SECRET]);
     let script = "echo \"<$PASSWORD>\" > out.txt\n";
-    let places = ["--site", QUEUE];
-    let with = secure.prun("with", script, &[&places[..], &["--useSecrets"]].concat());
-    let without = secure.prun("without", script, &places);
+    let with = secure.begin("with", script, &["--useSecrets"]);
+    let without = secure.begin("without", script, &[]);
     for (task, name, expected) in [
         (with, "with", format!("<{SECRET}>\n")),
         (without, "without", "<>\n".to_owned()),
@@ -177,11 +195,8 @@ fn payloads_of_prun_get_the_secrets_of_their_user_alone() {
             }
         }
         secure.site.wait_for(task, &["done"]).unwrap();
-        let outputs = secure.site.stored("out.txt").unwrap();
-        let mut outputs = outputs.into_iter();
-        let own =
-            outputs.find(|(path, _)| path.to_string_lossy().contains(&format!("jdoe.{task}._")));
-        assert_eq!(own.unwrap().1, expected, "{name}");
+        let outputs = secure.site.outputs(task, "out.txt").unwrap();
+        assert_eq!(outputs, [expected], "{name}");
     }
     let deployment = &secure.site.world.deployment;
     let log = fs::read_to_string(deployment.folder().join("server.log")).unwrap();
@@ -195,7 +210,7 @@ fn pbook_shows_a_person_with_a_token_their_own_tasks_alone() {
         return;
     };
     let script = "echo hi > out.txt\n";
-    let task = secure.prun("shown", script, &["--site", QUEUE]).to_string();
+    let task = secure.begin("shown", script, &[]).to_string();
     let said = secure.pbook(&["show"]);
     assert!(said.contains("user.jdoe.shown"), "{said}");
     let john = secure.site.world.folder().join("john");
@@ -212,7 +227,7 @@ fn the_tools_speak_for_a_person_with_a_grid_proxy() {
     let Some(secure) = start(&Proof::Certificate) else {
         return;
     };
-    let task = secure.prun("proxy", "echo hi > out.txt\n", &["--site", QUEUE]);
+    let task = secure.begin("proxy", "echo hi > out.txt\n", &[]);
     let lines = format!("from pandaclient import Client\nprint(Client.killTask({task}))");
     let said = secure.site.user.python(&lines).unwrap();
     assert!(said.contains("True"), "{said}");
@@ -225,21 +240,60 @@ fn the_python_pilot_with_a_proxy_runs_jobs_with_secrets_over_https() {
         return;
     };
     secure.pbook(&["set_secret", "PASSWORD", SECRET]);
-    let scripts = format!("{PYTHON_PILOT_SCRIPTS}/runGen-00-00-02");
-    let task = secure.prun(
-        "python",
-        "echo \"<$PASSWORD>\" > out.txt\n",
-        &[
-            "--site",
-            PYTHON_QUEUE,
-            "--useSecrets",
-            "--transPath",
-            &scripts,
-        ],
-    );
+    let run = format!("{PYTHON_PILOT_SCRIPTS}/trf/user/runGen-00-00-02");
+    let options = ["--site", PYTHON_QUEUE, "--useSecrets", "--transPath", &run];
+    let task = secure.begin("python", "echo \"<$PASSWORD>\" > out.txt\n", &options);
     secure.site.run_python_pilot(LABEL).unwrap();
     secure.site.wait_for(task, &["done"]).unwrap();
-    let outputs = secure.site.stored("out.txt").unwrap();
-    assert_eq!(outputs.len(), 1, "{outputs:?}");
-    assert_eq!(outputs[0].1, format!("<{SECRET}>\n"));
+    let outputs = secure.site.outputs(task, "out.txt").unwrap();
+    assert_eq!(outputs, [format!("<{SECRET}>\n")]);
+}
+
+#[test]
+fn our_pilot_with_a_token_of_the_role_runs_jobs_of_everybody_over_https() {
+    let Some(secure) = start(&Proof::Token) else {
+        return;
+    };
+    let mut secure = secure.with_john(VO).unwrap();
+    let task = secure.begin("role", "echo hi > out.txt\n", &[]);
+    let john = secure.by_token("john").unwrap();
+    let pilots = secure.pilot_by_token("jane", &format!("{VO}.production"));
+    secure.site = secure.site.over(john, pilots.unwrap()).unwrap();
+    let end = secure.site.run_pilot(LABEL).unwrap();
+    assert_eq!(end.exit_code, Some(0), "{}", end.log);
+    secure.site.wait_for(task, &["done"]).unwrap();
+    assert_eq!(secure.site.outputs(task, "out.txt").unwrap(), ["hi\n"]);
+}
+
+#[test]
+fn our_pilot_with_a_token_without_a_role_runs_the_jobs_of_its_owner_alone() {
+    let Some(secure) = start(&Proof::Token) else {
+        return;
+    };
+    let janes = secure.begin("janes", "echo hi > out.txt\n", &[]);
+    let secure = secure.with_john(VO).unwrap();
+    let johns = secure.begin("johns", "echo hi > out.txt\n", &[]);
+    let end = secure.site.run_pilot(LABEL).unwrap();
+    assert_eq!(end.exit_code, Some(0), "{}", end.log);
+    secure.site.wait_for(johns, &["done"]).unwrap();
+    assert!(secure.site.outputs(janes, "out.txt").unwrap().is_empty());
+}
+
+#[test]
+fn our_pilot_says_which_role_its_token_lacks_and_ends() {
+    let Some(secure) = start(&Proof::Token) else {
+        return;
+    };
+    let secure = secure.with_john(VO).unwrap();
+    let end = secure.site.run_pilot("managed").unwrap();
+    assert_eq!(end.exit_code, Some(68), "{}", end.log);
+    let lacks = "no production/pilot role in VOMS FQANs or non pilot owner: `John Roe` comes with \
+                 no role and needs `pilot`; the header `Origin` asks for it, as `VO.pilot`";
+    assert!(end.log.contains(lacks), "{}", end.log);
+    // A role that the token's groups do not have is refused in whatever is asked.
+    let secure = secure.with_john(&format!("{VO}.production"));
+    let end = secure.unwrap().site.run_pilot("managed").unwrap();
+    assert_ne!(end.exit_code, Some(0), "{}", end.log);
+    let lacks = "Not a member of the spd/production group";
+    assert!(end.log.contains(lacks), "{}", end.log);
 }

@@ -11,18 +11,25 @@ use ailurus_e2e::World;
 use ailurus_testkit::{
     QueueSettings,
     deployment::{Protocol, SiteStorage},
-    panda_clients::{PythonPilot, Transport, User},
+    panda_clients::{NICKNAME, PythonPilot, Transport, User, VO},
     place::{self, Profile},
     wait::look_every,
 };
 use anyhow::{Context as _, bail};
 
 /// The one place from which the Python pilot takes scripts over plain HTTP: it is in its code.
-pub(crate) const PYTHON_PILOT_SCRIPTS: &str = "http://pandaserver-doma.cern.ch:25080/trf/user";
+pub(crate) const PYTHON_PILOT_SCRIPTS: &str = "http://pandaserver-doma.cern.ch:25080";
 /// The queue of our pilot.
 pub(crate) const QUEUE: &str = "NORTH";
 /// The queue of the Python pilot, whose copy tools are other ones.
 pub(crate) const PYTHON_QUEUE: &str = "PYTHON";
+/// Its storage.
+pub(crate) const PYTHON_ENDPOINT: &str = "PYTHON_DISK";
+
+/// The label of jobs of `prun`.
+pub(crate) const LABEL: &str = "user";
+/// What a task is whose jobs wait for pilots.
+const UNDER_WAY: [&str; 2] = ["running", "scouting"];
 
 /// Longest wait for one job of the Python pilot, which needs about a minute.
 const PYTHON_LIMIT: Duration = Duration::from_secs(300);
@@ -31,10 +38,21 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Pause between two looks at a task.
 pub(crate) const LOOK: Duration = Duration::from_millis(300);
 
+/// How a pilot ended.
+#[derive(Debug)]
+pub(crate) struct PilotEnd {
+    /// Its exit code; none if a signal ended it.
+    pub(crate) exit_code: Option<i32>,
+    /// Its log.
+    pub(crate) log: String,
+}
+
 /// A server, its queues and a user.
 pub(crate) struct Site {
     pub(crate) user: User,
     pub(crate) world: World,
+    /// By which the tools know the user; the names of their tasks have it.
+    pub(crate) nickname: &'static str,
     /// How pilots reach the server.
     pilots: Transport,
 }
@@ -42,8 +60,8 @@ pub(crate) struct Site {
 impl Site {
     /// Starts the server; no pilot runs yet.
     pub(crate) fn start(scripts: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let world = World::with_storage(scripts, |folder| {
-            let storage = folder.join("storage/PYTHON_DISK");
+        let world = World::patient(scripts, |folder| {
+            let storage = python_storage(folder);
             let python = QueueSettings {
                 storage: Some(SiteStorage {
                     tools: vec!["mv".to_owned()],
@@ -65,8 +83,18 @@ impl Site {
         Ok(Self {
             user,
             world,
+            nickname: NICKNAME,
             pilots,
         })
+    }
+
+    /// As [`Site::start`], with payload scripts where the Python pilot takes them.
+    pub(crate) fn start_for_python(scripts: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut site = Self::start(scripts)?;
+        site.configure(&format!(
+            "[tasks]\nscripts_url = \"{PYTHON_PILOT_SCRIPTS}\"\n"
+        ))?;
+        Ok(site)
     }
 
     /// Adds lines to the server's configuration, and starts it again.
@@ -88,19 +116,33 @@ impl Site {
 
     /// Runs the Python pilot for one job.
     ///
-    /// The server is told to it as a proxy, so that it finds our scripts where it looks for them.
+    /// The server is told to it as a proxy, so that it finds our scripts where it looks for them. Its
+    /// copy tool `mv` looks for inputs below the directory that is named for their destination, by
+    /// the names that outputs have in storage.
     pub(crate) fn run_python_pilot(&self, label: &str) -> anyhow::Result<()> {
+        self.run_python_pilot_with(label, |_| {})
+    }
+
+    /// As [`Site::run_python_pilot`], with a command line and environment that are changed before.
+    pub(crate) fn run_python_pilot_with(
+        &self,
+        label: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<()> {
         let folder = self.world.folder().join("python-pilot");
         let pilot = PythonPilot::new(&folder, self.pilots.clone())?;
         let log = folder.join("pilot.log");
         let file = fs::File::create(&log)?;
         let mut command = pilot.command(PYTHON_QUEUE, label);
         command
+            .arg("--input-destination-dir")
+            .arg(python_storage(self.world.deployment.folder()))
             .env("http_proxy", self.world.deployment.url())
             .env("no_proxy", "127.0.0.1,localhost")
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
+        change(&mut command);
         let mut child = command
             .spawn()
             .context("the Python pilot cannot be started")?;
@@ -119,7 +161,7 @@ impl Site {
     }
 
     /// Runs our pilot until the server has no more jobs for it.
-    pub(crate) fn run_pilot(&self, label: &str) -> anyhow::Result<()> {
+    pub(crate) fn run_pilot(&self, label: &str) -> anyhow::Result<PilotEnd> {
         let url = &self.pilots.origin;
         let folder = self.world.folder().join("pilot");
         fs::create_dir_all(&folder)?;
@@ -149,12 +191,16 @@ impl Site {
             .stdin(Stdio::null())
             .output()
             .context("`ailurus-pilot` cannot be started: is it built?")?;
-        let text = String::from_utf8_lossy(&output.stderr);
-        fs::write(folder.join("pilot.err"), text.as_bytes())?;
-        if !output.status.success() && text.contains("panicked") {
-            bail!("our pilot ended with {}: {text}", output.status);
+        let log = [output.stdout, output.stderr].concat();
+        let log = String::from_utf8_lossy(&log).into_owned();
+        fs::write(folder.join("pilot.err"), &log)?;
+        if !output.status.success() && log.contains("panicked") {
+            bail!("our pilot ended with {}: {log}", output.status);
         }
-        Ok(())
+        Ok(PilotEnd {
+            exit_code: output.status.code(),
+            log,
+        })
     }
 
     /// Returns what is known of attempts that failed, and the ends of the pilots' logs.
@@ -200,10 +246,52 @@ impl Site {
         let said = self.user.run_well("prun", arguments)?;
         task_id(&said)
     }
+
+    /// Submits a command as task `user.NICKNAME.NAME` and returns its number. It has no build and is for
+    /// our pilot's queue, unless the options say otherwise.
+    pub(crate) fn submit(
+        &self,
+        name: &str,
+        command: &str,
+        options: &[&str],
+    ) -> anyhow::Result<u64> {
+        let out = format!("user.{}.{name}", self.nickname);
+        let mut arguments = vec!["--exec", command, "--outDS", &out, "--vo", VO];
+        if !options.contains(&"--bexec") {
+            arguments.push("--noBuild");
+        }
+        if !options.contains(&"--site") {
+            arguments.extend(["--site", QUEUE]);
+        }
+        arguments.extend(options);
+        self.prun(&arguments)
+    }
+
+    /// As [`Site::submit`], and waits until the task's jobs wait for a pilot.
+    pub(crate) fn begin(&self, name: &str, command: &str, options: &[&str]) -> anyhow::Result<u64> {
+        let task = self.submit(name, command, options)?;
+        self.wait_for(task, &UNDER_WAY)?;
+        Ok(task)
+    }
+
+    /// Returns what a task's outputs have in them whose names end so, sorted by it.
+    pub(crate) fn outputs(&self, task: u64, ending: &str) -> anyhow::Result<Vec<String>> {
+        let own = format!(".{task}.");
+        let stored = self.stored(ending)?.into_iter();
+        let of_task = stored.filter(|(path, _)| path.to_string_lossy().contains(&own));
+        let mut texts: Vec<String> = of_task.map(|(_, text)| text).collect();
+        texts.sort();
+        Ok(texts)
+    }
+}
+
+/// The storage of the Python pilot's queue, in a deployment's folder.
+fn python_storage(deployment: &Path) -> PathBuf {
+    deployment.join("storage").join(PYTHON_ENDPOINT)
 }
 
 /// Finds the number of a task in what `prun` said.
-pub(crate) fn task_id(said: &str) -> anyhow::Result<u64> {
+fn task_id(said: &str) -> anyhow::Result<u64> {
     let after = said.split("jediTaskID=").nth(1);
     let digits = after.map(|text| {
         text.chars()

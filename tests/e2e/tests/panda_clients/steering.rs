@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::site::{QUEUE, Site};
+use crate::site::{LABEL, Site};
 
 /// Submits a task of two jobs that nobody runs yet.
 fn waiting_task(site: &Site, name: &str) -> u64 {
@@ -12,26 +12,8 @@ fn waiting_task(site: &Site, name: &str) -> u64 {
 /// Submits a task of two jobs that run a script.
 fn task_of(site: &Site, name: &str, script: &str) -> u64 {
     fs::write(site.user.work().join("go.sh"), script).unwrap();
-    let out = format!("user.jdoe.{name}");
-    let task = site
-        .prun(&[
-            "--noBuild",
-            "--exec",
-            "sh go.sh",
-            "--outDS",
-            &out,
-            "--outputs",
-            "out.txt",
-            "--vo",
-            "spd",
-            "--site",
-            QUEUE,
-            "--nJobs",
-            "2",
-        ])
-        .unwrap();
-    site.wait_for(task, &["running", "scouting"]).unwrap();
-    task
+    let options = ["--outputs", "out.txt", "--nJobs", "2"];
+    site.begin(name, "sh go.sh", &options).unwrap()
 }
 
 /// Runs `pbook` to its end.
@@ -93,7 +75,7 @@ fn a_killed_task_ends_and_gives_no_jobs() {
     let said = pbook(&site, &["-c", &format!("kill({task})")]);
     assert!(said.contains("will be killed"), "{said}");
     site.wait_for(task, &["aborted"]).unwrap();
-    site.run_pilot("user").unwrap();
+    site.run_pilot(LABEL).unwrap();
     assert!(site.stored("out.txt").unwrap().is_empty());
     let again = site.user.run("pbook", &["-c", &format!("kill({task})")]);
     let again = again.unwrap();
@@ -129,7 +111,7 @@ fn a_task_that_was_finished_early_is_retried_to_its_end() {
     let said = pbook(&site, &["retry", &id]);
     assert!(!said.contains("Failed"), "{said}");
     site.wait_for(task, &["running", "scouting"]).unwrap();
-    site.run_pilot("user").unwrap();
+    site.run_pilot(LABEL).unwrap();
     site.wait_for(task, &["done"]).unwrap();
     assert_eq!(site.stored("out.txt").unwrap().len(), 2);
 }
@@ -149,7 +131,7 @@ fn a_retry_takes_new_parameters_whether_the_task_runs_or_has_ended() {
     let said = pbook(&site, &["-c", &elsewhere]);
     assert!(!said.contains("Failed"), "{said}");
     site.wait_for(task, &["running", "scouting"]).unwrap();
-    site.run_pilot("user").unwrap();
+    site.run_pilot(LABEL).unwrap();
     site.wait_for(task, &["done"]).unwrap();
 }
 
@@ -162,7 +144,7 @@ fn a_paused_task_goes_on_once_it_is_resumed() {
     say(&site, "resumeTask", task);
     site.wait_for(task, &["running", "scouting", "ready"])
         .unwrap();
-    site.run_pilot("user").unwrap();
+    site.run_pilot(LABEL).unwrap();
     site.wait_for(task, &["done"]).unwrap();
 }
 
@@ -174,7 +156,7 @@ fn a_job_is_debugged_and_what_its_program_noted_is_fetched() {
     let job = jobs_of(&site, task)[0];
     let said = pbook(&site, &["debug", &job.to_string(), "True"]);
     assert!(!said.contains("Failed"), "{said}");
-    site.run_pilot("user").unwrap();
+    site.run_pilot(LABEL).unwrap();
     site.wait_for(task, &["done"]).unwrap();
     let id = task.to_string();
     pbook(&site, &["get_user_job_metadata", &id, "noted.json"]);

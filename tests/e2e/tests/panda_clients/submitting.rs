@@ -6,9 +6,7 @@ use serde_json::Value;
 
 use ailurus_testkit::panda_clients::NICKNAME;
 
-use crate::site::{QUEUE, Site};
-
-const LABEL: &str = "user";
+use crate::site::{LABEL, Site};
 
 /// Writes a file of the user's work folder.
 fn write(site: &Site, name: &str, text: &str) {
@@ -74,24 +72,8 @@ fn the_same_sandbox_is_sent_once() {
 fn a_task_without_build_or_input_gives_outputs_and_logs() {
     let site = Site::start(&[]).unwrap();
     write(&site, "go.sh", "echo \"made by $1\" > out.txt\n");
-    let task = site
-        .prun(&[
-            "--noBuild",
-            "--exec",
-            "sh go.sh prun",
-            "--outDS",
-            "user.jdoe.made",
-            "--outputs",
-            "out.txt",
-            "--vo",
-            "spd",
-            "--site",
-            QUEUE,
-            "--nJobs",
-            "2",
-        ])
-        .unwrap();
-    site.wait_for(task, &["running", "scouting"]).unwrap();
+    let options = ["--outputs", "out.txt", "--nJobs", "2"];
+    let task = site.begin("made", "sh go.sh prun", &options).unwrap();
     site.run_pilot(LABEL).unwrap();
     site.wait_for(task, &["done"]).unwrap();
     let outputs = site.stored("out.txt").unwrap();
@@ -109,23 +91,10 @@ fn a_task_without_build_or_input_gives_outputs_and_logs() {
 fn a_build_job_comes_first_and_its_libraries_are_there() {
     let site = Site::start(&[]).unwrap();
     write(&site, "source.txt", "compiled\n");
-    let task = site
-        .prun(&[
-            "--bexec",
-            "tr a-z A-Z < source.txt > built.txt",
-            "--exec",
-            "cp built.txt out.txt",
-            "--outDS",
-            "user.jdoe.built",
-            "--outputs",
-            "out.txt",
-            "--vo",
-            "spd",
-            "--site",
-            QUEUE,
-        ])
-        .unwrap();
-    site.wait_for(task, &["running", "scouting"]).unwrap();
+    let build = "tr a-z A-Z < source.txt > built.txt";
+    let options = ["--bexec", build, "--outputs", "out.txt"];
+    let task = site.begin("built", "cp built.txt out.txt", &options);
+    let task = task.unwrap();
     for _ in 0..2 {
         site.run_pilot(LABEL).unwrap();
     }
@@ -138,25 +107,9 @@ fn a_build_job_comes_first_and_its_libraries_are_there() {
 #[test]
 fn a_dataset_of_an_earlier_task_is_the_input_of_the_next() {
     let site = Site::start(&[]).unwrap();
-    write(&site, "go.sh", "echo one > out.txt\n");
-    let first = site
-        .prun(&[
-            "--noBuild",
-            "--exec",
-            "sh go.sh",
-            "--outDS",
-            "user.jdoe.first",
-            "--outputs",
-            "out.txt",
-            "--vo",
-            "spd",
-            "--site",
-            QUEUE,
-            "--nJobs",
-            "2",
-        ])
-        .unwrap();
-    site.wait_for(first, &["running", "scouting"]).unwrap();
+    let options = ["--outputs", "out.txt", "--nJobs", "2"];
+    let first = site.begin("first", "echo one > out.txt", &options);
+    let first = first.unwrap();
     site.run_pilot(LABEL).unwrap();
     site.wait_for(first, &["done"]).unwrap();
     write(
@@ -164,29 +117,18 @@ fn a_dataset_of_an_earlier_task_is_the_input_of_the_next() {
         "sum.sh",
         "cat $(echo $1 | tr , ' ') > sum.txt; cp list.txt listed.txt\n",
     );
-    let second = site
-        .prun(&[
-            "--noBuild",
-            "--exec",
-            "sh sum.sh %IN",
-            "--inDS",
-            "user.jdoe.first_out.txt/",
-            "--notExpandInDS",
-            "--nFilesPerJob",
-            "2",
-            "--writeInputToTxt",
-            "IN:list.txt",
-            "--outDS",
-            "user.jdoe.second",
-            "--outputs",
-            "sum.txt,listed.txt",
-            "--vo",
-            "spd",
-            "--site",
-            QUEUE,
-        ])
-        .unwrap();
-    site.wait_for(second, &["running", "scouting"]).unwrap();
+    let options = [
+        "--inDS",
+        "user.jdoe.first_out.txt/",
+        "--notExpandInDS",
+        "--nFilesPerJob",
+        "2",
+        "--writeInputToTxt",
+        "IN:list.txt",
+        "--outputs",
+        "sum.txt,listed.txt",
+    ];
+    let second = site.begin("second", "sh sum.sh %IN", &options).unwrap();
     site.run_pilot(LABEL).unwrap();
     site.wait_for(second, &["done"]).unwrap();
     let sums = site.stored("sum.txt").unwrap();
@@ -194,34 +136,4 @@ fn a_dataset_of_an_earlier_task_is_the_input_of_the_next() {
     assert_eq!(sums[0].1, "one\none\n");
     let lists = site.stored("listed.txt").unwrap();
     assert_eq!(lists[0].1.matches("out.txt").count(), 2, "{lists:?}");
-}
-
-#[test]
-fn the_python_pilot_runs_jobs_of_prun() {
-    let site = Site::start(&[]).unwrap();
-    write(&site, "go.sh", "echo \"by the Python pilot\" > out.txt\n");
-    let scripts = format!("{}/runGen-00-00-02", crate::site::PYTHON_PILOT_SCRIPTS);
-    let task = site
-        .prun(&[
-            "--noBuild",
-            "--exec",
-            "sh go.sh",
-            "--outDS",
-            "user.jdoe.python",
-            "--outputs",
-            "out.txt",
-            "--vo",
-            "spd",
-            "--site",
-            crate::site::PYTHON_QUEUE,
-            "--transPath",
-            &scripts,
-        ])
-        .unwrap();
-    site.wait_for(task, &["running", "scouting"]).unwrap();
-    site.run_python_pilot(LABEL).unwrap();
-    site.wait_for(task, &["done"]).unwrap();
-    let outputs = site.stored("out.txt").unwrap();
-    assert_eq!(outputs.len(), 1, "{outputs:?}");
-    assert_eq!(outputs[0].1, "by the Python pilot\n");
 }

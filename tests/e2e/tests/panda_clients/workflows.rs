@@ -5,9 +5,7 @@ use std::fs;
 use ailurus_testkit::wait::look_every;
 use anyhow::Context as _;
 
-use crate::site::{LIMIT, LOOK, QUEUE, Site};
-
-const LABEL: &str = "user";
+use crate::site::{LABEL, LIMIT, LOOK, QUEUE, Site};
 
 /// Two steps: two files, and their sum.
 const CWL: &str = "cwlVersion: v1.2
