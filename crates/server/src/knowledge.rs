@@ -191,11 +191,7 @@ fn complete(name: &str, record: &mut Value) {
     let Value::Object(record) = record else {
         return;
     };
-    for (key, value) in [
-        ("nickname", name),
-        ("panda_resource", name),
-        ("catchall", ""),
-    ] {
+    for (key, value) in [("panda_resource", name), ("catchall", "")] {
         let value_now = record.entry(key).or_insert(Value::Null);
         if value_now.is_null() {
             *value_now = value.into();
@@ -235,8 +231,10 @@ mod tests {
     fn a_queue_has_the_names_that_harvester_looks_for() {
         let mut record = json!({"corecount": 8, "catchall": null, "panda_resource": "OTHER"});
         complete("Q", &mut record);
-        let expected = json!({"corecount": 8, "catchall": "", "panda_resource": "OTHER",
-            "nickname": "Q"});
+        let expected = json!({"corecount": 8, "catchall": "", "panda_resource": "OTHER"});
         assert_eq!(record, expected);
+        let mut record = json!({});
+        complete("Q", &mut record);
+        assert_eq!(record, json!({"catchall": "", "panda_resource": "Q"}));
     }
 }
