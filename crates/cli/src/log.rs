@@ -133,6 +133,7 @@ mod tests {
             state_changed: String::new(),
             attempts,
             history: Vec::new(),
+            output: String::new(),
         }
     }
 

@@ -138,6 +138,13 @@ pub(crate) fn job(job: &JobView) -> String {
         text.push('\n');
         text.push_str(&history(&job.history));
     }
+    if !job.output.is_empty() {
+        text.push_str("\nlatest output, as the pilot sends it in debug mode:\n");
+        for output in job.output.lines() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {}", on_one_line(output));
+        }
+    }
     text
 }
 

@@ -13,7 +13,10 @@ use std::sync::Arc;
 use ailurus_model::{
     Caller, ChainName, DatasetName, JobStatus, PandaId, Proof, QueueName, TaskId, task::Submission,
 };
-use ailurus_server_core::{self as core, ledger::Ledger};
+use ailurus_server_core::{
+    self as core,
+    ledger::{JobText, JobTextRows as _, Ledger},
+};
 use ailurus_store::{JobFilter, JobPast};
 use ailurus_wire::rest::{
     ActionAnswer, DatasetView, JobView, QueueView, SubmitAnswer, SubmittedTask, TaskView,
@@ -241,9 +244,19 @@ async fn list_jobs(
 
 async fn show_job(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<JobView> {
     let job: PandaId = parse("job", &id)?;
-    let row = app.read(move |reader| reader.show_job(job)).await?;
-    row.map(|row| Json(view::job(&row, &app.knowledge().catalogue)))
-        .ok_or_else(|| ApiError::not_found("job", &id))
+    let found = app
+        .read(move |reader| {
+            let Some(row) = reader.show_job(job)? else {
+                return Ok(None);
+            };
+            let attempt = row.job.attempt_nr;
+            let output = reader.ledger().job_text(job, attempt, JobText::Stdout)?;
+            Ok(Some((row, output.unwrap_or_default())))
+        })
+        .await?;
+    let (row, output) = found.ok_or_else(|| ApiError::not_found("job", &id))?;
+    let shown = view::job(&row, &app.knowledge().catalogue);
+    Ok(Json(JobView { output, ..shown }))
 }
 
 async fn list_queues(State(app): State<Arc<App>>) -> Answer<Vec<QueueView>> {

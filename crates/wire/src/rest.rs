@@ -125,6 +125,9 @@ pub struct JobView {
     /// Every change of its status, oldest first. Empty in lists.
     #[serde(default)]
     pub history: Vec<ChangeView>,
+    /// The latest of what its payload says, where the pilot sends it (debug mode). Empty in lists.
+    #[serde(default)]
+    pub output: String,
 }
 
 /// Why a job or task waits, runs or ended, and what would change that.

@@ -13,6 +13,8 @@ mod python_pilot;
 mod secure;
 #[path = "panda_clients/site.rs"]
 mod site;
+#[path = "panda_clients/steered_pilot.rs"]
+mod steered_pilot;
 #[path = "panda_clients/steering.rs"]
 mod steering;
 #[path = "panda_clients/submitting.rs"]

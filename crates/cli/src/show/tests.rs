@@ -58,6 +58,7 @@ fn a_job() -> JobView {
             queue: "JINR".into(),
             reason: "a pilot came".into(),
         }],
+        output: "payload.stdout\nevent 12\u{1b}[2J\n".into(),
     }
 }
 
@@ -70,6 +71,13 @@ fn a_failed_attempt_is_one_sentence_with_cause_and_remedy() {
         text.contains("1305 (root-file-truncated, storage)"),
         "{text}"
     );
+}
+
+#[test]
+fn the_latest_output_of_a_payload_is_shown_without_what_steers_terminals() {
+    let text = job(&a_job());
+    assert!(text.contains("\n  payload.stdout\n  event 12"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
 }
 
 #[test]

@@ -112,6 +112,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             int("job_id").required().doc("the job"),
             flag("mode").required().doc("whether output is to be shown"),
         ])
+        .gives(Shape::Text)
         .by_client()
         .doc("Has the pilot send its payload's output with each heartbeat, or no more."),
     Endpoint::legacy("setDebugMode", LegacyBody::Text, handler!(legacy_debug))
@@ -357,7 +358,10 @@ async fn set_command(call: Call) -> Reply {
 async fn set_debug_mode(call: Call) -> Reply {
     let mode = mode_of(call.flag("mode"));
     match change_debug(&call, call.whole("job_id").unwrap_or_default(), mode).await {
-        Ok(fate @ DebugFate::Changed) => Reply::data_and_message(Value::Null, fate.to_string()),
+        // panda-client shows the data of a success.
+        Ok(fate @ DebugFate::Changed) => {
+            Reply::data_and_message(fate.to_string(), fate.to_string())
+        }
         Ok(fate @ (DebugFate::Unchanged | DebugFate::Refused(_))) => {
             Reply::refusal(fate.to_string())
         }

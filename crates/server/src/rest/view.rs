@@ -65,6 +65,7 @@ pub(super) fn job(row: &JobRow, catalogue: &Catalogue) -> JobView {
             .map(|record| attempt(record, catalogue))
             .collect(),
         history: row.history.iter().map(change).collect(),
+        output: String::new(),
     }
 }
 

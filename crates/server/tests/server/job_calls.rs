@@ -126,6 +126,11 @@ fn words_to_a_pilot_reach_it() {
     let running = json!({"jobId": id, "state": "running", "attemptNr": 1});
     let told = server.legacy("updateJob", &running).text("command");
     assert_eq!(told, "debug,tail payload.stdout");
+    let mut beat = running;
+    beat["stdout"] = "event 12".into();
+    server.legacy("updateJob", &beat);
+    let shown = server.get(&format!("/ailurus/v1/jobs/{id}")).json();
+    assert_eq!(shown["output"], "event 12", "{shown}");
     // Pilot 3 asks so at queues with `setdebugmode`, at each attempt, and knows one answer only.
     let asked = json!({"pandaID": id.to_string(), "modeOn": true});
     let json = "Content-Type: application/json\r\n";
