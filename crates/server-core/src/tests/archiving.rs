@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use ailurus_jedi::command::RetryQualifiers;
 use ailurus_model::{
-    ChangeId, ErrorCode, JobStatus, PandaId, TaskId, TaskStatus, Timestamp, task::Split,
+    Caller, ChangeId, ErrorCode, JobStatus, PandaId, TaskId, TaskStatus, Timestamp, task::Split,
 };
 
-use super::harness::*;
+use super::{harness::*, panda_tasks::generation as generation_of_panda};
 use crate::{
     ActionError, ArchiveRules, Ledger, archive_jobs, drop_jobs,
     invariants::{check_state, check_step},
     ledger::{ArchiveRows, Cursor, CursorRows, EndedPlace, EndedTask, HistoryRows},
     shorten_history,
+    tasks::{AttemptCount, CommandRequest, file_tally},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -285,4 +287,32 @@ fn who_reads_a_dataset_of_dropped_jobs_does_not_wait_for_them() {
         reasons[1].contains("was dropped from the archive"),
         "{reasons:?}"
     );
+}
+
+#[test]
+fn a_task_of_panda_tells_its_files_and_refuses_retries_once_its_jobs_are_dropped() {
+    let mut server = Server::new();
+    server.submit_panda(generation_of_panda("prod.gen", 3));
+    server.steps();
+    let bad = server.next_job().unwrap();
+    server.kill_job(bad.panda_id.value()).unwrap();
+    server.run_dry();
+    let id = TaskId::new(1);
+    assert_eq!(server.task_status(1), TaskStatus::Finished);
+    let before = file_tally(&server.ledger, id).unwrap().unwrap();
+    assert_eq!((before.n_finished, before.n_failed), (2, 1));
+    server.pass(DAY * 101);
+    pass(&mut server, &rules(10));
+    assert_eq!(drop_all(&mut server, &rules(10)), [3]);
+    assert_eq!(file_tally(&server.ledger, id).unwrap(), Some(before));
+    let retry = CommandRequest::Retry(RetryQualifiers::default(), serde_json::Map::new());
+    for request in [retry, CommandRequest::Reactivate(AttemptCount::Raised)] {
+        let (code, message) = server.command(1, request, &Caller::loopback());
+        assert_eq!(code, 1, "{message}");
+        assert!(
+            message.contains("were dropped from the archive"),
+            "{message}"
+        );
+    }
+    assert_eq!(server.task_status(1), TaskStatus::Finished);
 }

@@ -5,6 +5,7 @@ use ailurus_model::{Caller, TaskId};
 
 use super::{CommandReply, CommandRequest, with_parameters};
 use crate::{
+    ActionError,
     kill::who,
     ledger::{Ledger, LedgerError},
     operation::Operation,
@@ -45,6 +46,14 @@ impl<L: Ledger> Operation<'_, L> {
             && let Err(refusal) = word.check(task.status(), role, &label)
         {
             return Ok(CommandReply::refused(&refusal));
+        }
+        let starts_anew = matches!(
+            request,
+            CommandRequest::Retry(..) | CommandRequest::Incexec(..) | CommandRequest::Reactivate(_)
+        );
+        if starts_anew && self.ledger.are_jobs_dropped(id)? {
+            let message = ActionError::JobsDropped { id }.to_string();
+            return Ok(CommandReply { code: 1, message });
         }
         let message = match request.word() {
             Some(word) => word.accepted(id),
