@@ -45,25 +45,39 @@ fn make_jobs(task: &RefinedTask) {
     };
     let limits = JobLimits::for_task(task, &queue, Phase::Scouts);
     let Some(master) = task.master() else { return };
-    let Ok(entries) = made_contents(task, master, 1) else { return };
+    let Ok(entries) = made_contents(task, master, 1) else {
+        return;
+    };
     let entries = entries.into_iter().take(1000);
     let ranges = Ranges::new(entries, RangeRules::of(task, master)).take(1000);
     for chunk in Splitter::new(ranges, Vec::new(), &limits).take(JOBS) {
         let lfns: Vec<(&str, String)> = task
             .outputs
             .iter()
-            .map(|output| (output.stream.as_str(), output_lfn(&output.lfn_template, 1, 1, "")))
+            .map(|output| {
+                (
+                    output.stream.as_str(),
+                    output_lfn(&output.lfn_template, 1, 1, ""),
+                )
+            })
             .collect();
         let input = InputValue {
             stream: master.stream.as_deref(),
             dataset: "d",
-            files: chunk.master.iter().map(|file| (file.lfn.as_str(), file.size)).collect(),
+            files: chunk
+                .master
+                .iter()
+                .map(|file| (file.lfn.as_str(), file.size))
+                .collect(),
             are_physical: false,
         };
         let values = JobValues {
             task: Some(1),
             inputs: vec![input],
-            outputs: lfns.iter().map(|(stream, lfn)| (*stream, lfn.as_str())).collect(),
+            outputs: lfns
+                .iter()
+                .map(|(stream, lfn)| (*stream, lfn.as_str()))
+                .collect(),
             ..JobValues::default()
         };
         let _ = run_parameters(task, &values);

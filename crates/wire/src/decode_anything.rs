@@ -3,10 +3,10 @@
 use ailurus_model::{HarvesterId, PandaId, QueueName};
 
 use crate::{
-    Answer, Dialect, Fields, body, cloud_event, credential_call, get_job, harvester_call,
-    harvester_files, job_file, job_status, job_text, node_map, plain_job, queue_data,
-    resource_types, rucio, storage_data, system_call, task_file, update_bulk, update_job,
-    worker_status, worker_text,
+    Answer, Dialect, Fields, body, cloud_event, credential_call, event_ranges, get_job,
+    harvester_call, harvester_files, job_file, job_spec, job_status, job_text, node_map, plain_job,
+    python_literal, queue_data, resource_types, rucio, storage_data, system_call, task_file,
+    update_bulk, update_job, worker_status, worker_text,
 };
 
 /// Gives the bytes to every decoder in both dialects and drops what they make of them.
@@ -22,6 +22,10 @@ pub fn decode_anything(bytes: &[u8]) {
         }
         decode_answers(dialect, bytes);
     }
+    for kind in [None, Some(body::JSON_TYPE), Some(body::FORM_TYPE)] {
+        drop(body::decode_request(kind, bytes));
+    }
+    decode_deep(&json, bytes);
     drop(queue_data::decode(bytes, &QueueName::new("Q")));
     drop(queue_data::decode_all(bytes));
     drop(storage_data::decode(bytes));
@@ -42,6 +46,23 @@ pub fn decode_anything(bytes: &[u8]) {
     ));
 }
 
+/// What is within a field, or within a text.
+fn decode_deep(json: &Fields, bytes: &[u8]) {
+    drop(job_spec::decode_list(&String::from_utf8_lossy(bytes)));
+    let Ok(value) = body::decode_value(bytes) else {
+        return;
+    };
+    drop(python_literal::encode(&value));
+    for version in [0, 1] {
+        drop(event_ranges::decode_message(&value, version));
+    }
+    for (_, value) in json.iter() {
+        for version in [0, 1] {
+            drop(event_ranges::decode_message(value, version));
+        }
+    }
+}
+
 fn decode_rucio(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     drop(rucio::auth::decode_answer(|_| Some(&text)));
@@ -51,6 +72,8 @@ fn decode_rucio(bytes: &[u8]) {
     drop(rucio::rse::decode_protocols(bytes));
     drop(rucio::rse::decode_attributes(bytes));
     drop(rucio::register::decode_not_declared(bytes));
+    drop(rucio::dids::decode_state(bytes));
+    drop(rucio::dids::decode_files(bytes));
 }
 
 fn decode_requests(dialect: Dialect, fields: &Fields) {
