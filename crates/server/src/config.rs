@@ -78,7 +78,8 @@ pub(crate) struct ConfigFile {
     /// How long a request that brings a file may take. Default `30m`.
     #[serde(with = "optional_duration_text")]
     upload_timeout: Option<Duration>,
-    /// How long a connection may be silent before it is closed. Default `5m`.
+    /// How long a connection may be silent, or take for the head of a request, before it is closed.
+    /// Default `5m`.
     #[serde(with = "optional_duration_text")]
     idle_timeout: Option<Duration>,
     /// Connections at a time; more wait until one ends. Default 4096.
