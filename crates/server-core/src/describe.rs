@@ -1,5 +1,7 @@
 //! Describes a job by PanDA's attributes, as clients ask for it.
 
+mod origin;
+
 use ailurus_model::{
     Attributes, Checksum, Command, JobForm, JobKind, JobStatus, PandaId, SourceLabel, job_tags,
     update::ReportedError,
@@ -10,6 +12,7 @@ use crate::{
     Context,
     attempt_end::DDM_ADDER,
     definition::JobOutput,
+    describe::origin::describe_origin,
     direct::WHOLE_JOB,
     events::event_service_number,
     ledger::{AttemptRecord, FileRecord, JobRecord, JobText, Ledger, LedgerError},
@@ -120,6 +123,11 @@ impl<L: Ledger> Operation<'_, L> {
                 out.put(name, number);
             }
             out.put("lockedby", "jedi");
+            if let Some(task) = self.panda_task(job.task_id)?
+                && let Some(refined) = &task.refined
+            {
+                describe_origin(out, refined);
+            }
         }
         out.put("currentPriority", job.priority);
         if out.get("assignedPriority").is_none() {

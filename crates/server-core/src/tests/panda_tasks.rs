@@ -498,6 +498,21 @@ fn a_task_whose_input_never_appears_is_broken_in_the_end() {
 }
 
 #[test]
+fn jobs_are_described_with_group_and_request_of_their_task() {
+    let mut server = Server::new();
+    let wishes = json!({"workingGroup": "gr_mpd", "cloud": "RU", "reqID": 77});
+    server.submit_panda(with(generation("gen", 1), &wishes));
+    server.steps();
+    let id = ailurus_model::PandaId::new(1);
+    let job = server.run(|ctx, ledger| crate::describe_job(ctx, ledger, id));
+    let job = job.unwrap().expect("the job").attributes;
+    for (name, expected) in [("workingGroup", "gr_mpd"), ("cloud", "RU"), ("VO", "spd")] {
+        assert_eq!(job.text(name), expected, "{name}");
+    }
+    assert_eq!(job.whole("reqID"), Some(77));
+}
+
+#[test]
 fn production_rights_in_the_working_group_of_a_task_reach_its_jobs() {
     let mut server = Server::new();
     let task = with(generation("gen", 1), &json!({"workingGroup": "gr_mpd"}));
