@@ -528,6 +528,15 @@ fn a_pilot_with_a_robots_proxy_does_a_job_over_https() {
         .unwrap();
     let refused: Value = serde_json::from_slice(&refused.body).unwrap();
     assert_eq!(refused["StatusCode"], 60);
+    let url = format!("{}/api/v1/pilot/update_job", secure.url());
+    let body = json!({"job_id": job["PandaID"], "job_status": "running"}).to_string();
+    let refused = user.post(&url, body.as_bytes(), "application/json", &[]);
+    let refused: Value = serde_json::from_slice(&refused.unwrap().body).unwrap();
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("production or pilot role required: `Some User` comes with no role"),
+        "{message}"
+    );
 }
 
 #[test]
