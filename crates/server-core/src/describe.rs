@@ -12,7 +12,6 @@ use crate::{
     Context,
     attempt_end::DDM_ADDER,
     definition::JobOutput,
-    describe::origin::describe_origin,
     direct::WHOLE_JOB,
     events::event_service_number,
     ledger::{AttemptRecord, FileRecord, JobRecord, JobText, Ledger, LedgerError},
@@ -113,22 +112,7 @@ impl<L: Ledger> Operation<'_, L> {
         for code in ["pilot", "exe", "sup", "ddm", "brokerage", "jobDispatcher"] {
             out.put(&format!("{code}ErrorCode"), 0_i64);
         }
-        let number = i64::try_from(job.task_id.value()).unwrap_or(i64::MAX);
-        if job.kind == JobKind::Direct {
-            if out.get("jobDefinitionID").is_none() {
-                out.put("jobDefinitionID", number);
-            }
-        } else {
-            for name in ["jediTaskID", "taskID", "reqID", "jobDefinitionID"] {
-                out.put(name, number);
-            }
-            out.put("lockedby", "jedi");
-            if let Some(task) = self.panda_task(job.task_id)?
-                && let Some(refined) = &task.refined
-            {
-                describe_origin(out, refined);
-            }
-        }
+        self.describe_origin(out, job)?;
         out.put("currentPriority", job.priority);
         if out.get("assignedPriority").is_none() {
             out.put("assignedPriority", spec.priority);
