@@ -366,6 +366,25 @@ impl<L: Ledger> Operation<'_, L> {
         self.copy_again(&job)
     }
 
+    /// Ends a job at once that somebody wanted to end with its attempt, and says whether somebody
+    /// did.
+    pub(crate) fn end_if_killed(&mut self, job: &JobRecord) -> Result<bool, LedgerError> {
+        if !is_killed(job) {
+            return Ok(false);
+        }
+        let mut job = job.clone();
+        self.end_attempt_as(&job, JobStatus::Cancelled)?;
+        if job.server_code == 0 {
+            job.server_code = KILLED;
+        }
+        job.command = None;
+        let why = job.reason.clone();
+        self.set_status(&mut job, JobStatus::Cancelled, &why)?;
+        self.touched.insert(job.task_id);
+        self.ledger.put_job(&job)?;
+        Ok(true)
+    }
+
     /// Ends the attempt of a job that a pilot has.
     pub(crate) fn end_attempt_as(
         &mut self,
@@ -400,6 +419,11 @@ impl<L: Ledger> Operation<'_, L> {
 
 /// Longest sub-status that is kept, in characters.
 const SUB_STATUS_CHARS_MAX: usize = 80;
+
+/// Says whether somebody wants a job to end that a pilot has.
+pub(crate) fn is_killed(job: &JobRecord) -> bool {
+    job.command == Some(Command::ToBeKilled) && job.sub_status != TO_REASSIGN
+}
 
 fn is_out(status: JobStatus) -> bool {
     status.is_with_pilot()

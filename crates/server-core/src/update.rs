@@ -19,7 +19,7 @@ use crate::{
     definition::JobOutputs,
     events::EventRole,
     guid,
-    kill::KILLED,
+    kill::{KILLED, is_killed},
     ledger::{AttemptRecord, JobRecord, JobText, Ledger, LedgerError},
     operation::Operation,
     outputs::{Expectation, Judged, UNUSABLE, judge},
@@ -277,12 +277,15 @@ impl<L: Ledger> Operation<'_, L> {
         attempt.status = JobStatus::Closed;
         self.ledger.put_attempt(&attempt)?;
         "closed by the pilot".clone_into(&mut job.reason);
-        if self.leave_it_to_others(&job, "closed by the pilot")? {
-            return Ok(());
-        }
-        let is_alone = self.mates_of(&job)?.is_empty();
-        if EventRole::of(&job.tags) == EventRole::Takes && !is_alone {
-            return self.go_on_with_events(job, "closed by the pilot");
+        if !is_killed(&job) {
+            let why = "closed by the pilot";
+            if self.leave_it_to_others(&job, why)? {
+                return Ok(());
+            }
+            let is_alone = self.mates_of(&job)?.is_empty();
+            if EventRole::of(&job.tags) == EventRole::Takes && !is_alone {
+                return self.go_on_with_events(job, why);
+            }
         }
         job.server_code = KILLED;
         self.end_without_outputs(job, JobStatus::Closed)

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use ailurus_harvester_core::{HarvesterCore, TrackedWorker};
-use ailurus_model::{FileStatus, JobStatus, JobUpdate, TaskStatus, WorkerId};
+use ailurus_model::{FileStatus, JobKind, JobStatus, JobUpdate, TaskStatus, WorkerId};
 use ailurus_server_core::{
     Ledger as _,
     invariants::{check_state, check_step},
@@ -305,12 +305,15 @@ impl World {
             let wrong = needs.iter().find(|need| {
                 let file = ledger.file_of_part(&need.dataset, need.part);
                 let is_there = file.is_ok_and(|file| file.is_some());
-                need.status
-                    != if is_there {
-                        FileStatus::Ready
-                    } else {
-                        FileStatus::Failed
-                    }
+                let expected = if is_there {
+                    FileStatus::Ready
+                } else {
+                    FileStatus::Failed
+                };
+                // What a job wrote that was killed before it was merged is left out; once that job
+                // is tried again, another one merges it.
+                let is_left_out = job.kind == JobKind::Merge && is_there;
+                need.status != expected && !is_left_out
             });
             if let Some(need) = wrong {
                 let (dataset, part, status) = (&need.dataset, need.part, need.status);
@@ -320,7 +323,9 @@ impl World {
             // What a person has ended is not opened again when its input comes after all.
             let is_aborted = aborted.contains(&job.task_id);
             let has_all = needs.iter().all(|need| need.status == FileStatus::Ready);
-            if job.status == JobStatus::Closed && has_all && !is_aborted {
+            // One of several jobs for the same work may not be needed.
+            let is_spare = job.kind == JobKind::Consumer;
+            if job.status == JobStatus::Closed && has_all && !is_aborted && !is_spare {
                 broken = broken.or(Some(format!(
                     "job {id} is closed and has all of its inputs"
                 )));

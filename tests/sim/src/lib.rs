@@ -12,6 +12,7 @@ mod agenda;
 mod batch;
 mod chance;
 mod checks;
+mod events;
 mod faults;
 mod harvester;
 mod network;

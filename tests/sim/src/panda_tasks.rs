@@ -2,7 +2,8 @@
 //!
 //! A third of all seeds have some: a task that makes events, with scouts or without, and often one
 //! that reads what it writes, now and then before it has ended, with its outputs merged or not.
-//! Half of such pairs are handed in as the steps of a workflow.
+//! Half of such pairs are handed in as the steps of a workflow. Besides, there is one whose jobs
+//! share events with others, or are copies of one another.
 
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ const ONE_IN: u64 = 3;
 const FIRST: &str = "panda1";
 /// The name of the task that reads what the first one writes.
 const SECOND: &str = "panda2";
+/// The name of the task whose jobs share events.
+const SHARED: &str = "panda3";
+/// Events of each of its jobs, and of each of their ranges.
+const SHARED_EVENTS: (u32, u32) = (6, 2);
 /// Rounds of steps at a time after which there must be no backlog.
 const ROUNDS_MAX: u32 = 1000;
 /// How long a task waits for something outside before it is given up.
@@ -83,6 +88,36 @@ fn plan_of(tasks: Vec<Value>) -> Plan {
     }
 }
 
+/// Draws a task whose jobs share events with others, or are copies of one another. It has a
+/// source of chance of its own.
+fn draw_shared(seed: u64) -> Option<Value> {
+    if seed % ONE_IN != ONE_IN - 1 {
+        return None;
+    }
+    let chance = &mut Chance::new(seed.rotate_left(32) ^ !0);
+    let mut task = draw_task(chance, SHARED);
+    let (per_job, per_range) = SHARED_EVENTS;
+    task["noInput"] = json!(true);
+    task["skipScout"] = json!(chance.says_yes(800));
+    task["nEvents"] = json!(chance.count(1, 4) * per_job);
+    task["nEventsPerJob"] = json!(per_job);
+    task["nSitesPerJob"] = json!(chance.count(1, 2));
+    if chance.says_yes(600) {
+        task["nEsConsumers"] = json!(chance.count(1, 3));
+        task["nEventsPerWorker"] = json!(per_range);
+        task["maxAttemptES"] = json!(chance.count(1, 4));
+        task["allowPartialFinish"] = json!(chance.says_yes(500));
+        task["esmergeSpec"] = json!({
+            "transPath": format!("{SCRIPT_URL}/merge.sh"),
+            "jobParameters": "-o ${OUTPUT0} @inputFor_${OUTPUT0}",
+        });
+    } else {
+        task["nEsConsumers"] = json!(2);
+        task["useJobCloning"] = json!(chance.one_of(&["runonce", "storeonce"]));
+    }
+    Some(task)
+}
+
 fn draw_task(chance: &mut Chance, name: &str) -> Value {
     json!({
         "taskName": name,
@@ -133,8 +168,11 @@ fn draw_second(chance: &mut Chance) -> Value {
 }
 
 impl World {
-    /// Hands the tasks in; each is the parent of the next.
+    /// Hands the tasks in; each is the parent of the next, but for that whose jobs share events.
     pub(crate) fn submit_panda_tasks(&mut self) {
+        if let Some(params) = draw_shared(self.seed) {
+            self.hand_in(params, None);
+        }
         let tasks = draw(self.seed);
         if is_workflow(self.seed, &tasks) {
             let request = WorkflowRequest {
@@ -151,23 +189,25 @@ impl World {
         }
         let mut parent: Option<TaskId> = None;
         for params in tasks {
-            let request = TaskRequest {
-                params,
-                parent,
-                origin: String::new(),
-            };
-            let now = self.wall_clock();
-            let (ctx, ledger) = self.server.parts(now, self.catalogue);
-            let reply = submit_task(&ctx, ledger, request, &Caller::loopback());
-            let Some(reply) = self.expect_rows(reply) else {
-                return;
-            };
-            if reply.task.is_none() {
-                let message = reply.message;
-                self.violate(Invariant::W1, format_args!("a task is refused: {message}"));
-            }
-            parent = reply.task;
+            parent = self.hand_in(params, parent);
         }
+    }
+
+    fn hand_in(&mut self, params: Value, parent: Option<TaskId>) -> Option<TaskId> {
+        let request = TaskRequest {
+            params,
+            parent,
+            origin: String::new(),
+        };
+        let now = self.wall_clock();
+        let (ctx, ledger) = self.server.parts(now, self.catalogue);
+        let reply = submit_task(&ctx, ledger, request, &Caller::loopback());
+        let reply = self.expect_rows(reply)?;
+        if reply.task.is_none() {
+            let message = reply.message;
+            self.violate(Invariant::W1, format_args!("a task is refused: {message}"));
+        }
+        reply.task
     }
 
     /// Does the steps of tasks and the turns of workflows that are due.

@@ -249,6 +249,9 @@ impl World {
         let update =
             update_message::decode_request(dialect, fields).map_err(|error| error.to_string())?;
         let id = update.panda_id;
+        if update.status == JobStatus::Finished {
+            self.do_events(&update);
+        }
         let before = self.job_row(id);
         let now = self.wall_clock();
         let (ctx, ledger) = self.server.parts(now, self.catalogue);
@@ -272,6 +275,9 @@ impl World {
                 ),
             );
             self.check_update(&update, &before, &after);
+        }
+        if update.status == JobStatus::Running {
+            self.do_events(&update);
         }
         Ok(update_message::encode_answer(dialect, &answer))
     }
@@ -406,7 +412,7 @@ impl World {
         }
     }
 
-    fn job_row(&self, id: PandaId) -> Option<JobRecord> {
+    pub(crate) fn job_row(&self, id: PandaId) -> Option<JobRecord> {
         self.server.ledger.job(id).ok().flatten()
     }
 

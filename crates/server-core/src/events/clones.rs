@@ -102,8 +102,11 @@ impl<L: Ledger> Operation<'_, L> {
     }
 
     fn close_copy(&mut self, mut job: JobRecord, why: &str) -> Result<(), LedgerError> {
-        self.end_attempt_as(&job, JobStatus::Closed)?;
         self.settle_ranges(&job)?;
+        if self.end_if_killed(&job)? {
+            return Ok(());
+        }
+        self.end_attempt_as(&job, JobStatus::Closed)?;
         UNLOCKED.clone_into(&mut job.sub_status);
         job.server_code = UNLOCKED_CODE;
         job.reason = clipped(why, DIAG_CHARS_MAX);

@@ -15,6 +15,7 @@ use ailurus_model::{ByteCount, EventStatus, JobStatus, PandaId, job_tags};
 
 use super::{EventRole, NOBODY, make::release, redo::BeforeMerge, set::is_out, set_of};
 use crate::{
+    kill::is_killed,
     ledger::{AttemptRecord, EventCounts, EventRangeRecord, JobRecord, Ledger, LedgerError},
     operation::Operation,
     text::{DIAG_CHARS_MAX, clipped},
@@ -156,8 +157,13 @@ impl<L: Ledger> Operation<'_, L> {
         self.ledger.put_job(&job)?;
         leader.server_code = code;
         leader.reason = why;
-        self.end_attempt_as(&leader, JobStatus::Closed)?;
-        self.end_without_outputs(leader, JobStatus::Failed)
+        let status = if is_killed(&leader) {
+            JobStatus::Cancelled
+        } else {
+            JobStatus::Failed
+        };
+        self.end_attempt_as(&leader, status)?;
+        self.end_without_outputs(leader, status)
     }
 
     /// Has the leader of a job merge what is done. One that a pilot has does so when its attempt

@@ -185,6 +185,9 @@ impl<L: Ledger> Operation<'_, L> {
     /// Ends all consumers of a leader that has ended.
     pub(crate) fn end_consumers(&mut self, leader: &JobRecord) -> Result<(), LedgerError> {
         for mut mate in self.mates_of(leader)? {
+            if self.end_if_killed(&mate)? {
+                continue;
+            }
             let (status, (sub_status, code), why) = self.end_of_consumer(leader, &mate)?;
             self.end_attempt_as(&mate, status)?;
             sub_status.clone_into(&mut mate.sub_status);

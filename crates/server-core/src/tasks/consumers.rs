@@ -13,7 +13,7 @@ use ailurus_jedi::{
 use ailurus_model::{JobKind, PandaId};
 
 use crate::{
-    events::is_clone,
+    events::{is_clone, takes_ranges},
     ledger::{InputNeed, JobRecord, Ledger, LedgerError},
     operation::Operation,
     tasks::record::{LIBRARY_INPUT, PandaTask},
@@ -86,9 +86,9 @@ impl<L: Ledger> Operation<'_, L> {
     /// Makes new consumers, or copies, of a job that is tried again and has none. What its task's
     /// row says is read and written.
     pub(crate) fn recruit_again(&mut self, leader: &JobRecord) -> Result<(), LedgerError> {
-        if self.ledger.event_set_of(leader.panda_id)?.is_none()
-            || !self.mates_of(leader)?.is_empty()
-        {
+        let is_of_set = self.ledger.event_set_of(leader.panda_id)?.is_some();
+        // A merge that is tried again has nothing for others to take.
+        if !is_of_set || !takes_ranges(&leader.tags) || !self.mates_of(leader)?.is_empty() {
             return Ok(());
         }
         let Some(mut task) = self.load_task(leader.task_id)? else {

@@ -108,6 +108,26 @@ impl Consumer {
         post(&self.address, path, body)
     }
 
+    /// Ends a merge that cannot read some of its inputs, because their checksums differ.
+    pub(crate) fn fail_to_read(&self, files: &[&str]) {
+        let files = files.join(",");
+        let (path, body) = match self.dialect {
+            Dialect::Legacy => {
+                let body = json!({"jobId": self.id(), "attemptNr": self.job["attemptNr"],
+                    "state": "failed", "siteName": QUEUE, "pilotErrorCode": 1171,
+                    "pilotErrorDiag": "checksums differ", "corruptedFiles": files});
+                ("/server/panda/updateJob", body)
+            }
+            Dialect::V1 => {
+                let body = json!({"job_id": self.id(), "attempt_nr": self.job["attemptNr"],
+                    "job_status": "failed", "site_name": QUEUE, "pilot_error_code": 1171,
+                    "pilot_error_diag": "checksums differ", "corrupted_files": files});
+                ("/api/v1/pilot/update_job", body)
+            }
+        };
+        self.post(path, &body);
+    }
+
     /// Says what the job is, with outputs that were stored; returns the command.
     pub(crate) fn update(&self, state: &str, outputs: &[&str]) -> Value {
         let mut report = Map::new();

@@ -219,6 +219,38 @@ fn two_consumers_share_the_ranges_of_a_job_at_two_servers_on_postgresql() {
 }
 
 #[test]
+fn what_a_merge_cannot_read_is_done_again_and_merged() {
+    let Some(mut house) = House::build(DatabaseKind::Sqlite, 1) else {
+        return;
+    };
+    let address = house.addresses()[0].clone();
+    let task = submit_task(&house, &params("redo", &json!({"maxAttemptES": 4})));
+    let first = Consumer::start(&address, Dialect::V1);
+    let ranges = first.ranges(100);
+    let archives = [archived(&ranges[..2]), archived(&ranges[2..])];
+    for archive in &archives {
+        first.report(1, archive);
+    }
+    first.end();
+    for (dialect, archive, n) in [(Dialect::Legacy, 1, 4), (Dialect::V1, 0, 2)] {
+        let merge = Consumer::start(&address, dialect);
+        assert_eq!(merge.job["eventServiceMerge"], "True", "{}", merge.job);
+        let lfn = archives[archive][0]["zipFile"]["lfn"].as_str().unwrap();
+        merge.fail_to_read(&[lfn]);
+        let again = Consumer::start(&address, dialect);
+        assert_eq!(again.job["eventService"], "True", "{}", again.job);
+        let ranges = again.ranges(100);
+        assert_eq!(ranges.len(), n);
+        again.report(1, &archived(&ranges));
+        again.end();
+    }
+    assert_eq!(merge(&mut house, Dialect::V1).len(), 2);
+    wait_for_task(&house, task, "done");
+    let expected = BTreeMap::from([("merged".to_owned(), 6)]);
+    assert_eq!(tally(&house, task, first.id()), expected);
+}
+
+#[test]
 fn of_two_copies_of_a_job_the_first_that_runs_is_the_one() {
     let Some(house) = House::build(DatabaseKind::Sqlite, 1) else {
         return;

@@ -214,6 +214,49 @@ fn all_of_a_set_end_with_the_one_that_is_killed_and_a_retry_brings_new_ones() {
 }
 
 #[test]
+fn one_that_was_told_to_end_is_cancelled_although_the_others_go_on() {
+    let (mut server, jobs) = Server::shared_by(2);
+    let ranges = server.ranges(&jobs[0], 3);
+    server.run(|ctx, ledger| {
+        let request = KillRequest {
+            code: KillCode::User,
+            caller: &Caller::loopback(),
+            unmerged: Unmerged::Lost,
+            sub_status: None,
+        };
+        kill_jobs(ctx, ledger, &[jobs[1].panda_id], request).unwrap();
+    });
+    server.report(&ranges, EventOutcome::Finished);
+    server.finish(&jobs[0]);
+    let merge = server.running_job();
+    server.finish(&merge);
+    let ends = [1, 2].map(|id| server.status(id));
+    assert_eq!(ends, [JobStatus::Finished, JobStatus::Cancelled]);
+}
+
+#[test]
+fn a_merge_that_is_tried_again_merges_alone() {
+    let (mut server, jobs) = Server::shared_by(2);
+    for job in &jobs {
+        let ranges = server.ranges(job, 2);
+        server.report(&ranges, EventOutcome::Finished);
+        server.finish(job);
+    }
+    server.fail_for_good(1);
+    let ends = [1, 2].map(|id| server.status(id));
+    assert_eq!(ends, [JobStatus::Failed; 2]);
+    server.steps();
+    server.retry_task(1).unwrap();
+    server.steps();
+    assert_eq!(server.ledger.jobs().count(), 2);
+    let merge = server.running_job();
+    assert!(merge.options.is_event_service_merge);
+    server.finish(&merge);
+    server.steps();
+    assert_eq!(server.task_status(1), TaskStatus::Done);
+}
+
+#[test]
 fn a_set_fails_once_nobody_may_take_what_is_left() {
     let (mut server, jobs) = Server::shared_by(2);
     for job in &jobs {
