@@ -5,31 +5,9 @@ use std::{fs, path::Path};
 use ailurus_testkit::rucio::{ACCOUNT, PASSWORD, RucioServer, USER};
 use serde_json::{Value, json};
 
-use crate::site::{LABEL, PYTHON_ENDPOINT, PYTHON_PILOT_SCRIPTS, PYTHON_QUEUE, Site};
+use crate::site::{LABEL, OWN_SCRIPT, PYTHON_ENDPOINT, PYTHON_QUEUE, Site};
 
 const HELLO: &str = "#!/bin/sh\necho \"hello $1\" > \"$2\"\n";
-
-/// A task of our own whose script comes from where the Python pilot fetches scripts.
-const OWN_TASK: &str = r#"
-scope = "test"
-user = "tester"
-
-[[task]]
-name = "own"
-transformation = "{scripts}/hello.sh"
-parameters = "{seed} {output.file}"
-events = 2
-events_per_job = 1
-cores = 1
-memory = "100 MiB"
-disk = "100 MiB"
-walltime = "10m"
-max_attempts = 1
-[[task.output]]
-name = "file"
-dataset = "test.own"
-lfn = "own_{seed}.txt"
-"#;
 
 /// Submits a task of `prun` for the Python pilot.
 fn begin(site: &Site, name: &str, command: &str, options: &[&str]) -> u64 {
@@ -47,10 +25,8 @@ fn done(site: &Site, name: &str, command: &str, options: &[&str]) -> u64 {
 
 #[test]
 fn the_python_pilot_runs_jobs_of_our_own_tasks() {
-    let site = Site::start(&[("hello.sh", HELLO)]).unwrap();
-    let scripts = format!("{PYTHON_PILOT_SCRIPTS}/trf/user");
-    let task = OWN_TASK.replace("{scripts}", &scripts);
-    site.world.submit(&task).unwrap();
+    let site = Site::start(&[(OWN_SCRIPT, HELLO)]).unwrap();
+    site.submit_own().unwrap();
     site.run_python_pilot("managed").unwrap();
     let job = site.world.wait_for_job("finished").unwrap();
     let output = site.stored(".txt").unwrap();

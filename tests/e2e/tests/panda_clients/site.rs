@@ -26,6 +26,31 @@ pub(crate) const PYTHON_QUEUE: &str = "PYTHON";
 /// Its storage.
 pub(crate) const PYTHON_ENDPOINT: &str = "PYTHON_DISK";
 
+/// The script of [`Site::submit_own`].
+pub(crate) const OWN_SCRIPT: &str = "own.sh";
+/// A task of our own whose script comes from where the Python pilot fetches scripts. Each of the two
+/// queues gets one of its jobs.
+const OWN_TASK: &str = r#"
+scope = "test"
+user = "tester"
+
+[[task]]
+name = "own"
+transformation = "{scripts}/trf/user/own.sh"
+parameters = "{seed} {output.file}"
+events = 2
+events_per_job = 1
+cores = 1
+memory = "100 MiB"
+disk = "100 MiB"
+walltime = "10m"
+max_attempts = 1
+[[task.output]]
+name = "file"
+dataset = "test.own"
+lfn = "own_{seed}.txt"
+"#;
+
 /// The label of jobs of `prun`.
 pub(crate) const LABEL: &str = "user";
 /// What a task is whose jobs wait for pilots.
@@ -95,6 +120,12 @@ impl Site {
             "[tasks]\nscripts_url = \"{PYTHON_PILOT_SCRIPTS}\"\n"
         ))?;
         Ok(site)
+    }
+
+    /// Submits a task of our own, without `prun`: [`OWN_SCRIPT`] with a seed and a file's name.
+    pub(crate) fn submit_own(&self) -> anyhow::Result<()> {
+        let task = OWN_TASK.replace("{scripts}", PYTHON_PILOT_SCRIPTS);
+        self.world.submit(&task).map(drop)
     }
 
     /// Adds lines to the server's configuration, and starts it again.

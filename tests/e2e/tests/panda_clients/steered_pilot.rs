@@ -12,7 +12,7 @@ use ailurus_testkit::{
 };
 use serde_json::Value;
 
-use crate::site::{LOOK, PYTHON_PILOT_SCRIPTS, PYTHON_QUEUE, Site};
+use crate::site::{LOOK, OWN_SCRIPT, PYTHON_QUEUE, Site};
 
 /// Longest wait for what a heartbeat brings.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
@@ -23,29 +23,6 @@ const TICKS: &str = "#!/bin/sh\n\
     i=0\nwhile [ $i -lt 300 ]; do i=$((i + 1)); echo \"tick $i\"; sleep 1; done\n\
     echo late > \"$2\"\n";
 const FAILS: &str = "#!/bin/sh\necho 'no such table: geometry' >&2\nexit 42\n";
-
-/// A task of our own whose script comes from where the Python pilot fetches scripts. Each of the two
-/// queues gets one of its jobs, and only one queue has a pilot.
-const TASK: &str = r#"
-scope = "test"
-user = "tester"
-
-[[task]]
-name = "own"
-transformation = "{scripts}/trf/user/own.sh"
-parameters = "{seed} {output.file}"
-events = 2
-events_per_job = 1
-cores = 1
-memory = "100 MiB"
-disk = "100 MiB"
-walltime = "10m"
-max_attempts = 1
-[[task.output]]
-name = "file"
-dataset = "test.own"
-lfn = "own_{seed}.txt"
-"#;
 
 /// A pilot in its own namespace, which ends with this value.
 struct Running(Child);
@@ -60,10 +37,8 @@ impl Drop for Running {
 
 /// Starts a site with jobs that run this script, and the Python pilot.
 fn start(script: &str) -> (Site, Running) {
-    let mut site = Site::start(&[("own.sh", script)]).unwrap();
-    outlast_silence(&mut site);
-    let task = TASK.replace("{scripts}", PYTHON_PILOT_SCRIPTS);
-    site.world.submit(&task).unwrap();
+    let site = Site::start(&[(OWN_SCRIPT, script)]).unwrap();
+    site.submit_own().unwrap();
     let url = site.world.deployment.url();
     let folder = site.world.folder().join("python-pilot");
     let pilot = PythonPilot::new(&folder, Transport::plain(&url)).unwrap();
@@ -79,20 +54,6 @@ fn start(script: &str) -> (Site, Running) {
         .spawn()
         .unwrap();
     (site, Running(child))
-}
-
-/// Has the server bear that a pilot says nothing for minutes.
-fn outlast_silence(site: &mut Site) {
-    let deployment = &mut site.world.deployment;
-    let path = deployment.folder().join("server.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    let patient = text.lines().map(|line| match line.split_once(" = ") {
-        Some((key @ "heartbeat_timeout", _)) => format!("{key} = \"10m\"\n"),
-        Some(_) | None => format!("{line}\n"),
-    });
-    fs::write(&path, patient.collect::<String>()).unwrap();
-    deployment.stop_server().unwrap();
-    deployment.restart_server().unwrap();
 }
 
 /// Has the pilot report every few seconds, and look for no log server at CERN.
