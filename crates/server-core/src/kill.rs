@@ -332,6 +332,10 @@ impl<L: Ledger> Operation<'_, L> {
     /// Has a job brokered anew; if a pilot had it, by its next attempt, if there is one. `reason`
     /// of the job says why.
     pub(crate) fn run_elsewhere(&mut self, mut job: JobRecord) -> Result<(), LedgerError> {
+        // It may have ended with another one that was ended just before.
+        if job.status.is_terminal() {
+            return Ok(());
+        }
         // One has no queue, and the other has nothing left to run.
         if matches!(job.status, JobStatus::Pending | JobStatus::Merging) {
             return self.ledger.put_job(&job);

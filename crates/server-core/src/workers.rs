@@ -190,6 +190,12 @@ impl<L: Ledger> Operation<'_, L> {
 
     fn fail_jobs_of(&mut self, worker: &Worker) -> Result<(), LedgerError> {
         for job in self.jobs_inside(worker)? {
+            // It may have ended with one before it, or taken its place.
+            let before = job.status;
+            let job = self.job(job.panda_id)?;
+            if job.status != before {
+                continue;
+            }
             let error = worker_done(worker, &job);
             self.fail_by_server(job, error)?;
         }

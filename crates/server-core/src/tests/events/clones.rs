@@ -1,5 +1,7 @@
 //! Copies of one job, one of which counts.
 
+use ailurus_model::WorkerStatus;
+
 use super::*;
 
 /// A task whose one job has two copies.
@@ -145,4 +147,23 @@ fn copies_end_with_the_one_that_is_killed() {
         [1, 2].map(|id| server.status(id)),
         [JobStatus::Cancelled; 2]
     );
+}
+
+#[test]
+fn copies_that_were_lost_together_are_tried_again_as_one_job() {
+    let mut server = Server::new();
+    server.queues.remove(&FAR.into());
+    server.submit_panda(cloned("storeonce"));
+    server.steps();
+    for _ in 0..2 {
+        let job = server.try_acquire(&request_in_worker(NEAR, 5));
+        let job = job.unwrap().pop().expect("a copy waits");
+        server.update(&job, JobStatus::Running);
+    }
+    server.report_worker(&worker(5, WorkerStatus::Failed));
+    let kinds: Vec<JobKind> = server.all().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [JobKind::Consumer, JobKind::Run, JobKind::Consumer]);
+    assert_eq!(server.status(1), JobStatus::Closed);
+    work(&mut server);
+    assert_eq!(server.task_status(1), TaskStatus::Done);
 }
