@@ -6,8 +6,8 @@ mod workflows;
 use std::{rc::Rc, time::Duration};
 
 use ailurus_model::{
-    AttemptNr, FileStatus, JobStatus, JobUpdate, PandaId, QueueName, Seed, TaskStatus, Worker,
-    WorkerId, WorkerStatus,
+    AttemptNr, FileStatus, JobKind, JobStatus, JobUpdate, PandaId, QueueName, Seed, TaskStatus,
+    Worker, WorkerId, WorkerStatus,
 };
 use ailurus_pilot_core::{JobTicket, control::phase::PhaseName};
 use ailurus_server_core::{
@@ -521,13 +521,16 @@ fn with_panda_tasks() -> World {
     world
 }
 
-/// The jobs of one of PanDA's tasks that wait for a pilot.
+/// The jobs of one of PanDA's tasks that wait for a pilot, each a part of its work.
 fn waiting_jobs_of_panda(world: &World) -> Vec<JobRecord> {
     let ledger = &world.server.ledger;
     let mut tasks = ledger.tasks().filter(|task| task.revision > 0);
     let of_task = |task: &TaskRecord| {
         let waiting = |job: &&JobRecord| {
-            job.task_id == task.id && job.serial > 0 && job.status == JobStatus::Activated
+            job.task_id == task.id
+                && job.serial > 0
+                && job.kind != JobKind::Consumer
+                && job.status == JobStatus::Activated
         };
         let jobs: Vec<JobRecord> = ledger.jobs().filter(waiting).cloned().collect();
         (jobs.len() > 1).then_some(jobs)

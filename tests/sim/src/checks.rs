@@ -312,7 +312,7 @@ impl World {
                 };
                 // What a job wrote that was killed before it was merged is left out; once that job
                 // is tried again, another one merges it.
-                let is_left_out = job.kind == JobKind::Merge && is_there;
+                let is_left_out = job.kind == JobKind::Merge && need.status == FileStatus::Failed;
                 need.status != expected && !is_left_out
             });
             if let Some(need) = wrong {
