@@ -338,24 +338,7 @@ fn more_ranges_than_a_call_may_name_are_passed_over() {
 
 #[test]
 fn files_with_several_outputs_are_inputs_of_the_merge() {
-    let (mut server, job) = Server::taking(TEN);
-    let ranges = server.ranges(&job, 10);
-    let mut message = message(&ranges, EventOutcome::Finished);
-    message.archives.push(EventArchive {
-        lfn: "premerged.tar".into(),
-        size: ailurus_model::ByteCount::from_mib(3),
-        checksum: None,
-        object_store: "9/1000".to_owned(),
-        n_events: Some(8),
-    });
-    for item in &mut message.items[1..] {
-        if let EventItem::Outcome(report) = item {
-            report.archive = Some(0);
-        }
-    }
-    server.tell(&message, EventVersion::AfterDispatch);
-    server.finish(&job);
-    let merge = server.running_job();
+    let (_, merge) = Server::merging(TEN);
     let inputs: Vec<&str> = merge.inputs.iter().map(|file| file.lfn.as_str()).collect();
     assert_eq!(inputs, ["hits.root.1-1-1-1-1", "premerged.tar"]);
     assert!(merge.options.archived_inputs.contains(&merge.inputs[1].lfn));

@@ -13,7 +13,7 @@ fn unreadable(merge: &Job, code: ErrorCode, files: &[&str]) -> JobUpdate {
 
 impl Server {
     /// A job of five ranges, all done: the first by itself, the others in one archive. It merges.
-    fn merging(special_handling: &str) -> (Self, Job) {
+    pub(super) fn merging(special_handling: &str) -> (Self, Job) {
         let (mut server, job) = Self::taking(special_handling);
         let ranges = server.ranges(&job, 10);
         let mut message = message(&ranges, EventOutcome::Finished);
