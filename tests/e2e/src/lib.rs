@@ -19,6 +19,28 @@ use serde_json::Value;
 /// Longest wait for anything in these tests. Generous: it is only reached when something is wrong.
 pub const LIMIT: Duration = Duration::from_secs(90);
 
+/// A task file with one job, whose payload `one.sh` writes one file.
+pub const ONE_JOB: &str = r#"
+scope = "test"
+user = "tester"
+
+[[task]]
+name = "one"
+transformation = "{server}/one.sh"
+parameters = "{output.file}"
+events = 1
+events_per_job = 1
+cores = 1
+memory = "100 MiB"
+disk = "100 MiB"
+walltime = "10m"
+max_attempts = 1
+[[task.output]]
+name = "file"
+dataset = "test.one"
+lfn = "one_{seed}.txt"
+"#;
+
 /// A deployment in a temporary folder, with payload scripts of its own.
 #[derive(Debug)]
 pub struct World {

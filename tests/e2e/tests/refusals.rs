@@ -2,29 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use ailurus_e2e::World;
+use ailurus_e2e::{ONE_JOB, World};
 use serde_json::Value;
-
-const ONE_JOB: &str = r#"
-scope = "test"
-user = "tester"
-
-[[task]]
-name = "one"
-transformation = "{server}/one.sh"
-parameters = "{output.file}"
-events = 1
-events_per_job = 1
-cores = 1
-memory = "100 MiB"
-disk = "100 MiB"
-walltime = "10m"
-max_attempts = 1
-[[task.output]]
-name = "file"
-dataset = "test.one"
-lfn = "one_{seed}.txt"
-"#;
 
 /// The same job, made from a file instead of an event.
 fn job_from_file(dataset: &str) -> String {

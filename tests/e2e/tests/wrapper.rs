@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ailurus_e2e::{LIMIT, World};
+use ailurus_e2e::{LIMIT, ONE_JOB, World};
 use ailurus_testkit::{
     Child,
     place::{self, Profile},
@@ -19,27 +19,6 @@ use ailurus_testkit::{
 };
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
-
-const ONE_JOB: &str = r#"
-scope = "test"
-user = "tester"
-
-[[task]]
-name = "one"
-transformation = "{server}/one.sh"
-parameters = "{output.file}"
-events = 1
-events_per_job = 1
-cores = 1
-memory = "100 MiB"
-disk = "100 MiB"
-walltime = "10m"
-max_attempts = 1
-[[task.output]]
-name = "file"
-dataset = "test.one"
-lfn = "one_{seed}.txt"
-"#;
 
 /// Tells its environment, and waits for the test's permission to end. Asked to end, it saves.
 const PAYLOAD: &str = "#!/bin/sh\n\

@@ -281,15 +281,7 @@ fn only_jobs_with_a_pilot_get_ranges_and_only_of_their_task() {
         count_event_ranges(&server.ledger, id, Some(TaskId::new(1))).unwrap(),
         4
     );
-    server.run(|ctx, ledger| {
-        let request = KillRequest {
-            code: KillCode::User,
-            caller: &Caller::loopback(),
-            unmerged: Unmerged::Lost,
-            sub_status: None,
-        };
-        kill_jobs(ctx, ledger, &[id], request).unwrap();
-    });
+    assert!(server.kill_as(&Caller::loopback(), id, KillCode::User));
     assert_eq!(ask(&mut server, None), 0);
     let unknown = server
         .run(|ctx, ledger| acquire_event_ranges(ctx, ledger, PandaId::new(99), None, 1).unwrap());

@@ -6,18 +6,19 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use ailurus_diagnosis::Catalogue;
 use ailurus_model::{
-    AttemptNr, ByteCount, Checksum, Command, DatasetName, ErrorCode, FileReport, Guid, HarvesterId,
-    Job, JobRequest, JobStatus, JobUpdate, Lfn, PandaId, Queue, QueueName, SourceLabel, TaskId,
-    TaskSpec, TaskStatus, Timestamp, UpdateAnswer, Worker, WorkerId, WorkerStatus,
+    AttemptNr, ByteCount, Caller, Checksum, Command, DatasetName, ErrorCode, FileReport, Guid,
+    HarvesterId, Job, JobRequest, JobStatus, JobUpdate, Lfn, PandaId, Queue, QueueName,
+    SourceLabel, TaskId, TaskSpec, TaskStatus, Timestamp, UpdateAnswer, Worker, WorkerId,
+    WorkerStatus,
     task::{ListedDataset, ListedFile, Resources, Split, Submission, TaskInput, TaskOutput},
     update::ReportedError,
 };
 
 use crate::{
-    AcquireError, ActionError, Context, Ledger, Limits, MemoryLedger, Scheduling, SubmitError,
-    Submitted, WatchReport, acquire_jobs, broker,
+    AcquireError, ActionError, Context, KillCode, KillRequest, Ledger, Limits, MemoryLedger,
+    Scheduling, SubmitError, Submitted, Unmerged, WatchReport, acquire_jobs, broker,
     invariants::{check_always, check_state, check_step},
-    kill_job, kill_task,
+    kill_job, kill_jobs, kill_task,
     ledger::{AttemptRecord, FileRecord, JobRecord, TaskRecord},
     retry_task, submit, update_job, update_workers, watch,
 };
@@ -118,6 +119,18 @@ impl Server {
 
     pub(super) fn try_submit(&mut self, all: &Submission) -> Result<Vec<Submitted>, SubmitError> {
         self.run(|ctx, ledger| submit(ctx, ledger, all))
+    }
+
+    /// Has somebody kill a job by PanDA's call, and says whether it is to end.
+    pub(crate) fn kill_as(&mut self, caller: &Caller, id: PandaId, code: KillCode) -> bool {
+        let request = KillRequest {
+            code,
+            caller,
+            sub_status: None,
+            unmerged: Unmerged::Lost,
+        };
+        let done = self.run(|ctx, ledger| kill_jobs(ctx, ledger, &[id], request));
+        done.unwrap()[0]
     }
 
     pub(super) fn kill_job(&mut self, id: u64) -> Result<u64, ActionError> {

@@ -3,20 +3,10 @@
 use ailurus_model::{Caller, Command, JobStatus, PandaId, Proof, Rights};
 
 use super::harness::*;
-use crate::{
-    CommandFate, DebugMode, KillCode, KillRequest, Unmerged, kill_jobs, reassign_jobs, set_command,
-    set_debug_mode,
-};
+use crate::{CommandFate, DebugMode, KillCode, reassign_jobs, set_command, set_debug_mode};
 
 fn kill_as(server: &mut Server, caller: &Caller, id: u64, code: Option<i64>) -> bool {
-    let request = KillRequest {
-        code: KillCode::of_number(code),
-        caller,
-        sub_status: None,
-        unmerged: Unmerged::Lost,
-    };
-    let done = server.run(|ctx, ledger| kill_jobs(ctx, ledger, &[PandaId::new(id)], request));
-    done.unwrap()[0]
+    server.kill_as(caller, PandaId::new(id), KillCode::of_number(code))
 }
 
 fn kill(server: &mut Server, id: u64, code: i64) -> bool {

@@ -11,7 +11,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::json;
 
 use super::harness::*;
-use crate::{KillCode, KillRequest, Unmerged, kill_jobs, reassign_jobs, submit_jobs};
+use crate::{KillCode, reassign_jobs, submit_jobs};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -126,14 +126,8 @@ fn jump(server: &mut Server, minutes: i64) {
 }
 
 fn kill_by(server: &mut Server, id: u64, code: i64) {
-    let request = KillRequest {
-        code: KillCode::of_number(Some(code)),
-        caller: &Caller::loopback(),
-        sub_status: None,
-        unmerged: Unmerged::Lost,
-    };
-    let done = server.run(|ctx, ledger| kill_jobs(ctx, ledger, &[PandaId::new(id)], request));
-    assert_eq!(done.unwrap().len(), 1);
+    let code = KillCode::of_number(Some(code));
+    server.kill_as(&Caller::loopback(), PandaId::new(id), code);
 }
 
 fn reassign(server: &mut Server, id: u64) {

@@ -134,15 +134,7 @@ fn a_copy_that_fails_leaves_it_to_the_other_and_the_last_gets_new_copies() {
 #[test]
 fn copies_end_with_the_one_that_is_killed() {
     let (mut server, jobs) = Server::two_copies("storeonce");
-    server.run(|ctx, ledger| {
-        let request = KillRequest {
-            code: KillCode::User,
-            caller: &Caller::loopback(),
-            unmerged: Unmerged::Lost,
-            sub_status: None,
-        };
-        kill_jobs(ctx, ledger, &[jobs[1].panda_id], request).unwrap();
-    });
+    assert!(server.kill_as(&Caller::loopback(), jobs[1].panda_id, KillCode::User));
     assert_eq!(
         [1, 2].map(|id| server.status(id)),
         [JobStatus::Cancelled; 2]

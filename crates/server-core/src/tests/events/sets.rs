@@ -176,15 +176,7 @@ fn a_consumer_cannot_report_on_ranges_of_another() {
 fn all_of_a_set_end_with_the_one_that_is_killed_and_a_retry_brings_new_ones() {
     let (mut server, jobs) = Server::shared_by(2);
     server.ranges(&jobs[1], 1);
-    server.run(|ctx, ledger| {
-        let request = KillRequest {
-            code: KillCode::Force,
-            caller: &Caller::loopback(),
-            unmerged: Unmerged::Lost,
-            sub_status: None,
-        };
-        kill_jobs(ctx, ledger, &[jobs[1].panda_id], request).unwrap();
-    });
+    assert!(server.kill_as(&Caller::loopback(), jobs[1].panda_id, KillCode::Force));
     assert_eq!(
         server.range_statuses(jobs[0].panda_id),
         ["cancelled", "cancelled", "cancelled"]
@@ -217,15 +209,7 @@ fn all_of_a_set_end_with_the_one_that_is_killed_and_a_retry_brings_new_ones() {
 fn one_that_was_told_to_end_is_cancelled_although_the_others_go_on() {
     let (mut server, jobs) = Server::shared_by(2);
     let ranges = server.ranges(&jobs[0], 3);
-    server.run(|ctx, ledger| {
-        let request = KillRequest {
-            code: KillCode::User,
-            caller: &Caller::loopback(),
-            unmerged: Unmerged::Lost,
-            sub_status: None,
-        };
-        kill_jobs(ctx, ledger, &[jobs[1].panda_id], request).unwrap();
-    });
+    assert!(server.kill_as(&Caller::loopback(), jobs[1].panda_id, KillCode::User));
     server.report(&ranges, EventOutcome::Finished);
     server.finish(&jobs[0]);
     let merge = server.running_job();
