@@ -192,9 +192,8 @@ fn complete(name: &str, record: &mut Value) {
         return;
     };
     for (key, value) in [("panda_resource", name), ("catchall", "")] {
-        let value_now = record.entry(key).or_insert(Value::Null);
-        if value_now.is_null() {
-            *value_now = value.into();
+        if record.get(key).is_none_or(Value::is_null) {
+            record.insert(key.to_owned(), value.into());
         }
     }
 }
